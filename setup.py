@@ -1,0 +1,65 @@
+"""The package: what it is called, what it needs, what it installs."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """Return the package's version without importing it: what it needs may not be installed yet."""
+    text = (HERE / "tap_klaviyo" / "__init__.py").read_text("utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('tap_klaviyo/__init__.py has no line __version__ = "…".')
+    return found[1]
+
+
+setup(
+    name="tap-klaviyo",
+    version=version(),
+    description="A Singer tap for Klaviyo: events, lists, campaigns and global exclusions.",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    author="the tap-klaviyo developers",
+    license="MIT",
+    keywords=["singer", "tap", "klaviyo", "etl", "elt", "meltano"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Database",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.10",
+    packages=find_packages(include=["tap_klaviyo", "tap_klaviyo.*"]),
+    package_data={"tap_klaviyo": ["py.typed", "schemas/*.json"]},
+    install_requires=[
+        "aiohttp>=3.10",
+        "backoff>=2.2",
+        "msgspec>=0.19",
+        "pendulum>=3.0",
+        "requests>=2.32",
+        "singer-python>=6.1",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pytest>=8.2",
+            "pytest-cov>=7.0",
+            # The formatter's style may change with each minor version.
+            "ruff~=0.17.0",
+            "types-requests>=2.32",
+        ],
+    },
+    entry_points={"console_scripts": ["tap-klaviyo = tap_klaviyo:main"]},
+)

@@ -1,0 +1,12 @@
+"""A Singer tap for Klaviyo: discovery and sync of lists, campaigns, exclusions and metric timelines."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+
+def main() -> int:
+    """Run the command line; the console script's entry point."""
+    from tap_klaviyo import cli
+
+    return cli.main()

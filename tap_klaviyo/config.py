@@ -1,0 +1,309 @@
+"""The settings: one table that feeds validation, the help, the README and the sample; files to a frozen Config."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tap_klaviyo.errors import ConfigError, TapError
+from tap_klaviyo.times import parse_time
+
+# A start date may be ahead of a host whose clock is behind; Klaviyo's own clock decides later (sync.py).
+_CLOCK_TOLERANCE = timedelta(days=1)
+_PUBLIC_KEY = re.compile(r"[A-Za-z0-9]{6}")
+_KEY = re.compile(r"[!-~]+")
+_REVISION = re.compile(r"\d{4}-\d{2}-\d{2}(\.\w+)?")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings, checked and typed. Times are epoch seconds in UTC."""
+
+    api_key: str = field(repr=False)
+    start_date: int
+    end_date: int | None
+    lookback_days: float
+    user_agent: str
+    request_timeout: float
+    max_concurrency: int
+    activate_version: bool
+    base_url: str
+    api_revision: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table of settings; `parse` raises ValueError with what is expected."""
+
+    name: str
+    parse: Callable[[Any], Any]
+    kind: str
+    description: str
+    default: Any = None
+    required: bool = False
+    secret: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+def _key(value: Any) -> str:
+    text = str(value).strip()
+    if _PUBLIC_KEY.fullmatch(text):
+        raise ValueError(
+            "a private API key (it begins with pk_), not the six-character public one: "
+            "make one with read access in Klaviyo under Settings > API keys"
+        )
+    if not _KEY.fullmatch(text):
+        raise ValueError("a private API key: one word of printable ASCII that begins with pk_")
+    return text
+
+
+def _past_time(value: Any) -> int:
+    seconds = parse_time(value)
+    if seconds > (datetime.now(timezone.utc) + _CLOCK_TOLERANCE).timestamp():
+        raise ValueError("a date that does not lie in the future")
+    return seconds
+
+
+def _number(low: float, high: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        expected = f"a number from {low:g} to {high:g}"
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(expected) from None
+        if isinstance(value, bool) or not low <= number <= high:
+            raise ValueError(expected)
+        return number
+
+    return parse
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    number = _number(low, high)
+
+    def parse(value: Any) -> int:
+        if number(value) % 1:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(number(value))
+
+    return parse
+
+
+def _flag(value: Any) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    try:
+        return known[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("true or false") from None
+
+
+def _header(value: Any) -> str:
+    text = str(value).strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("printable ASCII text")
+    return text
+
+
+def _revision(value: Any) -> str:
+    if not _REVISION.fullmatch(str(value)):
+        raise ValueError("a revision date such as 2026-07-15")
+    return str(value)
+
+
+def _base_url(value: Any) -> str:
+    expected = "an origin such as https://a.klaviyo.com (http only on loopback)"
+    try:
+        url = urlsplit(str(value).strip())
+        port = f":{url.port}" if url.port else ""
+    except ValueError:
+        raise ValueError(expected) from None
+    host = url.hostname or ""
+    secure = url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))
+    if not secure or not re.fullmatch(r"[A-Za-z0-9.:-]+", host) or url.username or url.path.strip("/") or url.query:
+        raise ValueError(expected)
+    return f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "api_key",
+        _key,
+        "text",
+        "Klaviyo's private API key, with read access to events, metrics, lists, campaigns, profiles and tags.",
+        required=True,
+        secret=True,
+        aliases=("auth_token",),
+    ),
+    Setting(
+        "start_date",
+        _past_time,
+        "date",
+        "Events from this date on (RFC 3339, a date, or MM/DD/YYYY; UTC) are read where there is no bookmark.",
+        required=True,
+    ),
+    Setting(
+        "end_date",
+        parse_time,
+        "date",
+        "Events before this date are read; without it, all up to the run's start.",
+    ),
+    Setting(
+        "lookback_days",
+        _number(0, 3650),
+        "number",
+        "Days before the bookmark that each run reads again, for events that Klaviyo shows late.",
+        default=7,
+    ),
+    Setting("user_agent", _header, "text", "How the tap names itself to Klaviyo.", default="tap-klaviyo"),
+    Setting(
+        "request_timeout",
+        _number(1, 3600),
+        "number",
+        "Seconds that one request may take before it is tried again.",
+        default=300,
+    ),
+    Setting(
+        "max_concurrency",
+        _whole(1, 128),
+        "whole number",
+        "Requests under way at once, at the most.",
+        default=16,
+    ),
+    Setting(
+        "activate_version",
+        _flag,
+        "true or false",
+        "Whether full-table streams end in ACTIVATE_VERSION, so that a target can drop what Klaviyo no longer has.",
+        default=True,
+    ),
+    Setting(
+        "base_url",
+        _base_url,
+        "URL",
+        "Where Klaviyo answers; the key is sent nowhere else.",
+        default="https://a.klaviyo.com",
+    ),
+    Setting(
+        "api_revision",
+        _revision,
+        "date",
+        "The revision of Klaviyo's API that is asked for.",
+        default="2026-07-15",
+    ),
+)
+
+
+def read_json(path: str, what: str, error: type[TapError]) -> Any:
+    """Return the JSON value in a file.
+
+    Args:
+        path: the file.
+        what: what the file is, for the sentence: "config", "catalog", "state".
+        error: the exception to raise.
+
+    Raises:
+        TapError: of the type `error`, if the file is missing, unreadable or no JSON (with line and column).
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as problem:
+        sentence = f"The {what} file {path} cannot be read: {problem.strerror or problem}."
+    except UnicodeDecodeError:
+        sentence = f"The {what} file {path} is not UTF-8 text."
+    except json.JSONDecodeError as problem:
+        sentence = (
+            f"The {what} file {path} is not JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
+        )
+    except (RecursionError, ValueError):
+        sentence = f"The {what} file {path} is not JSON that can be read."
+    raise error(sentence) if error is not ConfigError else ConfigError([sentence])
+
+
+def read_config(paths: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of the named files as one mapping, later files first in rank; `ENV` names the environment.
+
+    Raises:
+        ConfigError: a file is missing, no JSON, or no JSON object.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        values = _environment() if path == "ENV" else read_json(path, "config", ConfigError)
+        if not isinstance(values, dict):
+            raise ConfigError([f"The config file {path} holds {type(values).__name__}, not a JSON object of settings."])
+        merged.update(values)
+    return merged
+
+
+def check(values: Mapping[str, Any]) -> Config:
+    """Return the settings checked and typed, with defaults for what is absent, null or empty.
+
+    Raises:
+        ConfigError: with every missing and wrong setting at once.
+    """
+    problems: list[str] = []
+    settings: dict[str, Any] = {}
+    for setting in SETTINGS:
+        try:
+            settings[setting.name] = _read(setting, values)
+        except ValueError as problem:
+            problems.append(str(problem))
+    start, end = settings.get("start_date"), settings.get("end_date")
+    if start is not None and end is not None and end <= start:
+        problems.append("end_date must come after start_date.")
+    if problems:
+        raise ConfigError(problems)
+    return Config(**settings)
+
+
+def unknown_settings(values: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each setting that the table does not have, with the nearest name that it does."""
+    known = [name for setting in SETTINGS for name in (setting.name, *setting.aliases)]
+    sentences = []
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            sentences.append(f"'{name}' is not a setting" + (f"; did you mean '{near[0]}'?" if near else "."))
+    return sentences
+
+
+def _read(setting: Setting, values: Mapping[str, Any]) -> Any:
+    name, value = _given(setting, values)
+    if value in (None, ""):
+        if setting.required:
+            also = "".join(f" (or {alias})" for alias in setting.aliases)
+            raise ValueError(f"{setting.name}{also} is missing: {setting.description}")
+        return setting.parse(setting.default) if setting.default is not None else None
+    try:
+        return setting.parse(value)
+    except ValueError as expected:
+        shown = "" if setting.secret else f", not {json.dumps(value, default=str)[:80]}"
+        raise ValueError(f"{name} must be {expected}{shown}.") from None
+
+
+def _given(setting: Setting, values: Mapping[str, Any]) -> tuple[str, Any]:
+    for name in (setting.name, *setting.aliases):
+        if values.get(name) not in (None, ""):
+            return name, values[name]
+    return setting.name, None
+
+
+def _environment() -> dict[str, Any]:
+    names = [name for setting in SETTINGS for name in (setting.name, *setting.aliases)]
+    variables = {name: os.environ.get(f"TAP_KLAVIYO_{name.upper()}") for name in names}
+    return {name: value for name, value in variables.items() if value is not None}

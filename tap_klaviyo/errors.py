@@ -1,0 +1,85 @@
+"""The exceptions, split by what the user can do about them.
+
+TapError
+├── ConfigError         mend the configuration           exit 2
+├── CatalogError        mend the catalog                 exit 2
+├── StateError          mend or drop the state           exit 2
+├── OutputError         look at the target               exit 1
+├── SyncError           see each stream's own reason     exit 1
+└── ApiError            Klaviyo's answer                 exit 1
+    ├── AuthError         use another key
+    ├── ScopeError        give the key the scope
+    ├── RequestError      report it, or mend a setting
+    │   └── CursorError     read again from the last record
+    └── UnavailableError  run again later
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TapError(Exception):
+    """Anything the tap can explain in a sentence; ends the run without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(TapError):
+    """The configuration is missing, unreadable or wrong; holds all its problems at once."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Join the problems to one line."""
+        super().__init__(" ".join(problems))
+        self.problems = tuple(problems)
+
+
+class CatalogError(TapError):
+    """The catalog is not one."""
+
+    exit_code = 2
+
+
+class StateError(TapError):
+    """The state is not one."""
+
+    exit_code = 2
+
+
+class OutputError(TapError):
+    """Standard output cannot be written: the target is gone, or the disk is full."""
+
+
+class SyncError(TapError):
+    """Some streams could not be read to their end; the others were."""
+
+
+class ApiError(TapError):
+    """Klaviyo's answer, or the lack of one, stops a request; `status` is the HTTP status, None without one."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Keep the status beside the sentence."""
+        super().__init__(message)
+        self.status = status
+
+
+class AuthError(ApiError):
+    """Klaviyo does not accept the key (401)."""
+
+
+class ScopeError(ApiError):
+    """The key lacks the scope that an endpoint needs (403)."""
+
+
+class RequestError(ApiError):
+    """Klaviyo refuses a request for good (other 4xx, a redirect)."""
+
+
+class CursorError(RequestError):
+    """Klaviyo no longer accepts a page cursor."""
+
+
+class UnavailableError(ApiError):
+    """Klaviyo gave no usable answer, for as long as was worth waiting."""

@@ -1,0 +1,37 @@
+"""Moments as epoch seconds in UTC, whatever the host's time zone is."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+DAY = 86_400
+_MM_DD_YYYY = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
+
+
+def parse_time(value: Any) -> int:
+    """Return a date or date-time (RFC 3339, a date, or MM/DD/YYYY; UTC where it names no zone) as epoch seconds.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    import pendulum
+
+    text = str(value).strip()
+    try:
+        if _MM_DD_YYYY.fullmatch(text):
+            month, day, year = map(int, text.split("/"))
+            return int(pendulum.datetime(year, month, day).timestamp())
+        if _ISO_DATE.fullmatch(text):
+            parsed = pendulum.parse(text, tz="UTC", strict=True)
+            return int(parsed.timestamp())  # type: ignore[union-attr]
+    except (ValueError, AttributeError, OverflowError):
+        pass
+    raise ValueError("a date such as 2026-01-31, 2026-01-31T08:00:00Z or 01/31/2026")
+
+
+def format_time(seconds: int) -> str:
+    """Return epoch seconds as RFC 3339 in UTC, the form of bookmarks and of API filters."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,143 @@
+"""Settings: what is accepted, and what is said of what is not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tap_klaviyo import config
+from tap_klaviyo.errors import ConfigError
+from tap_klaviyo.times import format_time, parse_time
+
+GOOD = {"api_key": "pk_0123456789", "start_date": "2026-01-31"}
+
+
+def problems(**values: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.check({**GOOD, **values})
+    return str(caught.value)
+
+
+def test_defaults_of_the_design() -> None:
+    settings = config.check(GOOD)
+    assert (settings.lookback_days, settings.request_timeout, settings.max_concurrency) == (7, 300, 16)
+    assert (settings.activate_version, settings.end_date) == (True, None)
+    assert (settings.base_url, settings.api_revision) == ("https://a.klaviyo.com", "2026-07-15")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31",
+        "01/31/2026",
+        "1/31/2026",
+        "2026-01-31T00:00:00Z",
+        "2026-01-31 00:00:00",
+        "2026-01-31T00:00:00.000000Z",
+        "2026-01-31T02:00:00+02:00",
+    ],
+)
+def test_dates_are_utc_in_every_spelling(text: str) -> None:
+    assert format_time(parse_time(text)) == "2026-01-31T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "P1D", "2026-13-01", "31/31/2026", "2026", 5, None, "2026-01-31T99:00"]
+)
+def test_what_is_no_date_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="a date such as"):
+        parse_time(text)
+
+
+def test_a_key_is_taken_under_either_name_and_shown_nowhere() -> None:
+    settings = config.check({"auth_token": " pk_secret\n", "start_date": "2026-01-31"})
+    assert settings.api_key == "pk_secret"
+    assert "secret" not in repr(settings)
+
+
+def test_values_may_be_text_as_meltano_sends_them() -> None:
+    settings = config.check({**GOOD, "max_concurrency": "4", "lookback_days": "0.5", "activate_version": "false"})
+    assert (settings.max_concurrency, settings.lookback_days, settings.activate_version) == (4, 0.5, False)
+
+
+def test_null_and_empty_mean_the_default() -> None:
+    assert config.check({**GOOD, "max_concurrency": None, "user_agent": ""}) == config.check(GOOD)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.check({"start_date": "soon", "max_concurrency": 0, "base_url": "http://klaviyo.example"})
+    told = caught.value.problems
+    assert len(told) == 4
+    assert [each.split()[0] for each in told] == ["api_key", "start_date", "max_concurrency", "base_url"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("api_key", "AbC123", "not the six-character public one"),
+        ("api_key", "pk_1\npk_2", "one word"),
+        ("start_date", "2999-01-01", "does not lie in the future"),
+        ("start_date", "tomorrow", 'not "tomorrow"'),
+        ("end_date", "2026-01-30", "end_date must come after start_date"),
+        ("lookback_days", -1, "a number from 0"),
+        ("lookback_days", True, "a number from 0"),
+        ("request_timeout", "nan", "a number from 1"),
+        ("max_concurrency", 1.5, "a whole number"),
+        ("activate_version", "perhaps", "true or false"),
+        ("base_url", "https://user:word@a.klaviyo.com", "an origin"),
+        ("base_url", "https://a.klaviyo.com/api", "an origin"),
+        ("base_url", "http://127.0.0.1.example.com", "http only on loopback"),
+        ("base_url", "https://[x", "an origin"),
+        ("api_revision", "latest", "a revision date"),
+        ("user_agent", "a\r\nb", "printable ASCII"),
+    ],
+)
+def test_wrong_values_are_explained(setting: str, value: object, sentence: str) -> None:
+    assert sentence in problems(**{setting: value})
+
+
+def test_a_wrong_key_is_not_repeated() -> None:
+    assert "AbC123" not in problems(api_key="AbC123")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8010", "http://localhost:1", "http://[::1]:8010", "https://a.klaviyo.com/"]
+)
+def test_http_is_accepted_on_loopback_only(url: str) -> None:
+    assert config.check({**GOOD, "base_url": url}).base_url == url.rstrip("/")
+
+
+def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
+    assert config.unknown_settings({"startdate": 1, "zzz": 2, "auth_token": 3}) == [
+        "'startdate' is not a setting; did you mean 'start_date'?",
+        "'zzz' is not a setting.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b'{"a": 1,\n "b" 2}', "line 2, column 6"),
+        (b"[1]", "not a JSON object"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_an_unreadable_file_is_explained(tmp_path: Path, text: bytes, sentence: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match=sentence):
+        config.read_config([str(path)])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.json cannot be read: No such file"):
+        config.read_config([str(tmp_path / "nowhere.json")])
+
+
+def test_later_files_and_the_environment_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tmp_path / "config.json"
+    first.write_text(json.dumps({"start_date": "2026-01-01", "api_key": "pk_file"}), encoding="utf-8-sig")
+    monkeypatch.setenv("TAP_KLAVIYO_API_KEY", "pk_environment")
+    assert config.read_config([str(first), "ENV"]) == {"start_date": "2026-01-01", "api_key": "pk_environment"}
