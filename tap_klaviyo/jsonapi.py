@@ -1,0 +1,146 @@
+"""JSON:API documents: a response body to typed resources, with attribute values left as bytes.
+
+Attributes stay `msgspec.Raw`, so values that the tap does not look at (event properties above all) are
+neither parsed nor written again, and integers of any length come out as they went in.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tap_klaviyo.errors import TapError
+
+Attributes = dict[str, Raw]
+
+_ESCAPE = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
+_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
+    re.DOTALL,
+)
+
+
+class Identifier(Struct):
+    """A resource's type and id, as relationships name it."""
+
+    id: str
+    type: str = ""
+
+
+class Relationship(Struct):
+    """The resources that a relationship points at; None where the API gives only links."""
+
+    data: Identifier | list[Identifier] | None = None
+
+
+class Resource(Struct):
+    """One resource of `data` or `included`."""
+
+    id: str
+    type: str
+    attributes: Attributes = {}
+    relationships: dict[str, Relationship | None] | None = None
+
+    def one(self, name: str) -> str | None:
+        """Return the id that a to-one relationship points at."""
+        data = self._related(name)
+        return data.id if isinstance(data, Identifier) else None
+
+    def many(self, name: str) -> list[str]:
+        """Return the ids that a to-many relationship points at."""
+        data = self._related(name)
+        return [each.id for each in data] if isinstance(data, list) else []
+
+    def _related(self, name: str) -> Identifier | list[Identifier] | None:
+        relationship = self.relationships.get(name) if self.relationships else None
+        return relationship.data if relationship else None
+
+
+class Links(Struct):
+    """A collection's links; Klaviyo writes an explicit null where there is no next page."""
+
+    self: str
+    next: str | None = None
+
+
+class Document(Struct):
+    """One page of a collection."""
+
+    data: list[Resource]
+    links: Links
+    included: list[Resource] = []
+
+
+class ErrorDetail(Struct):
+    """One element of `errors`."""
+
+    detail: str = ""
+    title: str = ""
+    code: str = ""
+
+
+class ErrorDocument(Struct):
+    """The body of a refusal."""
+
+    errors: list[ErrorDetail]
+
+
+class MalformedError(TapError):
+    """A body is not the JSON:API document that it should be."""
+
+
+_document = msgspec.json.Decoder(Document)
+_error = msgspec.json.Decoder(ErrorDocument)
+
+
+def parse(body: bytes) -> Document:
+    """Return the body as a document.
+
+    Raises:
+        MalformedError: the body is cut, is no JSON, or has another shape.
+    """
+    body = _writable(body)
+    try:
+        return _document.decode(body)
+    except msgspec.DecodeError as error:
+        # msgspec refuses half of a surrogate pair, which Klaviyo passes on where a sender cut an emoji in two.
+        mended = _SURROGATE.sub(_mend_surrogate, body)
+        if mended == body:
+            raise MalformedError(str(error)) from None
+    except RecursionError:
+        raise MalformedError("it is nested too deep") from None
+    try:
+        return _document.decode(mended)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedError(str(error)) from None
+
+
+def error_detail(body: bytes) -> str:
+    """Return Klaviyo's own words from the body of a refusal, empty where it has none."""
+    try:
+        errors = _error.decode(body).errors
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    return " ".join(dict.fromkeys(error.detail or error.title or error.code for error in errors))
+
+
+def _writable(body: bytes) -> bytes:
+    """Return the body such that any part of it can stand in a line of output: UTF-8, one line, no NUL."""
+    if not body.isascii():
+        body = body.decode("utf-8", "replace").encode()
+    if b"\n" in body or b"\r" in body:
+        body = body.replace(b"\n", b" ").replace(b"\r", b" ")
+    if b"\\u0000" in body:
+        body = _ESCAPE.sub(_strip_nul, body)
+    return body
+
+
+def _strip_nul(escape: re.Match[bytes]) -> bytes:
+    return b"" if escape[0] == b"\\u0000" else escape[0]
+
+
+def _mend_surrogate(escape: re.Match[bytes]) -> bytes:
+    lone = len(escape[0]) == 6
+    return rb"\ufffd" if lone else escape[0]

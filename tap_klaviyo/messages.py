@@ -1,0 +1,96 @@
+"""Singer messages: records to lines, and the one writer to stdout."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, BinaryIO
+
+import msgspec
+
+from tap_klaviyo.errors import OutputError
+from tap_klaviyo.records import Record
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A page as it goes to stdout.
+
+    `lines` are whole RECORD lines; `shared` are lines, by key, of rows that another partition of the stream may
+    give as well; `rows` counts the former; `newest` is the greatest timestamp among them (epoch seconds);
+    `unknown` counts attributes that no schema has.
+    """
+
+    lines: bytes
+    rows: int
+    newest: int | None = None
+    shared: Mapping[str, bytes] = field(default_factory=dict)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+
+def encode_records(stream: str, records: Sequence[Record], version: int | None = None) -> bytes:
+    """Return the RECORD lines of records that were fetched just now."""
+    extracted = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    message: dict[str, Any] = {"type": "RECORD", "stream": stream}
+    tail: dict[str, Any] = (
+        {"time_extracted": extracted}
+        if version is None
+        else {
+            "version": version,
+            "time_extracted": extracted,
+        }
+    )
+    return _encoder.encode_lines([{**message, "record": record, **tail} for record in records])
+
+
+class Writer:
+    """Writes whole messages, each call at once: what a target has read is never part of a line for long."""
+
+    def __init__(self, stdout: BinaryIO) -> None:
+        """Take over an unbuffered stream; nothing else may write to it."""
+        self._stdout = stdout
+        self._last_state: bytes | None = None
+        self._broken = False
+
+    def schema(self, stream: str, schema: Mapping[str, Any], key: str, replication_key: str | None) -> None:
+        """Write a SCHEMA message."""
+        message = {"type": "SCHEMA", "stream": stream, "schema": schema, "key_properties": [key]}
+        bookmarks = {"bookmark_properties": [replication_key]} if replication_key else {}
+        self._write(_encoder.encode(message | bookmarks) + b"\n")
+
+    def records(self, lines: Iterable[bytes]) -> None:
+        """Write RECORD lines made by encode_records."""
+        for each in lines:
+            if each:
+                self._write(each)
+
+    def state(self, state: Mapping[str, Any]) -> None:
+        """Write a STATE message, unless it would say what the last one said."""
+        line = _encoder.encode({"type": "STATE", "value": state}) + b"\n"
+        if line != self._last_state:
+            self._write(line)
+            self._last_state = line
+
+    def activate_version(self, stream: str, version: int) -> None:
+        """Write an ACTIVATE_VERSION message."""
+        self._write(_encoder.encode({"type": "ACTIVATE_VERSION", "stream": stream, "version": version}) + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        if self._broken:
+            return
+        self._broken = True  # until the whole of it is out: nothing may follow a part of a line
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._stdout.write(rest) :]
+            self._broken = False
+        except BrokenPipeError:
+            raise OutputError("The target closed the pipe; see its own messages.") from None
+        except OSError as problem:
+            what = "the disk is full" if problem.errno == errno.ENOSPC else problem.strerror
+            raise OutputError(f"Standard output cannot be written: {what}.") from None
