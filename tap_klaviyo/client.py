@@ -1,0 +1,319 @@
+"""Klaviyo over HTTP: one session, authentication, revision, pages by cursor, retries. Knows nothing of Singer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import backoff
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from tap_klaviyo import log
+from tap_klaviyo.config import Config
+from tap_klaviyo.errors import ApiError, AuthError, CursorError, RequestError, ScopeError, UnavailableError
+from tap_klaviyo.jsonapi import Document, MalformedError, error_detail, parse
+from tap_klaviyo.ratelimit import Clock, RateLimits
+from tap_klaviyo.streams import Endpoint
+
+MEDIA_TYPE = "application/vnd.api+json"
+BODY_LIMIT = 64 * 2**20
+SMALLEST_PAGE = 10
+_CHUNK = 2**18
+_CURSOR_REFUSED = "Invalid cursor provided"
+_HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How long an unwilling Klaviyo is asked again. All in seconds.
+
+    The wait before the n-th new try is drawn from 0 to `factor` x 2^n, at most `longest`; `total` bounds the waits
+    of one request together, and a `Retry-After` beyond what is left of it ends the request at once.
+    """
+
+    factor: float = 1.0
+    longest: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One page as Klaviyo gave it.
+
+    `server_time` is Klaviyo's clock in epoch seconds, None where it did not tell; `page_size` is the size that
+    the page was had at; `attempts` counts the requests it took; `size` is the body's in bytes.
+    """
+
+    document: Document
+    server_time: int | None
+    page_size: int | None
+    attempts: int
+    size: int
+
+
+class Client:
+    """Asks Klaviyo for pages; safe to use from many threads."""
+
+    def __init__(self, config: Config, clock: Clock | None = None, retries: Retries | None = None) -> None:
+        """Open no connection yet."""
+        self._base_url = config.base_url
+        self._timeout = config.request_timeout
+        self._key = config.api_key
+        self._clock = clock or Clock()
+        self._retries = retries or Retries()
+        self._limits = RateLimits(self._clock)
+        self._session = _session(config)
+
+    def pages(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> Pages:
+        """Return the pages of a query, none of them read yet."""
+        return Pages(self, endpoint, f"{self._base_url}{endpoint.path}?{urlencode(parameters)}")
+
+    def get(self, endpoint: Endpoint, url: str, size: int | None, visited: Set[str]) -> Answer:
+        """Return the page at a URL.
+
+        Args:
+            endpoint: the collection, whose rate limit is charged.
+            url: a first page, or a page's `links.next`.
+            size: how many resources to ask for; fewer are, when that many cannot be had.
+            visited: the pages that cannot come next.
+
+        Raises:
+            AuthError, ScopeError, RequestError: at once.
+            CursorError: Klaviyo refuses the cursor, also when asked again.
+            UnavailableError: no usable answer within the retries.
+        """
+        waits = backoff.expo(factor=self._retries.factor, max_value=self._retries.longest)
+        next(waits)
+        waited, attempt, cursor_refusals = 0.0, 0, 0
+        while True:
+            attempt += 1
+            try:
+                return self._attempt(endpoint, _resized(url, size), size, visited, attempt)
+            except CursorError:
+                cursor_refusals += 1
+                if cursor_refusals > 1:
+                    raise
+                wait = 0.0
+            except _TryAgainError as trouble:
+                wait = self._next_wait(trouble, backoff.full_jitter(next(waits)), waited, endpoint, attempt)
+                if size and attempt > 1 and trouble.status in _HEAVY:
+                    size = max(SMALLEST_PAGE, size // 2)
+            self._clock.sleep(wait)
+            waited += wait
+
+    def _attempt(self, endpoint: Endpoint, url: str, size: int | None, visited: Set[str], attempt: int) -> Answer:
+        pacer = self._limits.of(endpoint)
+        pacer.wait()
+        began = self._clock.monotonic()
+        status: int | None = None
+        try:
+            with self._session.get(url, stream=True, timeout=self._timeout, allow_redirects=False) as response:
+                status = response.status_code
+                pacer.observe(response.headers)
+                body = self._read(response, began + self._timeout)
+                if status != 200:
+                    raise self._refusal(endpoint, response, body)
+                document = parse(body)
+                self._check_next(document, url, visited)
+                return Answer(document, _server_time(response), size, attempt, len(body))
+        except MalformedError as problem:
+            raise _TryAgainError(f"an answer that is no page ({problem})", status) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
+            raise self._no_answer(problem) from None
+        finally:
+            duration = self._clock.monotonic() - began
+            log.metric("timer", "http_request_duration", round(duration, 3), endpoint=endpoint.path, status=status)
+
+    def _read(self, response: requests.Response, deadline: float) -> bytes:
+        chunks, size = [], 0
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > BODY_LIMIT:
+                raise _TryAgainError(f"a body of more than {BODY_LIMIT >> 20} MiB")
+            if self._clock.monotonic() > deadline:
+                raise _TryAgainError(f"a body that was not complete after {self._timeout:g} s")
+        return b"".join(chunks)
+
+    def _refusal(self, endpoint: Endpoint, response: requests.Response, body: bytes) -> Exception:
+        status = response.status_code
+        detail = log.mask(error_detail(body), self._key)
+        said = f"Klaviyo answers {status} to GET {endpoint.path}" + (f": {detail.rstrip('.')}." if detail else ".")
+        if status == 429 or status >= 500 or status == 408 or _is_challenge(response):
+            return _TryAgainError(f"HTTP {status}", status, _retry_after(response, self._clock.wall()))
+        if status == 401:
+            return AuthError(f"{said} Check that api_key is a private key of this account that still exists.", status)
+        if status == 403:
+            return ScopeError(f"{said} The key needs the scope {endpoint.scope}.", status)
+        if status == 410:
+            return RequestError(f"{said} Set api_revision to a revision that Klaviyo still serves.", status)
+        if 300 <= status < 400:
+            return RequestError(f"{said} It is a redirect, which the tap does not follow with a key.", status)
+        if _CURSOR_REFUSED in detail:
+            return CursorError(said, status)
+        return RequestError(said, status)
+
+    def _no_answer(self, problem: Exception) -> Exception:
+        if isinstance(problem, requests.exceptions.SSLError):
+            text = log.mask(str(problem), self._key)
+            return UnavailableError(f"The TLS certificate of {self._base_url} cannot be verified: {text}")
+        return _TryAgainError(_in_words(problem))
+
+    def _next_wait(
+        self, trouble: _TryAgainError, wait: float, waited: float, endpoint: Endpoint, attempt: int
+    ) -> float:
+        where = f"GET {endpoint.path}"
+        if trouble.retry_after is not None:
+            wait = trouble.retry_after + random.uniform(0, min(1.0, trouble.retry_after / 10))
+        if waited + wait > self._retries.total:
+            asks = f" It asks to wait {wait:.0f} s." if trouble.retry_after else ""
+            raise UnavailableError(
+                f"Klaviyo gave no usable answer to {where}: {trouble} at try {attempt}, "
+                f"after {waited:.0f} s of waiting.{asks} Run the tap again later; it goes on from the state.",
+                trouble.status,
+            )
+        log.logger.warning("%s: %s; trying again in %.1f s (try %d).", where, trouble, wait, attempt + 1)
+        if trouble.status == 429:
+            self._limits.of(endpoint).pause(wait)
+        return wait
+
+    def _check_next(self, document: Document, url: str, visited: Set[str]) -> None:
+        following = document.links.next
+        if following is None:
+            return
+        if following == url or following in visited:
+            raise MalformedError("its next page is one that came before")
+        if _origin(following) != _origin(self._base_url):
+            raise MalformedError("its next page is on another origin")
+
+
+class Pages:
+    """The pages of one query, one after the other, by Klaviyo's cursors."""
+
+    def __init__(self, client: Client, endpoint: Endpoint, url: str) -> None:
+        """Stand before the first page."""
+        self._client = client
+        self._endpoint = endpoint
+        self._url: str | None = url
+        self._size = endpoint.page_size
+        self._visited: set[str] = set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last page has been read."""
+        return self._url is None
+
+    def read(self) -> Answer:
+        """Return the next page, and go on behind it; after an error the same page can be read again.
+
+        A page that could be had only at a smaller size is followed by one of twice that, up to the full size.
+
+        Raises:
+            ApiError: as `Client.get` does.
+        """
+        if self._url is None:
+            raise LookupError("There is no page behind the last one.")
+        answer = self._client.get(self._endpoint, self._url, self._size, self._visited)
+        if self._endpoint.page_size and answer.page_size:
+            self._size = min(self._endpoint.page_size, answer.page_size * 2)
+        self._visited.add(self._url)
+        self._url = answer.document.links.next
+        return answer
+
+
+class _TryAgainError(Exception):
+    """One attempt failed in a way that may pass; `retry_after` is in seconds."""
+
+    def __init__(self, what: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(what)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class _KeyAuth(requests.auth.AuthBase):
+    """Adds the key to requests to one origin; also keeps requests from looking into .netrc."""
+
+    def __init__(self, key: str, base_url: str) -> None:
+        self._key = key
+        self._origin = _origin(base_url)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if _origin(request.url or "") != self._origin:
+            raise ApiError("The tap was about to send the key to another origin than base_url.")
+        request.headers["Authorization"] = f"Klaviyo-API-Key {self._key}"
+        return request
+
+
+def _session(config: Config) -> requests.Session:
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=config.max_concurrency)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.auth = _KeyAuth(config.api_key, config.base_url)
+    # Without cookies, requests share nothing but the pool of connections, and threads can share the session.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.update(
+        {
+            "Accept": MEDIA_TYPE,
+            "Accept-Encoding": "gzip",
+            "revision": config.api_revision,
+            "User-Agent": config.user_agent,
+        }
+    )
+    return session
+
+
+def _resized(url: str, size: int | None) -> str:
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if size is None or ("page[size]", str(size)) in query:
+        return url
+    kept = [(name, value) for name, value in query if name != "page[size]"]
+    return urlunsplit(parts._replace(query=urlencode([*kept, ("page[size]", str(size))])))
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    """Return scheme, host and port; None for what is no URL."""
+    ports = {"https": 443, "http": 80}
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or ports.get(parts.scheme)
+    except ValueError:
+        return None
+
+
+def _server_time(response: requests.Response) -> int | None:
+    try:
+        return int(parsedate_to_datetime(response.headers["Date"]).timestamp())
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _retry_after(response: requests.Response, now: float) -> float | None:
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_challenge(response: requests.Response) -> bool:
+    """Cloudflare's challenge: a 403 that says nothing of the key's scopes and passes by itself."""
+    kind = response.headers.get("Content-Type", "")
+    return response.status_code == 403 and ("cf-mitigated" in response.headers or kind.startswith("text/html"))
+
+
+def _in_words(problem: Exception) -> str:
+    if isinstance(problem, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return "no answer in time"
+    if isinstance(problem, requests.ConnectionError | urllib3.exceptions.NewConnectionError):
+        return "the connection failed"
+    return "the answer was cut"

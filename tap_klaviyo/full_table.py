@@ -1,0 +1,69 @@
+"""A full-table stream's partitions to pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from tap_klaviyo.client import Client, Pages
+from tap_klaviyo.messages import Batch, encode_records
+from tap_klaviyo.pipeline import Fetch, Fetched
+from tap_klaviyo.records import BUILDERS, Form, Notes, Record
+from tap_klaviyo.streams import Endpoint, Partition, Stream
+
+
+@dataclass(frozen=True)
+class FullTable:
+    """What the requests of one full-table stream have in common; `version` marks the rows of this run."""
+
+    stream: Stream
+    client: Client
+    endpoint: Endpoint
+    parameters: Mapping[str, str]
+    form: Form
+    version: int | None
+
+
+def fetches(table: FullTable) -> list[Fetch[Batch]]:
+    """Return the fetches of the stream's partitions, in their order."""
+    return [
+        partial(_read, table, partition, _pages(table, partition), frozenset()) for partition in table.stream.partitions
+    ]
+
+
+def _pages(table: FullTable, partition: Partition) -> Pages:
+    condition = {"filter": partition.filter} if partition.filter else {}
+    return table.client.pages(table.endpoint, {**table.parameters, **condition})
+
+
+def _read(table: FullTable, partition: Partition, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
+    """Read the next page of a partition, but for the resources that the page before gave already."""
+    answer = pages.read()
+    document = answer.document
+    ids = frozenset(resource.id for resource in document.data)
+    document.data = [resource for resource in document.data if resource.id not in seen]
+    notes = Notes()
+    records = BUILDERS[table.stream.schema_name](document, table.form, dict(partition.constants), notes)
+    then = [] if pages.ended else [partial(_read, table, partition, pages, ids)]
+    return Fetched(_batch(table, records, notes), answer.size, then, answer.attempts)
+
+
+def _batch(table: FullTable, records: list[Record], notes: Notes) -> Batch:
+    name = table.stream.tap_stream_id
+    keys = [_key(record[table.stream.key]) for record in records] if notes.recurring else []
+    once = (
+        [record for record, key in zip(records, keys, strict=True) if key not in notes.recurring] if keys else records
+    )
+    shared = {
+        key: encode_records(name, [record], table.version)
+        for record, key in zip(records, keys, strict=False)
+        if key in notes.recurring
+    }
+    return Batch(encode_records(name, once, table.version), len(once), shared=shared, unknown=notes.unknown)
+
+
+def _key(value: str | msgspec.Raw) -> str:
+    return value if isinstance(value, str) else msgspec.json.decode(value, type=str)

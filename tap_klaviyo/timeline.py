@@ -1,0 +1,196 @@
+"""An event stream's time range to slices to pages, in order of time.
+
+A slice is a range [start, end) in whole seconds, read by cursor to its end. How dense the events lie is not known
+ahead: each page tells it, and what is left of a dense slice is cut into slices of a few pages that are read side by
+side, and a rest that is looked at in the same way. A sparse slice takes one request.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from math import ceil
+
+import msgspec
+
+from tap_klaviyo import query
+from tap_klaviyo.client import Answer, Client, Pages
+from tap_klaviyo.errors import CursorError, RequestError
+from tap_klaviyo.jsonapi import Resource
+from tap_klaviyo.log import logger
+from tap_klaviyo.messages import Batch, encode_records
+from tap_klaviyo.pipeline import Fetch, Fetched
+from tap_klaviyo.records import Form, Notes, Record, events, metric_constants
+from tap_klaviyo.streams import EVENTS, Stream
+from tap_klaviyo.times import format_time
+
+# A slice is aimed a little under whole pages, so that its last page is seldom a few events over.
+_FILL = 0.97
+_SLICE_PAGES = 5
+# Cutting gives up the cursor, and reads the events of its second again: not worth it for more of a page than this.
+_REREAD = 0.1
+_seconds = msgspec.json.Decoder(int | None)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What the requests of one event stream have in common."""
+
+    stream: Stream
+    client: Client
+    parameters: Mapping[str, str]
+    form: Form
+    max_concurrency: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The events of some metrics with start <= timestamp < end (epoch seconds), but for the ids in `seen`."""
+
+    metrics: tuple[Resource, ...]
+    start: int
+    end: int
+    seen: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
+    """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
+    return [_fetch(timeline, Slice(tuple(metrics), start, end))] if metrics and start < end else []
+
+
+def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
+    if len(part.metrics) > 1:
+        return partial(_read_merged, timeline, part)
+    return partial(_read, timeline, part, _pages(timeline, part.metrics[0], part))
+
+
+def _pages(timeline: Timeline, metric: Resource, part: Slice) -> Pages:
+    within = {"filter": query.between(part.start, part.end, metric.id)}
+    return timeline.client.pages(EVENTS, {**timeline.parameters, **within})
+
+
+def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
+    """Read the next page of a slice of one metric."""
+    metric = part.metrics[0]
+    try:
+        answer = _page(pages, metric)
+    except CursorError as problem:
+        logger.warning("%s Events are read anew from %s.", problem, format_time(part.start))
+        return _fetch(timeline, part)()
+    if answer is None:
+        return Fetched(Batch(b"", 0), 0)
+    found = answer.document.data
+    then = [] if pages.ended else _rest(timeline, part, pages, found)
+    fresh = [event for event in found if event.id not in part.seen]
+    answer.document.data = fresh
+    notes = Notes()
+    records = events(answer.document, timeline.form, metric_constants(metric, timeline.form), notes)
+    return Fetched(_batch(timeline, part, records, notes), answer.size, then, answer.attempts)
+
+
+def _page(pages: Pages, metric: Resource) -> Answer | None:
+    """Return the next page; None if Klaviyo, having listed the metric, denies that it exists."""
+    try:
+        return pages.read()
+    except RequestError as problem:
+        if "do not exist" not in str(problem):
+            raise
+        logger.warning("%s The metric counts as one without events.", problem)
+        return None
+
+
+def _rest(timeline: Timeline, part: Slice, pages: Pages, found: Sequence[Resource]) -> list[Fetch[Batch]]:
+    """Return how a slice goes on behind a page: by its cursor, or cut by the density that the page shows."""
+    first, last = (_time(found[0]), _time(found[-1])) if found else (None, None)
+    if first is None or last is None:
+        return [partial(_read, timeline, part, pages)]
+    straddling = frozenset(event.id for event in found if _time(event) == last)
+    cuts = _cuts(timeline, len(found) / max(last - first, 1), last, part.end)
+    if last == first or not cuts or len(straddling) > len(found) * _REREAD:
+        seen = frozenset(event.id for event in found)
+        return [partial(_read, timeline, replace(part, start=last, seen=seen), pages)]
+    bounds = pairwise((last, *cuts, part.end))
+    slices = [Slice(part.metrics, start, end, straddling if start == last else frozenset()) for start, end in bounds]
+    return [_fetch(timeline, each) for each in slices]
+
+
+def _cuts(timeline: Timeline, density: float, start: int, end: int) -> list[int]:
+    """Return where to cut [start, end), given events a second; nowhere, if one slice can take it all."""
+    full = _SLICE_PAGES * (EVENTS.page_size or 1)
+    if (end - start) * density <= full:
+        return []
+    step = max(1, int(full * _FILL / density))
+    # So many slices, with the look at the rest beside them, keep all requests busy.
+    slices = ceil(timeline.max_concurrency / _SLICE_PAGES)
+    cuts = (start + step * count for count in range(1, slices + 1))
+    return [cut for cut in cuts if cut < end]
+
+
+def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
+    """Read a slice of several metrics as far as all of their first pages reach, in order of time.
+
+    The events behind the horizon, where the first of the unfinished pages ends, are read again by what follows.
+    """
+    notes = Notes()
+    horizon, size, attempts = part.end, 0, 1
+    answers: list[tuple[Resource, Answer, bool]] = []
+    for metric in part.metrics:
+        pages = _pages(timeline, metric, part)
+        answer = _page(pages, metric)
+        if answer is not None:
+            answers.append((metric, answer, pages.ended))
+            size, attempts = size + answer.size, max(attempts, answer.attempts)
+            if not pages.ended and answer.document.data:
+                horizon = min(horizon, _time(answer.document.data[-1]) or part.start)
+    if horizon <= part.start:
+        return Fetched(Batch(b"", 0), 0, _one_second(timeline, part), attempts)
+    live = tuple(metric for metric, answer, ended in answers if not ended or _reaches(answer, horizon))
+    density = max((_density(answer) for _, answer, ended in answers if not ended), default=0.0)
+    runs = [_until(horizon, timeline, metric, answer, notes) for metric, answer, _ in answers]
+    batch = _batch(timeline, part, list(heapq.merge(*runs, key=_timestamp)), notes)
+    bounds = (horizon, *_cuts(timeline, density, horizon, part.end), part.end) if live else ()
+    return Fetched(batch, size, [_fetch(timeline, Slice(live, *each)) for each in pairwise(bounds)], attempts)
+
+
+def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
+    """Return the fetches of a slice that begins with more events in one second than fit a page."""
+    burst = [Slice((metric,), part.start, part.start + 1) for metric in part.metrics]
+    rest = [replace(part, start=part.start + 1)] if part.start + 1 < part.end else []
+    return [_fetch(timeline, each) for each in (*burst, *rest)]
+
+
+def _until(horizon: int, timeline: Timeline, metric: Resource, answer: Answer, notes: Notes) -> list[Record]:
+    records = events(answer.document, timeline.form, metric_constants(metric, timeline.form), notes)
+    return [record for record in records if _timestamp(record) < horizon]
+
+
+def _reaches(answer: Answer, horizon: int) -> bool:
+    found = answer.document.data
+    return bool(found) and (_time(found[-1]) or 0) >= horizon
+
+
+def _density(answer: Answer) -> float:
+    found = answer.document.data
+    first, last = _time(found[0]) or 0, _time(found[-1]) or 0
+    return len(found) / max(last - first, 1)
+
+
+def _batch(timeline: Timeline, part: Slice, records: Sequence[Record], notes: Notes) -> Batch:
+    # Klaviyo gives events in order of time; the bound keeps a bookmark from ever passing the run's start.
+    newest = min(_timestamp(records[-1]), part.end - 1) if records else None
+    lines = encode_records(timeline.stream.tap_stream_id, records)
+    return Batch(lines, len(records), newest or None, unknown=notes.unknown)
+
+
+def _time(event: Resource) -> int | None:
+    """Return an event's timestamp in epoch seconds."""
+    value = event.attributes.get("timestamp")
+    return _seconds.decode(value) if value is not None else None
+
+
+def _timestamp(record: Record) -> int:
+    """Return the timestamp in a record, 0 where it has none."""
+    return (_seconds.decode(record["timestamp"]) if "timestamp" in record else 0) or 0

@@ -1,0 +1,124 @@
+"""The pipeline: the order of one worker, whatever runs beside what; bounded; ended by errors and interruptions."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pytest
+
+from tap_klaviyo.pipeline import Concurrency, Fetch, Fetched, Pipeline
+
+# A tree of fetches: a name, and the fetches that follow it.
+Tree = tuple[str, Sequence["Tree"]]
+
+
+def tree(seed: random.Random, name: str, depth: int) -> Tree:
+    return name, [tree(seed, f"{name}.{n}", depth - 1) for n in range(seed.randint(0, 3))] if depth else []
+
+
+def flat(node: Tree) -> list[str]:
+    return [node[0], *(name for child in node[1] for name in flat(child))]
+
+
+def fetch(node: Tree, size: int = 1, before: Callable[[str], None] = lambda name: None) -> Fetched[str]:
+    before(node[0])
+    return Fetched(node[0], size, [partial(fetch, child, size, before) for child in node[1]])
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_items_come_in_the_order_of_one_worker(seed: int, workers: int) -> None:
+    chance = random.Random(seed)
+    groups = {name: [tree(chance, f"{name}{n}", 4) for n in range(3)] for name in "abc"}
+    with Pipeline[str](workers, 5) as pipeline:
+        for name, trees in groups.items():
+            pipeline.add(name, [partial(fetch, each) for each in trees])
+        for name, trees in groups.items():
+            assert list(pipeline.take(name)) == [item for each in trees for item in flat(each)]
+
+
+def test_fetches_run_side_by_side() -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def meet(name: str) -> None:
+        together.wait()
+
+    with Pipeline[str](8, 100) as pipeline:
+        pipeline.add("a", [partial(fetch, (str(n), ()), 1, meet) for n in range(4)])
+        assert list(pipeline.take("a")) == ["0", "1", "2", "3"]
+
+
+def test_what_is_fetched_ahead_stays_within_the_bound() -> None:
+    ahead, most = 0, 0
+    lock = threading.Lock()
+
+    def count(name: str) -> None:
+        nonlocal ahead, most
+        with lock:
+            ahead += 1
+            most = max(most, ahead)
+
+    with Pipeline[str](4, 100) as pipeline:
+        pipeline.add("a", [partial(fetch, (str(n), ()), 10, count) for n in range(200)])
+        for _ in pipeline.take("a"):
+            with lock:
+                ahead -= 1
+    # 10 items of 10 bytes ahead; the first four started before any size was known.
+    assert most <= 14
+
+
+def test_an_error_is_raised_at_its_place_and_the_other_groups_go_on() -> None:
+    def fail() -> Fetched[str]:
+        raise ValueError("no")
+
+    fetches: list[Fetch[str]] = [partial(fetch, ("one", ())), fail, partial(fetch, ("never", ()))]
+    with Pipeline[str](4, 100) as pipeline:
+        pipeline.add("a", fetches)
+        pipeline.add("b", [partial(fetch, ("two", [("three", ())]))])
+        taken = pipeline.take("a")
+        assert next(taken) == "one"
+        with pytest.raises(ValueError, match="no"):
+            next(taken)
+        assert list(pipeline.take("b")) == ["two", "three"]
+
+
+def test_an_interruption_ends_a_wait() -> None:
+    started, never = threading.Event(), threading.Event()
+
+    def hang(name: str) -> None:
+        started.set()
+        never.wait(10)
+
+    class Stopped(BaseException):
+        pass
+
+    def interrupt() -> None:
+        started.wait(10)
+        pipeline.interrupt(Stopped())
+
+    with Pipeline[str](2, 100) as pipeline:
+        pipeline.add("a", [partial(fetch, ("a", ()), 1, hang)])
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(Stopped):
+            next(pipeline.take("a"))
+    never.set()
+
+
+def test_a_group_without_fetches_is_empty() -> None:
+    with Pipeline[str](2, 100) as pipeline:
+        pipeline.add("a", [])
+        assert list(pipeline.take("a")) == []
+
+
+def test_concurrency_grows_by_one_and_shrinks_by_a_third_within_its_bounds() -> None:
+    concurrency = Concurrency(16)
+    seen = [concurrency.limit]
+    for attempts in [1] * 10 + [2] * 12:
+        concurrency.observe(attempts)
+        seen.append(concurrency.limit)
+    assert seen[:3] == [8, 9, 10]
+    assert max(seen) == 16
+    assert seen[-1] == 1
