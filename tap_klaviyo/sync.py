@@ -1,0 +1,187 @@
+"""The loop: streams in order, SCHEMA, pages of records, bookmarks, STATE."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tap_klaviyo import full_table, log, query, records, state, timeline
+from tap_klaviyo.catalog import Selection
+from tap_klaviyo.client import Client
+from tap_klaviyo.config import Config
+from tap_klaviyo.errors import ApiError, AuthError, SyncError
+from tap_klaviyo.full_table import FullTable
+from tap_klaviyo.jsonapi import Resource
+from tap_klaviyo.log import logger
+from tap_klaviyo.messages import Batch, Writer
+from tap_klaviyo.pipeline import Fetch, Fetched, Pipeline
+from tap_klaviyo.ratelimit import Clock
+from tap_klaviyo.state import State
+from tap_klaviyo.streams import METRICS, Stream
+from tap_klaviyo.timeline import Timeline
+from tap_klaviyo.times import format_time
+
+STATE_INTERVAL = 10.0
+BYTES_AHEAD = 48 * 2**20
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is asked before the streams: the metrics that feed each timeline, and Klaviyo's clock (epoch seconds)."""
+
+    metrics: Mapping[str, Sequence[Resource]]
+    now: int
+    problem: ApiError | None = None
+
+
+class Sync:
+    """One run over the selected streams."""
+
+    def __init__(self, client: Client, config: Config, writer: Writer, clock: Clock | None = None) -> None:
+        """Read and write nothing yet."""
+        self._client = client
+        self._config = config
+        self._writer = writer
+        self._clock = clock or Clock()
+        self._version = int(self._clock.wall() * 1000) if config.activate_version else None
+        self._state: State = {}
+        self._state_due = self._clock.monotonic() + STATE_INTERVAL
+        self._unknown: Counter[str] = Counter()
+        self._failed: list[str] = []
+        self._writing = False
+        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency, BYTES_AHEAD)
+
+    def interrupt(self, reason: BaseException) -> None:
+        """End the run by raising the reason, between two pages and with a STATE; for signal handlers."""
+        if not self._writing:
+            raise reason
+        self._pipeline.interrupt(reason)
+
+    def run(self, selections: Sequence[Selection], given: State) -> None:
+        """Sync the streams, the one that was interrupted first.
+
+        Raises:
+            SyncError: streams were given up, each with its reason in the log.
+            AuthError, StateError, OutputError: the run cannot go on.
+        """
+        account = self._account([selection.stream for selection in selections])
+        ids = {name: [metric.id for metric in metrics] for name, metrics in account.metrics.items()}
+        self._state = state.adopt(given, ids)
+        ordered = rotated(selections, self._state.get("currently_syncing"))
+        with self._pipeline:
+            self._writing = True
+            for selection in ordered:
+                self._pipeline.add(selection.stream.tap_stream_id, self._fetches(selection, account))
+            for selection in ordered:
+                self._stream(selection)
+        self._state = state.syncing(self._state, None)
+        self._writer.state(self._state)
+        self._tell_unknown()
+        if self._failed:
+            raise SyncError(f"Not read to the end: {', '.join(self._failed)}; the reasons stand above.")
+
+    def _account(self, streams: Sequence[Stream]) -> Account:
+        """Ask for the metrics, if a timeline is selected."""
+        now, found = int(self._clock.wall()), []
+        if not any(stream.metric_names for stream in streams):
+            return Account({}, now)
+        pages = self._client.pages(METRICS, {})
+        try:
+            while not pages.ended:
+                answer = pages.read()
+                now = answer.server_time or now
+                found += answer.document.data
+        except AuthError:
+            raise
+        except ApiError as problem:
+            return Account({}, now, problem)
+        return Account({stream.tap_stream_id: metrics_of(stream, found) for stream in streams}, now)
+
+    def _fetches(self, selection: Selection, account: Account) -> list[Fetch[Batch]]:
+        stream, fields = selection.stream, selection.fields
+        form = records.form(stream.schema, fields)
+        parameters = query.parameters(stream, fields)
+        if not stream.metric_names:
+            endpoint = query.endpoint(stream, fields)
+            return full_table.fetches(FullTable(stream, self._client, endpoint, parameters, form, self._version))
+        if account.problem:
+            return [partial(_refuse, account.problem)]
+        line = Timeline(stream, self._client, parameters, form, self._config.max_concurrency)
+        return timeline.fetches(line, account.metrics[stream.tap_stream_id], *self._range(stream, account))
+
+    def _range(self, stream: Stream, account: Account) -> tuple[int, int]:
+        """Return the timestamps to read from and up to."""
+        start = state.start_of(self._state, stream, self._config, account.now)
+        end = min(self._config.end_date or account.now, account.now)
+        mark = state.bookmark(self._state, stream)
+        name = stream.tap_stream_id
+        if mark is not None and mark > account.now:
+            logger.warning("%s: its bookmark lies in the future, so that it is read from start_date again.", name)
+            self._state = state.drop(self._state, stream)
+        if not account.metrics[name]:
+            logger.info(
+                "%s: the account has no metric named %s, so no records.",
+                name,
+                " or ".join(stream.metric_names),
+            )
+        else:
+            logger.info("%s: reads events from %s to %s.", name, format_time(start), format_time(end))
+        return start, end
+
+    def _stream(self, selection: Selection) -> None:
+        stream, name = selection.stream, selection.stream.tap_stream_id
+        self._state = state.syncing(self._state, stream)
+        self._writer.schema(name, selection.schema, stream.key, stream.replication_key)
+        try:
+            rows = self._rows(stream)
+            if self._version is not None and not stream.replication_key:
+                self._writer.activate_version(name, self._version)
+            logger.info("%s: %d records.", name, rows)
+        except AuthError:
+            raise
+        except ApiError as problem:
+            logger.error("%s: %s The other streams go on.", name, problem)
+            self._failed.append(name)
+        finally:
+            self._writer.state(self._state)
+
+    def _rows(self, stream: Stream) -> int:
+        """Write a stream's records, page by page, and return how many they were."""
+        rows, recurring = 0, set[str]()
+        for batch in self._pipeline.take(stream.tap_stream_id):
+            shared = {key: line for key, line in batch.shared.items() if key not in recurring}
+            recurring |= shared.keys()
+            self._writer.records([batch.lines, *shared.values()])
+            rows += batch.rows + len(shared)
+            self._unknown += batch.unknown
+            log.metric("counter", "record_count", batch.rows + len(shared), endpoint=stream.tap_stream_id)
+            if batch.newest is not None:
+                self._state = state.advance(self._state, stream, batch.newest)
+            if self._clock.monotonic() >= self._state_due:
+                self._writer.state(self._state)
+                self._state_due = self._clock.monotonic() + STATE_INTERVAL
+        return rows
+
+    def _tell_unknown(self) -> None:
+        if self._unknown:
+            counted = ", ".join(f"{name} ({count})" for name, count in sorted(self._unknown.items()))
+            logger.warning("Klaviyo sent what this version's schemas do not have; it is left out: %s.", counted)
+
+
+def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[Selection]:
+    """Return the selections in their order, begun with the stream that an earlier run was interrupted in."""
+    names = [selection.stream.tap_stream_id for selection in selections]
+    first = names.index(currently_syncing) if currently_syncing in names else 0
+    return [*selections[first:], *selections[:first]]
+
+
+def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:
+    """Return the metrics that feed a timeline: of its names, and of Klaviyo's own integration."""
+    wanted = {name.casefold() for name in stream.metric_names}
+    return [metric for metric in metrics if records.name_of(metric) in wanted and records.is_native(metric)]
+
+
+def _refuse(problem: ApiError) -> Fetched[Batch]:
+    raise problem
