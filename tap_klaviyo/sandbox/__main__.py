@@ -1,0 +1,62 @@
+"""Runs the sandbox alone: python -m tap_klaviyo.sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import threading
+from contextlib import suppress
+
+from tap_klaviyo.sandbox import Account, Sandbox
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; print the tap's config as one line of JSON."""
+    options = _parser().parse_args()
+    account = Account.build(
+        events=options.events,
+        seed=options.seed,
+        days=options.days,
+        shape=options.shape,
+        event_bytes=options.event_bytes,
+    )
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with Sandbox(
+        account,
+        latency=options.latency,
+        limits=options.limits,
+        gzip=options.gzip,
+        port=options.port,
+        realtime=options.realtime,
+    ) as sandbox:
+        print(json.dumps(sandbox.config), flush=True)
+        ended.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tap_klaviyo.sandbox",
+        description="A small Klaviyo on this machine. Prints the config for tap-klaviyo, and serves until Ctrl-C.",
+        epilog="example: python -m tap_klaviyo.sandbox --port 8010 > config.json & tap-klaviyo --config config.json",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="where to listen on 127.0.0.1; 0 takes one that is free")
+    add("--events", type=int, default=2000, help="how many events the account has")
+    add("--seed", type=int, default=1, help="the same seed gives the same account")
+    add("--days", type=int, default=365, help="how far the events go back")
+    add("--shape", choices=("even", "skewed"), default="even", help="skewed: half of all events on one day")
+    add("--event-bytes", type=int, metavar="N", help="pad an event with its profile to about so many bytes")
+    add("--latency", type=float, default=0.0, metavar="SECONDS", help="what each answer takes")
+    add("--limits", action=argparse.BooleanOptionalAction, default=True, help="keep to Klaviyo's rate limits")
+    add("--gzip", action=argparse.BooleanOptionalAction, default=True, help="compress where the client accepts it")
+    add("--realtime", action="store_true", help="let time go on, so that more events arrive")
+    return parser
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()

@@ -1,0 +1,62 @@
+"""Cursors: keysets of the last item, without any memory on the server's side."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from tap_klaviyo.sandbox.refusals import RefusalError
+
+
+def of_event(second: int, event_id: str) -> str:
+    """Return the cursor behind an event: base64 of [second, id, true], as recorded."""
+    return _encoded(json.dumps([second, event_id, True]))
+
+
+def event(cursor: str) -> tuple[int, str]:
+    """Return the second and the id of a cursor's event.
+
+    Raises:
+        RefusalError: it is no cursor of events.
+    """
+    try:
+        second, event_id, _ = json.loads(_decoded(cursor))
+    except (ValueError, TypeError):
+        raise refused() from None
+    if not isinstance(second, int) or not isinstance(event_id, str):
+        raise refused()
+    return second, event_id
+
+
+def of_item(sort: str, key: str, item_id: str) -> str:
+    """Return the cursor behind an item: base64 of next::id::ID, and with the key before the id in other orders."""
+    return _encoded(f"next::{sort}::{item_id}" if sort == "id" else f"next::{sort}::{key}::{item_id}")
+
+
+def item(cursor: str, sort: str) -> tuple[str, str]:
+    """Return the key and the id of a cursor's item.
+
+    Raises:
+        RefusalError: it is no cursor of this order.
+    """
+    parts = _decoded(cursor).split("::")
+    if parts[:2] != ["next", sort] or len(parts) != (3 if sort == "id" else 4):
+        raise refused()
+    return parts[-2] if sort != "id" else parts[-1], parts[-1]
+
+
+def refused() -> RefusalError:
+    """Return the refusal of a cursor."""
+    return RefusalError("invalid", "Invalid cursor provided.")
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _decoded(cursor: str) -> str:
+    try:
+        return base64.b64decode(cursor, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        raise refused() from None

@@ -1,0 +1,205 @@
+"""What can go wrong, as values, and the schedules by which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal
+
+from tap_klaviyo.sandbox import cursors
+from tap_klaviyo.sandbox.refusals import TITLES, RefusalError, invalid, throttled
+from tap_klaviyo.sandbox.traffic import Page, Reply, Request
+
+Kind = Literal[
+    "status",
+    "challenge",
+    "reset_before",
+    "reset_headers",
+    "reset_body",
+    "cut_body",
+    "cut_chunked",
+    "cut_gzip",
+    "cut_json",
+    "no_links",
+    "html_200",
+    "slow",
+    "stall",
+    "invalid_cursor",
+    "deny_metric",
+    "loop",
+    "foreign",
+    "redirect",
+    "duplicate",
+    "huge",
+    "echo_key",
+    "bad_shape",
+]
+
+_HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong with an answer.
+
+    Kinds, and the fields that they heed:
+        status: an error of that `code`, with `retry_after` (the header's text), as a page of `html` or as JSON
+        challenge: Cloudflare's 403, in HTML
+        reset_before, reset_headers, reset_body: the connection is reset there
+        cut_body, cut_chunked: half of the body comes, then the connection is closed
+        cut_gzip, cut_json: HTTP is complete, but the compressed stream or the JSON in it ends halfway
+        no_links: half of the resources, and no `links`
+        html_200: a web page instead of the document
+        slow: the body comes in pieces of `size` bytes, with `seconds` between them
+        stall: the body stops halfway for so many `seconds`, then goes on
+        invalid_cursor, deny_metric: a 400 that says so, where the request has a cursor or names a metric
+        loop: the next page is this one
+        foreign, redirect: the next page, or this one by a 302, is at another origin, `to`
+        duplicate: a page behind a cursor begins with the item that the one before ended with
+        huge: the body is longer by `size` bytes of blanks
+        echo_key: a 400 that repeats the Authorization header
+        bad_shape: JSON, but not a document
+    """
+
+    kind: Kind
+    code: int = 0
+    retry_after: str | None = None
+    html: bool = False
+    seconds: float = 0.0
+    size: int = 0
+    to: str = "https://foreign.example"
+
+
+Schedule = Callable[[Request], "Fault | None"]
+
+
+def status(code: int, retry_after: float | str | None = None, html: bool = False) -> Fault:
+    """Return an answer of an error status."""
+    return Fault("status", code, None if retry_after is None else str(retry_after), html)
+
+
+PASSING: tuple[Fault, ...] = (
+    status(429, retry_after=1),
+    status(500),
+    status(502, html=True),
+    status(503),
+    status(504, html=True),
+    status(520, html=True),
+    status(524, html=True),
+    Fault("challenge"),
+    Fault("reset_before"),
+    Fault("reset_headers"),
+    Fault("reset_body"),
+    Fault("cut_body"),
+    Fault("cut_chunked"),
+    Fault("cut_gzip"),
+    Fault("cut_json"),
+    Fault("no_links"),
+    Fault("html_200"),
+    Fault("invalid_cursor"),
+    Fault("loop"),
+    Fault("foreign"),
+    Fault("duplicate"),
+    Fault("bad_shape"),
+)
+
+
+def seeded(seed: int, rate: float, kinds: Sequence[Fault] = PASSING, patience: int = 3) -> Schedule:
+    """Return a schedule that depends on the page and the attempt only, not on the order of requests.
+
+    Args:
+        seed: chooses what goes wrong.
+        rate: the share of requests that something is wrong with, 0 to 1.
+        kinds: what can go wrong.
+        patience: from the attempt after this one on, a page comes well.
+    """
+
+    def choose(request: Request) -> Fault | None:
+        if request.attempt > patience:
+            return None
+        bits = blake2b(f"{seed} {request.attempt} {request.page}".encode(), digest_size=16).digest()
+        if int.from_bytes(bits[:8], "big") >= rate * 2**64:
+            return None
+        return kinds[int.from_bytes(bits[8:], "big") % len(kinds)]
+
+    return choose
+
+
+def first(times: int, fault: Fault, path: str = "") -> Schedule:
+    """Return a schedule by which the first attempts at each page of a path, or of all, go wrong."""
+    return lambda request: fault if request.attempt <= times and path in ("", request.path) else None
+
+
+def poisoned(largest: int, path: str = "/api/events", usual: int = 200) -> Schedule:
+    """Return a schedule by which pages of more than so many resources time out each time they are asked for."""
+
+    def choose(request: Request) -> Fault | None:
+        size = request.query.get("page[size]", str(usual))
+        return status(504) if request.path == path and size.isdecimal() and int(size) > largest else None
+
+    return choose
+
+
+def replaced(fault: Fault, request: Request) -> Reply | None:
+    """Return the reply that comes instead of the answer; None if the answer comes, if only in part or changed."""
+    match fault.kind:
+        case "status":
+            return _error(fault, request)
+        case "challenge":
+            body = _HTML.format("Just a moment...").encode()
+            return Reply(403, body, {"cf-mitigated": "challenge"}, "text/html; charset=UTF-8")
+        case "html_200":
+            return Reply(200, _HTML.format("Maintenance").encode(), media_type="text/html")
+        case "invalid_cursor" if "page[cursor]" in request.query:
+            return _refusal(cursors.refused(), request)
+        case "deny_metric" if "metric_id" in request.query.get("filter", ""):
+            return _refusal(invalid("Metric IDs ['XXXXXX'] do not exist.", "filter"), request)
+        case "redirect":
+            return Reply(302, b"", {"Location": f"{fault.to}{request.url}"})
+        case "echo_key":
+            detail = f"Unexpected header Authorization: {request.headers.get('Authorization', '')}"
+            return _refusal(RefusalError("invalid", detail), request)
+        case "bad_shape":
+            return Reply(200, b'{"data":{"type":"event","id":7},"links":[]}')
+        case _:
+            return None
+
+
+def changed(fault: Fault, reply: Reply) -> Reply:
+    """Return an answer with the fault in it; a fault of its delivery leaves it as it is."""
+    page = reply.page
+    if page is None:
+        return reply
+    match fault.kind:
+        case "loop":
+            return _with_next(reply, page, page.url)
+        case "foreign":
+            path = (page.next or page.url).split("/", 3)[3]
+            return _with_next(reply, page, f"{fault.to}/{path}")
+        case "no_links":
+            return replace(reply, body=replace(page, data=page.data[: len(page.data) // 2]).body(with_links=False))
+        case "cut_json":
+            return replace(reply, body=reply.body[: len(reply.body) // 2])
+        case "huge":
+            return replace(reply, body=reply.body + b" " * fault.size)
+        case _:
+            return reply
+
+
+def _with_next(reply: Reply, page: Page, url: str) -> Reply:
+    return replace(reply, body=replace(page, next=url).body())
+
+
+def _error(fault: Fault, request: Request) -> Reply:
+    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+    if fault.html:
+        return Reply(fault.code, _HTML.format(f"Error {fault.code}").encode(), headers, "text/html; charset=UTF-8")
+    codes = {401: "authentication_failed", 403: "permission_denied", 429: "throttled"}
+    code = codes.get(fault.code, "error" if fault.code >= 500 else "invalid")
+    refusal = throttled(1) if code == "throttled" else RefusalError(code, TITLES[code], status=fault.code)
+    return Reply(fault.code, refusal.body(request.index), headers)
+
+
+def _refusal(refusal: RefusalError, request: Request) -> Reply:
+    return Reply(refusal.status, refusal.body(request.index))

@@ -1,0 +1,114 @@
+"""A request's parameters, checked as strictly as Klaviyo does, or more so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tap_klaviyo.sandbox import filters
+from tap_klaviyo.sandbox.endpoints import CAMPAIGNS, EVENTS, Endpoint
+from tap_klaviyo.sandbox.filters import Condition
+from tap_klaviyo.sandbox.refusals import RefusalError, invalid
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of an endpoint; `fields` holds the sparse fieldsets by resource type."""
+
+    endpoint: Endpoint
+    conditions: tuple[Condition, ...]
+    include: frozenset[str]
+    fields: Mapping[str, frozenset[str]]
+    sort: str
+    descending: bool
+    size: int
+    cursor: str | None
+    additional: tuple[str, ...]
+
+
+def parse(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
+    """Return the query that the parameters are.
+
+    Raises:
+        RefusalError: a parameter is unknown, comes twice, or has a value that the endpoint does not take.
+    """
+    given = dict(parameters)
+    if len(given) < len(parameters):
+        raise invalid("A parameter may be given only once.", "query")
+    for name in given:
+        _check_known(endpoint, name)
+    sort, descending = _sort(endpoint, given.get("sort"))
+    return Query(
+        endpoint,
+        _conditions(endpoint, given.get("filter")),
+        frozenset(_listed(given, "include", endpoint.include, endpoint)),
+        {kind: frozenset(_fields(given, kind, endpoint)) for kind in endpoint.fields if f"fields[{kind}]" in given},
+        sort,
+        descending,
+        _size(endpoint, given.get("page[size]")),
+        given.get("page[cursor]"),
+        tuple(_listed(given, f"additional-fields[{endpoint.type}]", endpoint.additional, endpoint)),
+    )
+
+
+def _check_known(endpoint: Endpoint, name: str) -> None:
+    known = {f"fields[{kind}]" for kind in endpoint.fields}
+    known |= {"filter"} if endpoint.filters else set()
+    known |= {"include"} if endpoint.include else set()
+    known |= {"sort"} if endpoint.sort else set()
+    known |= {"page[cursor]"} if endpoint.filters else set()
+    known |= {f"additional-fields[{endpoint.type}]"} if endpoint.additional else set()
+    if name == "page[size]" and endpoint.sizes is None:
+        detail = f"'page_size' is not a valid field for the resource '{endpoint.type}'."
+        raise RefusalError("invalid", detail, pointer="/data/attributes/page_size")
+    if name not in known and name != "page[size]":
+        raise invalid(f"'{name}' is not an allowed parameter for this resource.", name)
+
+
+def _conditions(endpoint: Endpoint, text: str | None) -> tuple[Condition, ...]:
+    if text is None:
+        if endpoint is CAMPAIGNS:
+            raise filters.no_channel()
+        return ()
+    return filters.parse(text, endpoint)
+
+
+def _sort(endpoint: Endpoint, text: str | None) -> tuple[str, bool]:
+    """Return the field to sort by, and whether from its end; without a sort, newest events first, the rest by id."""
+    if text is None:
+        return ("datetime", True) if endpoint is EVENTS else ("id", False)
+    name = text.removeprefix("-")
+    if name not in endpoint.sort:
+        raise invalid(f"'{text}' is not an allowed sort parameter for this resource.", "sort")
+    return name, text.startswith("-")
+
+
+def _listed(given: Mapping[str, str], name: str, allowed: Sequence[str], endpoint: Endpoint) -> list[str]:
+    if name not in given:
+        return []
+    names = given[name].split(",")
+    for each in names:
+        if each not in allowed:
+            parameter = name.partition("[")[0]
+            raise invalid(f"'{each}' is not an allowed {parameter} parameter for this resource.", name)
+    return names
+
+
+def _fields(given: Mapping[str, str], kind: str, endpoint: Endpoint) -> list[str]:
+    allowed, names = endpoint.fields[kind], given[f"fields[{kind}]"].split(",")
+    for each in names:
+        if each not in allowed and f"{each.rpartition('.')[0].partition('.')[0]}.*" not in allowed:
+            raise invalid(f"'{each}' is not a valid field for the resource '{kind}'.", f"fields[{kind}]")
+    return names
+
+
+def _size(endpoint: Endpoint, text: str | None) -> int:
+    if endpoint.sizes is None:
+        return endpoint.fixed_size
+    usual, largest = endpoint.sizes
+    if text is None:
+        return usual
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= largest):
+        detail = f"Page size must be an integer between 1 and {largest}."
+        raise RefusalError("invalid", detail, parameter="page[size]")
+    return int(text)

@@ -1,0 +1,189 @@
+"""Events and profiles as the JSON of the API, by templates that are made once for each sort of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from tap_klaviyo.sandbox import population
+from tap_klaviyo.sandbox.properties import properties, variant_of
+from tap_klaviyo.sandbox.templates import compiled, mixed, restricted, slot, stamp, value
+
+if TYPE_CHECKING:
+    from tap_klaviyo.sandbox.account import Account
+
+# 100 ns from 1582-10-15 to 1970-01-01, which UUIDs of version 1 count from.
+_UUID_EPOCH = 0x01B21DD213814000
+_NO_PROFILE, _NULL_PROFILE, _SOME_PROFILE = range(3)
+# An attribution's relationships, and the types of what they point at.
+_ATTRIBUTED = {
+    "event": "event",
+    "attributed-event": "event",
+    "campaign": "campaign",
+    "campaign-message": "campaign-message",
+    "flow": "flow",
+    "flow-message": "flow-message",
+    "flow-message-variation": "flow-message",
+}
+
+Fields = frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class View:
+    """What a query asks of each event: what to include, and sparse fieldsets (None for all fields)."""
+
+    include: frozenset[str] = frozenset()
+    event: Fields = None
+    profile: Fields = None
+    metric: Fields = None
+
+
+class Renderer:
+    """Renders the events of one account, with links to one origin."""
+
+    def __init__(self, account: Account, origin: str) -> None:
+        """Make no template yet."""
+        self._account = account
+        self._origin = origin
+        self._event_template = lru_cache(maxsize=None)(self._make_event_template)
+        self._profile_template = lru_cache(maxsize=4096)(self._make_profile_template)
+        self._attribution = compiled(_attribution_template(origin))
+        self._padding = self._needed_padding() if account.event_bytes else 0
+        self._event_template.cache_clear()
+
+    def page(self, numbers: Sequence[int], view: View) -> tuple[list[bytes], list[bytes]]:
+        """Return the events, and what is included with them, each once."""
+        events = [self.event(number, view) for number in numbers]
+        included = []
+        if "profile" in view.include:
+            people = dict.fromkeys(self._account.profile_of(number) for number in numbers)
+            included += [self.profile(each, view.profile) for each in people if each is not None and self._exists(each)]
+        if "metric" in view.include:
+            metrics = dict.fromkeys(self._account.timeline.metrics[number] for number in numbers)
+            included += [self._metric(each, view.metric) for each in metrics]
+        if "attributions" in view.include:
+            included += [self._included_attribution(number) for number in numbers if is_attributed(number)]
+        return events, included
+
+    def event(self, number: int, view: View) -> bytes:
+        """Return one event."""
+        account = self._account
+        second, metric = account.timeline.seconds[number], account.timeline.metrics[number]
+        bits = mixed(number + account.salt)
+        profile = account.profile_of(number)
+        relation = _SOME_PROFILE if profile is not None else bits >> 8 & 1
+        attributed = "attributions" in view.include and is_attributed(number)
+        template = self._event_template(metric, variant_of(bits), relation, attributed, view)
+        return template % {
+            b"id": account.timeline.id(number),
+            b"second": b"%d" % second,
+            b"datetime": stamp(second),
+            b"uuid": b"null" if bits >> 16 & 127 == 9 else _uuid(second, bits),
+            b"number": b"%d" % number,
+            b"cents": b"%d.%02d" % (bits >> 24 & 255, number % 100),
+            b"email": b"gone@mail.example" if profile is None else population.email(profile),
+            b"profile": b"" if profile is None else population.profile_id(profile),
+            b"attribution": b"%032x" % (number + 1),
+        }
+
+    def profile(self, profile: int, fields: Fields, extra: Collection[str] = (), **more: bytes) -> bytes:
+        """Return one profile; `more` holds the JSON of the attributes that `extra` names."""
+        template = self._profile_template(profile % len(population.VARIANTS), fields, tuple(extra))
+        return template % {**population.arguments(profile), **{name.encode(): each for name, each in more.items()}}
+
+    def _exists(self, profile: int) -> bool:
+        return not population.is_deleted(profile)
+
+    def _make_event_template(self, metric: int, variant: int, relation: int, attributed: bool, view: View) -> bytes:
+        found = self._account.metrics[metric]
+        own = f"{self._origin}/api/events/{slot('id')}"
+        attributes = {
+            "timestamp": value("second"),
+            "datetime": slot("datetime"),
+            "uuid": value("uuid"),
+            "event_properties": properties(found.kind.family, variant, self._padding),
+        }
+        resource: dict[str, Any] = {
+            "type": "event",
+            "id": slot("id"),
+            "attributes": restricted(attributes, view.event),
+            "links": {"self": f"{own}/"},
+        }
+        if view.event is None:
+            related: dict[str, Any] = {"metric": _related(own, "metric", found.id)}
+            if relation != _NO_PROFILE:
+                related["profile"] = _related(own, "profile", slot("profile") if relation == _SOME_PROFILE else None)
+            if "attributions" in view.include:
+                data = [{"type": "attribution", "id": slot("attribution")}] if attributed else []
+                related["attributions"] = {**_links(own, "attributions"), "data": data}
+            resource["relationships"] = related
+        return compiled(resource)
+
+    def _make_profile_template(self, variant: int, fields: Fields, extra: tuple[str, ...]) -> bytes:
+        return population.profile_template(variant, self._origin, fields, extra)
+
+    def _metric(self, place: int, fields: Fields) -> bytes:
+        found = self._account.metrics[place]
+        own = f"{self._origin}/api/metrics/{found.id}"
+        resource: dict[str, Any] = {
+            "type": "metric",
+            "id": found.id,
+            "attributes": restricted(found.attributes, fields),
+            "links": {"self": f"{own}/"},
+        }
+        if fields is None:
+            resource["relationships"] = {"flow-triggers": _links(own, "flow-triggers")}
+        return compiled(resource) % {}
+
+    def _included_attribution(self, number: int) -> bytes:
+        timeline = self._account.timeline
+        cause = max(0, number - 1)
+        return self._attribution % {
+            b"id": b"%032x" % (number + 1),
+            b"event": timeline.id(number),
+            b"cause": timeline.id(cause),
+            b"number": b"%04d" % (number % 10_000),
+        }
+
+    def _needed_padding(self) -> int:
+        """Return the characters by which events have to grow to have the wanted size together with a profile."""
+        self._padding = 0
+        sample = range(min(200, len(self._account.timeline.seconds)))
+        profiles = islice(population.people(self._account.population), len(sample))
+        size = sum(len(self.event(number, View())) for number in sample)
+        size += sum(len(self.profile(each, None)) for each in profiles)
+        return max(0, (self._account.event_bytes or 0) - size // max(1, len(sample)))
+
+
+def is_attributed(number: int) -> bool:
+    """Return whether an event is attributed to another."""
+    return number % 5 == 0
+
+
+def _uuid(second: int, bits: int) -> bytes:
+    """Return a UUID of version 1 made from the event's second, with clock sequence 8001, in quotes."""
+    ticks = second * 10_000_000 + _UUID_EPOCH
+    low, middle, high = ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0xFFF
+    return b'"%08x-%04x-1%03x-8001-%012x"' % (low, middle, high, bits & 0xFFFFFFFFFFFF)
+
+
+def _links(own: str, name: str) -> dict[str, Any]:
+    return {"links": {"self": f"{own}/relationships/{name}/", "related": f"{own}/{name}/"}}
+
+
+def _related(own: str, name: str, resource_id: str | None) -> dict[str, Any]:
+    return {"data": resource_id and {"type": name, "id": resource_id}, **_links(own, name)}
+
+
+def _attribution_template(origin: str) -> dict[str, Any]:
+    own = f"{origin}/api/attributions/{slot('id')}"
+    ids = (slot("event"), slot("cause"), *(f"{name}{slot('number')}" for name in "CMFSV"))
+    related = {
+        name: {"data": {"type": kind, "id": each}, **_links(own, name)}
+        for (name, kind), each in zip(_ATTRIBUTED.items(), ids, strict=True)
+    }
+    return {"type": "attribution", "id": slot("id"), "relationships": related, "links": {"self": f"{own}/"}}

@@ -1,0 +1,245 @@
+"""Lists, campaigns, their messages and tags: small collections, held as values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from tap_klaviyo.sandbox.metrics import short_ids
+from tap_klaviyo.sandbox.templates import restricted, stamp
+
+PATHS: Mapping[str, str] = {
+    "account": "accounts",
+    "campaign": "campaigns",
+    "campaign-message": "campaign-messages",
+    "list": "lists",
+    "metric": "metrics",
+    "profile": "profiles",
+    "tag": "tags",
+}
+_TYPES: Mapping[str, str] = {
+    "campaign": "campaign",
+    "campaign-messages": "campaign-message",
+    "flow-triggers": "flow",
+    "image": "image",
+    "tags": "tag",
+    "template": "template",
+}
+_OPTIONAL = frozenset({"tags", "flow-triggers", "conversations", "push-tokens"})
+_TAGS = ("popular", "VIP 🌟", "autumn", "do not send", "ümlaut")
+STATUSES = (
+    *("Sent", "Draft", "Scheduled", "Sending", "Cancelled", "Sent", "Variations Sent", "Adding Recipients", "Sent"),
+    *("Cancelled: No Recipients", "Queued without Recipients", "Preparing to send", "Sending Segments", "Unknown"),
+    *("Cancelled: Smart Sending", "Preparing to schedule", "Cancelled: Account Disabled", "Cancelled: Billing Limit"),
+    *("Cancelled: Internal Error", "Cancelled: Misconfigured"),
+)
+_SCHEDULE = "2026-09-04T15:00:00+00:00"
+_STRATEGIES: tuple[Mapping[str, Any], ...] = (
+    {"method": "static", "datetime": _SCHEDULE, "options": {"is_local": False}},
+    {"method": "immediate"},
+    {
+        "method": "static",
+        "datetime": _SCHEDULE,
+        "options": {"is_local": True, "send_past_recipients_immediately": False},
+    },
+    {"method": "throttled", "datetime": _SCHEDULE, "throttle_percentage": 20},
+    {"method": "ab_test_campaign"},
+    {"method": "smart_send_time", "date": "2026-09-04"},
+    {"method": "static", "datetime": _SCHEDULE, "options": None},
+    {"method": "unsupported"},
+)
+_TRACKING: tuple[Mapping[str, Any] | None, ...] = (
+    {
+        "add_tracking_params": True,
+        "custom_tracking_params": [
+            {"type": "dynamic", "value": "campaign_id", "name": "utm_medium"},
+            {"type": "static", "value": "autumn", "name": "utm_campaign"},
+        ],
+        "is_tracking_clicks": True,
+        "is_tracking_opens": None,
+    },
+    None,
+    {"add_tracking_params": False, "custom_tracking_params": []},
+)
+_DEFINITIONS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "email": (
+        {
+            "channel": "email",
+            "label": "Autumn",
+            "content": {
+                "subject": "Autumn 🍂",
+                "preview_text": "For a few days only",
+                "from_email": "hello@shop.example",
+                "from_label": "Example",
+                "reply_to_email": None,
+                "cc_email": None,
+                "bcc_email": None,
+            },
+        },
+        {"channel": "email", "label": None, "content": {"subject": None, "from_email": "hello@shop.example"}},
+    ),
+    "sms": (
+        {
+            "channel": "sms",
+            "content": {"body": "20% off", "media_url": None},
+            "render_options": {
+                "shorten_links": True,
+                "add_org_prefix": True,
+                "add_info_link": False,
+                "add_opt_out_language": None,
+            },
+        },
+    ),
+    "mobile_push": (
+        {
+            "channel": "mobile_push",
+            "notification_type": "standard",
+            "content": {"title": "New", "body": "See what is new", "dynamic_image": None},
+            "kv_pairs": {"screen": "sale"},
+            "options": {"on_open": {"type": "open_app"}, "badge": {"display": False}, "play_sound": True},
+        },
+        {"channel": "mobile_push", "notification_type": "silent", "kv_pairs": {"refresh": "1"}},
+    ),
+}
+CHANNELS = ("email", "sms", "email", "mobile_push", "email", "email", "email", "email")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A resource: its attributes, and by relationship the ids it points at (one, many, or None for links alone).
+
+    `hidden` holds what filters know of it, and answers do not show.
+    """
+
+    type: str
+    id: str
+    attributes: Mapping[str, Any]
+    related: Mapping[str, str | tuple[str, ...] | None] = field(default_factory=dict)
+    hidden: Mapping[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str) -> Any:
+        """Return what a filter or a sort calls by a name, such as `id` or `messages.channel`; None if unknown."""
+        return self.id if name == "id" else self.hidden.get(name, self.attributes.get(name))
+
+
+def rendered(item: Item, origin: str, include: Collection[str], fields: Collection[str] | None) -> dict[str, Any]:
+    """Return a resource as the API gives it; a sparse fieldset drops the relationships."""
+    own = f"{origin}/api/{PATHS[item.type]}/{item.id}"
+    resource = {"type": item.type, "id": item.id, "attributes": restricted(item.attributes, fields)}
+    if fields is None and item.related:
+        resource["relationships"] = {
+            name: _relationship(own, name, target, name in include) for name, target in item.related.items()
+        }
+    return {**resource, "links": {"self": f"{own}/"}}
+
+
+def _relationship(own: str, name: str, target: str | tuple[str, ...] | None, included: bool) -> dict[str, Any]:
+    links = {"links": {"self": f"{own}/relationships/{name}/", "related": f"{own}/{name}/"}}
+    if target is None or (name in _OPTIONAL and not included):
+        return links
+    if isinstance(target, str):
+        return {"data": {"type": _TYPES[name], "id": target}, **links}
+    return {"data": [{"type": _TYPES.get(name, name), "id": each} for each in target], **links}
+
+
+def build_tags(random: Random) -> tuple[Item, ...]:
+    """Return the account's tags."""
+    related = dict.fromkeys(("tag-group", "lists", "segments", "campaigns", "flows"))
+    ids = [str(UUID(int=random.getrandbits(128), version=4)) for _ in _TAGS]
+    return tuple(Item("tag", each, {"name": name}, related) for each, name in zip(ids, _TAGS, strict=True))
+
+
+def build_lists(random: Random, count: int, tags: Sequence[Item]) -> tuple[Item, ...]:
+    """Return the account's lists, by id."""
+    items = []
+    for number, list_id in enumerate(sorted(short_ids(random, count))):
+        created = f"2022-{number % 12 + 1:02}-0{number % 9 + 1}T09:15:{number % 60:02}+00:00"
+        known = number % 13 != 7
+        attributes = {
+            "name": ("Newsletter 📰" if number % 5 == 3 else f"List {number}") if known else None,
+            "created": created if known else None,
+            "updated": f"2026{created[4:]}" if known else None,
+            "opt_in_process": ("double_opt_in", "single_opt_in")[number % 2] if known else None,
+        }
+        related = {"profiles": None, "tags": _some(random, tags, number % 3), "flow-triggers": ()}
+        items.append(Item("list", list_id, attributes, related))
+    return tuple(items)
+
+
+def build_campaigns(
+    random: Random, count: int, now: int, tags: Sequence[Item], lists: Sequence[Item]
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return the account's campaigns, by id, and their messages."""
+    old = short_ids(random, count // 4)
+    new = [f"01J{random.getrandbits(110):023X}"[:26] for _ in range(count - len(old))]
+    campaigns, messages = [], []
+    for number, campaign_id in enumerate(sorted([*old, *new])):
+        channel = CHANNELS[number % len(CHANNELS)]
+        own = [_message(random, campaign_id, channel, each, now) for each in range(1 + (number % 7 == 3) * 2)]
+        campaigns.append(_campaign(random, campaign_id, number, channel, now, own, tags, lists))
+        messages += own
+    return tuple(campaigns), tuple(messages)
+
+
+def _campaign(
+    random: Random,
+    campaign_id: str,
+    number: int,
+    channel: str,
+    now: int,
+    messages: Sequence[Item],
+    tags: Sequence[Item],
+    lists: Sequence[Item],
+) -> Item:
+    created = now - random.randint(10**6, 9 * 10**7)
+    status = STATUSES[number % len(STATUSES)]
+    attributes = {
+        "name": "Herbst 🍂 & <mehr>" if number % 17 == 4 else f"Campaign {number}",
+        "status": status,
+        "archived": number % 5 == 4,
+        "audiences": {"included": list(_some(random, lists, 1)), "excluded": None if number % 3 else []},
+        # Klaviyo's document dropped ignore_unsubscribes in revision 2025-01-15; it is still sent.
+        "send_options": {"use_smart_sending": number % 2 == 0, "ignore_unsubscribes": False} if number % 4 else {},
+        "tracking_options": _TRACKING[number % len(_TRACKING)],
+        "send_strategy": _STRATEGIES[number % len(_STRATEGIES)],
+        "created_at": _precise(random, created),
+        "scheduled_at": None if status == "Draft" else _precise(random, created + 5000),
+        "updated_at": _precise(random, created + 9000),
+        "send_time": _SCHEDULE if status == "Sent" else None,
+    }
+    related = {"campaign-messages": tuple(each.id for each in messages), "tags": _some(random, tags, number % 3)}
+    return Item("campaign", campaign_id, attributes, related, {"messages.channel": channel})
+
+
+def _message(random: Random, campaign_id: str, channel: str, number: int, now: int) -> Item:
+    definitions = _DEFINITIONS[channel]
+    bits = random.getrandbits(110)
+    attributes = {
+        "definition": None if bits % 37 == 5 else definitions[bits % len(definitions)],
+        "send_times": [{"datetime": _SCHEDULE, "is_local": number == 1}] if bits % 3 else [],
+        "created_at": _precise(random, now - bits % 10**7),
+        "updated_at": None if bits % 5 == 2 else _precise(random, now - bits % 10**6),
+    }
+    related: dict[str, str | tuple[str, ...] | None] = {"campaign": campaign_id, "template": None, "image": None}
+    if channel == "email":
+        related["template"] = short_ids(random, 1)[0]
+    elif channel == "mobile_push":
+        related["image"] = str(bits % 10**8)
+    return Item("campaign-message", f"01K{bits:023X}"[:26], attributes, related)
+
+
+def _some(random: Random, items: Sequence[Item], count: int) -> tuple[str, ...]:
+    return tuple(each.id for each in random.sample(list(items), min(count, len(items))))
+
+
+def _precise(random: Random, second: int) -> str:
+    moment = stamp(second).decode()
+    return f"{moment[:19]}.{random.randrange(10**6):06}{moment[19:]}"
+
+
+def without(items: Iterable[Item], ids: Collection[str]) -> tuple[Item, ...]:
+    """Return the items but for some ids."""
+    return tuple(item for item in items if item.id not in ids)

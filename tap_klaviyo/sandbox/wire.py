@@ -1,0 +1,102 @@
+"""Sending replies: compressed or not, whole, or in the ways in which connections fail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import zlib
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from tap_klaviyo.sandbox.faults import Fault
+
+_SMALLEST_COMPRESSED = 500
+# The time that bytes on loopback get to arrive in, before the connection is reset under them.
+_MOMENT = 0.02
+
+
+def compressed(body: bytes) -> bytes:
+    """Return a body compressed by gzip, fast and the same each time."""
+    packer = zlib.compressobj(1, wbits=31)
+    return packer.compress(body) + packer.flush()
+
+
+def encoded(body: bytes, headers: Mapping[str, str], accepted: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body and headers as they go over the wire, by what the client's Accept-Encoding accepts."""
+    if "gzip" not in accepted or len(body) < _SMALLEST_COMPRESSED:
+        return body, {**headers, "Content-Length": str(len(body))}
+    body = compressed(body)
+    return body, {**headers, "Content-Encoding": "gzip", "Content-Length": str(len(body))}
+
+
+async def send(
+    http: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes, fault: Fault | None
+) -> web.StreamResponse:
+    """Send a reply, with a fault of its delivery if there is one."""
+    match fault.kind if fault else "":
+        case "reset_before":
+            _reset(http)
+        case "reset_headers":
+            await _write(http, _head(status, headers)[:40])
+            _reset(http)
+        case "reset_body":
+            await _write(http, _head(status, headers) + _half(body))
+            _reset(http)
+        case "cut_body":
+            await _write(http, _head(status, headers) + _half(body))
+            _close(http)
+        case "cut_chunked":
+            chunked = {name: each for name, each in headers.items() if name != "Content-Length"}
+            head = _head(status, {**chunked, "Transfer-Encoding": "chunked"})
+            await _write(http, head + b"%x\r\n%b\r\n" % (len(_half(body)), _half(body)))
+            _close(http)
+        case "slow" | "stall" if fault is not None:
+            return await _trickle(http, status, headers, body, fault)
+        case _:
+            return web.Response(status=status, headers=headers, body=body)
+    # The connection is gone: aiohttp finds it closed and sends nothing.
+    return web.Response(status=status)
+
+
+async def _trickle(
+    http: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes, fault: Fault
+) -> web.StreamResponse:
+    size = len(_half(body)) + 1 if fault.kind == "stall" else max(1, fault.size)
+    response = web.StreamResponse(status=status, headers=headers)
+    await response.prepare(http)
+    for start in range(0, len(body), size):
+        if start:
+            await asyncio.sleep(fault.seconds)
+        await response.write(body[start : start + size])
+    await response.write_eof()
+    return response
+
+
+def _half(body: bytes) -> bytes:
+    return body[: len(body) // 2]
+
+
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {each}" for name, each in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+async def _write(http: web.BaseRequest, data: bytes) -> None:
+    if http.transport is not None:
+        http.transport.write(data)
+        await asyncio.sleep(_MOMENT)
+
+
+def _close(http: web.BaseRequest) -> None:
+    if http.transport is not None:
+        http.transport.close()
+
+
+def _reset(http: web.BaseRequest) -> None:
+    """Close the connection by a reset: with nothing to linger for, TCP says RST instead of FIN."""
+    if http.transport is not None:
+        connection = http.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        http.transport.abort()
