@@ -47,14 +47,13 @@ class Answer:
     """One page as Klaviyo gave it.
 
     `server_time` is Klaviyo's clock in epoch seconds, None where it did not tell; `page_size` is the size that
-    the page was had at; `attempts` counts the requests it took; `size` is the body's in bytes.
+    the page was had at; `attempts` counts the requests it took.
     """
 
     document: Document
     server_time: int | None
     page_size: int | None
     attempts: int
-    size: int
 
 
 class Client:
@@ -121,7 +120,7 @@ class Client:
                     raise self._refusal(endpoint, response, body)
                 document = parse(body)
                 self._check_next(document, url, visited)
-                return Answer(document, _server_time(response), size, attempt, len(body))
+                return Answer(document, _server_time(response), size, attempt)
         except MalformedError as problem:
             raise _TryAgainError(f"an answer that is no page ({problem})", status) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:

@@ -48,7 +48,8 @@ def _read(table: FullTable, partition: Partition, pages: Pages, seen: frozenset[
     notes = Notes()
     records = BUILDERS[table.stream.schema_name](document, table.form, dict(partition.constants), notes)
     then = [] if pages.ended else [partial(_read, table, partition, pages, ids)]
-    return Fetched(_batch(table, records, notes), answer.size, then, answer.attempts)
+    batch = _batch(table, records, notes)
+    return Fetched(batch, batch.size, then, answer.attempts)
 
 
 def _batch(table: FullTable, records: list[Record], notes: Notes) -> Batch:
@@ -62,7 +63,8 @@ def _batch(table: FullTable, records: list[Record], notes: Notes) -> Batch:
         for record, key in zip(records, keys, strict=False)
         if key in notes.recurring
     }
-    return Batch(encode_records(name, once, table.version), len(once), shared=shared, unknown=notes.unknown)
+    lines = encode_records(name, once, table.version)
+    return Batch(lines, len(lines), len(once), shared=shared, unknown=notes.unknown)
 
 
 def _key(value: str | msgspec.Raw) -> str:

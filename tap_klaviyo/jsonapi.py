@@ -22,20 +22,20 @@ _SURROGATE = re.compile(
 )
 
 
-class Identifier(Struct):
+class Identifier(Struct, gc=False):
     """A resource's type and id, as relationships name it."""
 
     id: str
     type: str = ""
 
 
-class Relationship(Struct):
+class Relationship(Struct, gc=False):
     """The resources that a relationship points at; None where the API gives only links."""
 
     data: Identifier | list[Identifier] | None = None
 
 
-class Resource(Struct):
+class Resource(Struct, gc=False):
     """One resource of `data` or `included`."""
 
     id: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -21,12 +22,13 @@ _encoder = msgspec.json.Encoder()
 class Batch:
     """A page as it goes to stdout.
 
-    `lines` are whole RECORD lines; `shared` are lines, by key, of rows that another partition of the stream may
-    give as well; `rows` counts the former; `newest` is the greatest timestamp among them (epoch seconds);
-    `unknown` counts attributes that no schema has.
+    `lines` are whole RECORD lines, or a file of them; `size` are their bytes, `rows` their number, and `newest` is
+    the greatest timestamp among them (epoch seconds). `shared` are lines, by key, of rows that another partition of
+    the stream may give as well. `unknown` counts attributes that no schema has.
     """
 
-    lines: bytes
+    lines: bytes | BinaryIO
+    size: int
     rows: int
     newest: int | None = None
     shared: Mapping[str, bytes] = field(default_factory=dict)
@@ -37,15 +39,23 @@ def encode_records(stream: str, records: Sequence[Record], version: int | None =
     """Return the RECORD lines of records that were fetched just now."""
     extracted = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     message: dict[str, Any] = {"type": "RECORD", "stream": stream}
-    tail: dict[str, Any] = (
-        {"time_extracted": extracted}
-        if version is None
-        else {
-            "version": version,
-            "time_extracted": extracted,
-        }
-    )
+    tail: dict[str, Any] = {"version": version} if version is not None else {}
+    tail["time_extracted"] = extracted
     return _encoder.encode_lines([{**message, "record": record, **tail} for record in records])
+
+
+def park(batch: Batch) -> Batch:
+    """Return the batch with its lines in a temporary file, which is gone once they are written.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    if not isinstance(batch.lines, bytes):
+        return batch
+    file = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - the writer closes it
+    file.write(batch.lines)
+    file.seek(0)
+    return replace(batch, lines=file)
 
 
 class Writer:
@@ -63,11 +73,14 @@ class Writer:
         bookmarks = {"bookmark_properties": [replication_key]} if replication_key else {}
         self._write(_encoder.encode(message | bookmarks) + b"\n")
 
-    def records(self, lines: Iterable[bytes]) -> None:
-        """Write RECORD lines made by encode_records."""
+    def records(self, *lines: bytes | BinaryIO) -> None:
+        """Write RECORD lines made by encode_records, parked ones too."""
         for each in lines:
-            if each:
+            if isinstance(each, bytes):
                 self._write(each)
+            else:
+                with each:
+                    self._write(each.read())
 
     def state(self, state: Mapping[str, Any]) -> None:
         """Write a STATE message, unless it would say what the last one said."""

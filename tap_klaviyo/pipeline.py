@@ -1,4 +1,4 @@
-"""Runs fetches side by side and yields what they give in order, within a bound of bytes.
+"""Runs fetches side by side and yields what they give in order, within bounds of memory and disk.
 
 A fetch gives one item and the fetches that follow it, which take its place in the order: the next page of a chain,
 or the parts that a dense range is cut into. So the order is a tree that is known only as it is walked, and the
@@ -11,11 +11,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+
+# What is fetched ahead is kept in memory up to the first bound (bytes), parked on disk up to the second, and so many
+# items can be parked at the most: each is a file, and some systems allow 256.
+MEMORY_AHEAD = 24 * 2**20
+DISK_AHEAD = 512 * 2**20
+PARKED_AHEAD = 200
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class _Node(Generic[Item]):
 
     fetch: Fetch[Item]
     started: bool = False
+    parked: bool = False
     result: Fetched[Item] | BaseException | None = None
 
 
@@ -59,19 +66,30 @@ class Concurrency:
 class Pipeline(Generic[Item]):
     """Fetches of several groups in one order; use as a context manager."""
 
-    def __init__(self, max_concurrency: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        max_concurrency: int,
+        park: Callable[[Item], Item],
+        *,
+        memory: int = MEMORY_AHEAD,
+        disk: int = DISK_AHEAD,
+    ) -> None:
         """Start no thread yet.
 
         Args:
             max_concurrency: fetches under way at once, at the most.
-            max_bytes: bytes fetched ahead of the item being consumed, beyond which nothing new is started.
+            park: puts an item onto disk and returns what stands for it; raises OSError where it cannot.
+            memory: bytes fetched ahead of the item being consumed, beyond which items are parked.
+            disk: bytes parked, beyond which nothing new is started.
         """
         self._concurrency = Concurrency(max_concurrency)
-        self._max_bytes = max_bytes
+        self._park = park
+        self._memory = memory
+        self._disk = disk
         self._groups: dict[Hashable, list[_Node[Item]]] = {}
         self._running = 0
-        self._buffered = 0
-        self._typical = 0
+        self._in_memory = 0
+        self._parked: list[int] = []
         self._workers: list[threading.Thread] = []
         self._todo: SimpleQueue[_Node[Item] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[_Node[Item], Fetched[Item] | BaseException] | BaseException] = SimpleQueue()
@@ -106,11 +124,11 @@ class Pipeline(Generic[Item]):
                 result = self._wait_for(nodes[0])
                 if isinstance(result, BaseException):
                     raise result
-                del nodes[0]
-                self._buffered -= result.size
+                self._release(nodes.pop(0))
                 yield result.item
         finally:
-            self._drop(group)
+            for node in self._groups.pop(group):
+                self._release(node)
 
     def _wait_for(self, head: _Node[Item]) -> Fetched[Item] | BaseException:
         while True:
@@ -134,10 +152,34 @@ class Pipeline(Generic[Item]):
         node.result = result
         if isinstance(result, Fetched):
             self._concurrency.observe(result.attempts)
-            self._buffered += result.size
-            self._typical = max(result.size, self._typical * 7 // 8)
             place = nodes.index(node) + 1
             nodes[place:place] = [_Node(fetch) for fetch in result.then]
+            self._keep(node, result)
+
+    def _keep(self, node: _Node[Item], result: Fetched[Item]) -> None:
+        """Keep what was fetched ahead: in memory, or parked where that is full and there is a disk."""
+        if self._in_memory + result.size > self._memory and self._disk:
+            try:
+                node.result = replace(result, item=self._park(result.item), then=())
+                node.parked = True
+                self._parked.append(result.size)
+                return
+            except OSError:
+                self._disk = 0
+        self._in_memory += result.size
+
+    def _release(self, node: _Node[Item]) -> None:
+        if not isinstance(node.result, Fetched):
+            return
+        if node.parked:
+            self._parked.remove(node.result.size)
+        else:
+            self._in_memory -= node.result.size
+
+    def _is_full(self) -> bool:
+        if self._disk:
+            return sum(self._parked) >= self._disk or len(self._parked) >= PARKED_AHEAD
+        return self._in_memory >= self._memory
 
     def _dispatch(self) -> None:
         """Start the earliest fetches that there is room for; the very first needs none, so nothing can lock up."""
@@ -147,7 +189,7 @@ class Pipeline(Generic[Item]):
                 if not node.started:
                     if self._running >= int(self._concurrency.limit):
                         return
-                    if not first and self._buffered + (self._running + 1) * self._typical > self._max_bytes:
+                    if not first and self._is_full():
                         return
                     self._start(node)
                 first = False
@@ -167,8 +209,3 @@ class Pipeline(Generic[Item]):
                 self._done.put((node, node.fetch()))
             except BaseException as problem:
                 self._done.put((node, problem))
-
-    def _drop(self, group: Hashable) -> None:
-        for node in self._groups.pop(group, ()):
-            if isinstance(node.result, Fetched):
-                self._buffered -= node.result.size

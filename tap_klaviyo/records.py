@@ -8,7 +8,7 @@ once, as a Shape.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -21,10 +21,13 @@ from tap_klaviyo.jsonapi import Attributes, Document, Resource
 
 Record = dict[str, Any]
 _NULL = Raw(b"null")
+# Fields that are made of related resources, not of attributes.
+_RELATED = ("profile", "metric", "attributions", "campaign_messages", "tags")
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 _object = msgspec.json.Decoder(dict[str, Raw] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Raw]] | None)
+_object_or_objects = msgspec.json.Decoder(dict[str, Raw] | list[dict[str, Raw]] | None)
 _text = msgspec.json.Decoder(str)
 
 
@@ -36,13 +39,12 @@ class Shape:
     dropped: tuple[str, ...]
     dates: tuple[str, ...]
     texts: tuple[str, ...]
-    objects: tuple[tuple[str, Shape], ...]
-    arrays: tuple[tuple[str, Shape], ...]
+    nested: tuple[tuple[str, Shape], ...]
 
     @property
     def changes_nothing(self) -> bool:
         """Whether values can pass unseen."""
-        return not (self.dropped or self.dates or self.texts or self.objects or self.arrays)
+        return not (self.dropped or self.dates or self.texts or self.nested)
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Form:
-    """How a stream's resources become records: the selected fields, and their shapes by field."""
+    """How a stream's resources become records: the selected fields, the shape of attributes, and of what is related."""
 
     fields: Fields
     own: Shape
@@ -75,12 +77,10 @@ def form(schema: Mapping[str, Any], fields: Fields) -> Form:
         schema: the stream's whole schema.
         fields: what is selected of it.
     """
-    parts = {}
-    for name, definition in schema["properties"].items():
-        inner = definition.get("items", definition)
-        if inner.get("properties"):
-            parts[name] = _shape(inner, fields.get(name) or {})
-    return Form(fields, _shape(schema, fields), parts)
+    properties: Mapping[str, Any] = schema["properties"]
+    parts = {name: _shape(properties[name]["items"], fields.get(name) or {}) for name in _RELATED if name in properties}
+    own = {name: definition for name, definition in properties.items() if name not in _RELATED}
+    return Form(fields, _shape({"properties": own}, fields), parts)
 
 
 def _shape(schema: Mapping[str, Any], fields: Fields) -> Shape:
@@ -91,46 +91,55 @@ def _shape(schema: Mapping[str, Any], fields: Fields) -> Shape:
         for name, definition in chosen.items()
         if definition.get("items", definition).get("properties")
     }
-    looked_into = {name: shape for name, shape in inner.items() if not shape.changes_nothing}
     return Shape(
         known=frozenset(properties),
         dropped=tuple(name for name in properties if name not in fields),
         dates=tuple(name for name, definition in chosen.items() if definition.get("format") == "date-time"),
         # Klaviyo's document gives coordinates two types, text or number; a column has one.
         texts=tuple(name for name in chosen if name in ("latitude", "longitude")),
-        objects=tuple((name, shape) for name, shape in looked_into.items() if "items" not in chosen[name]),
-        arrays=tuple((name, shape) for name, shape in looked_into.items() if "items" in chosen[name]),
+        nested=tuple((name, shape) for name, shape in inner.items() if not shape.changes_nothing),
     )
 
 
-def apply(shape: Shape, attributes: Attributes, where: str, notes: Notes) -> None:
-    """Change an object's attributes, in place, to what the shape says."""
-    if not attributes.keys() <= shape.known:
-        notes.take_unknown(where, attributes, shape.known)
+def apply(shape: Shape, objects: Sequence[Attributes], where: str, notes: Notes) -> None:
+    """Change the attributes of a page's objects, in place, to what the shape says; field by field over all of them."""
+    if not all(attributes.keys() <= shape.known for attributes in objects):
+        for attributes in objects:
+            notes.take_unknown(where, attributes, shape.known)
     for name in shape.dropped:
-        attributes.pop(name, None)
+        for attributes in objects:
+            attributes.pop(name, None)
     for name in shape.dates:
-        if (value := attributes.get(name)) is not None:
-            attributes[name] = in_utc(value)
+        if not _all_in_utc([attributes[name] for attributes in objects if name in attributes]):
+            _replace(objects, name, in_utc)
     for name in shape.texts:
-        if (value := attributes.get(name)) is not None:
-            attributes[name] = _as_text(value)
-    for name, inner in shape.objects:
-        if (value := attributes.get(name)) is not None:
-            attributes[name] = _walk(_object, inner, value, f"{where}.{name}", notes)
-    for name, inner in shape.arrays:
-        if (value := attributes.get(name)) is not None:
-            attributes[name] = _walk(_objects, inner, value, f"{where}.{name}", notes)
+        _replace(objects, name, _as_text)
+    for name, inner in shape.nested:
+        _look_into(inner, objects, name, f"{where}.{name}", notes)
 
 
-def _walk(decoder: Any, shape: Shape, value: Raw, where: str, notes: Notes) -> Any:
-    try:
-        decoded = decoder.decode(value)
-    except msgspec.DecodeError:
-        return value
-    for attributes in decoded if isinstance(decoded, list) else [decoded] if decoded else []:
-        apply(shape, attributes, where, notes)
-    return decoded
+def _replace(objects: Sequence[Attributes], name: str, change: Callable[[Raw], Raw]) -> None:
+    for attributes in objects:
+        if name in attributes:
+            attributes[name] = change(attributes[name])
+
+
+def _look_into(shape: Shape, objects: Sequence[Record], name: str, where: str, notes: Notes) -> None:
+    """Parse a field that holds an object, or an array of them, and apply the shape to what is in it."""
+    inner: list[Attributes] = []
+    for attributes in objects:
+        found = _decoded(_object_or_objects, attributes.get(name))
+        if found:
+            attributes[name] = found
+            inner += found if isinstance(found, list) else [found]
+    apply(shape, inner, where, notes)
+
+
+def _all_in_utc(values: Sequence[Raw]) -> bool:
+    """Return whether JSON date-times are all RFC 3339 in UTC or null, by their marks in the whole."""
+    text = b",".join(values)
+    nulls = text.count(b"null")
+    return text.count(b"T") == text.count(b'+00:00"') + text.count(b'Z"') == len(values) - nulls
 
 
 def in_utc(value: Raw) -> Raw:
@@ -163,57 +172,54 @@ def is_native(metric: Resource) -> bool:
     return integration is None or "klaviyo" in [str(name).casefold() for name in names]
 
 
-def metric_constants(metric: Resource, shape: Form) -> Record:
+def metric_constants(metric: Resource, form: Form) -> Record:
     """Return the fields that all events of a metric share, as they stand in a record."""
     attributes = dict(metric.attributes)
     name = attributes.get("name", _NULL)
     constants: Record = {"metric_id": metric.id, "metric_name": name}
-    if "metric" in shape.fields:
-        apply(shape.parts["metric"], attributes, "metric", Notes())
-        encoded = msgspec.json.encode([_with_id(metric.id, attributes, shape.fields["metric"])])
+    if "metric" in form.fields:
+        apply(form.parts["metric"], [attributes], "metric", Notes())
+        encoded = msgspec.json.encode([_with_id(metric.id, attributes, form.fields["metric"])])
         constants["metric"] = Raw(encoded)
-    return {field: value for field, value in constants.items() if field in shape.fields}
+    return {field: value for field, value in constants.items() if field in form.fields}
 
 
-def events(document: Document, shape: Form, constants: Record, notes: Notes) -> list[Record]:
+def events(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
     """Return the records of a page of events."""
-    fields = shape.fields
-    profiles = _profiles(document, shape, notes) if "profile" in fields else {}
-    attributions = _included(document, "attribution") if "attributions" in fields else {}
-    takes_type, takes_profile_id = "type" in fields, "profile_id" in fields
-    records = []
-    for event in document.data:
-        attributes = event.attributes
-        apply(shape.own, attributes, "event", notes)
-        record: Record = {"id": event.id, **attributes, **constants}
-        profile_id = event.one("profile")
-        if takes_type:
+    fields, found = form.fields, document.data
+    apply(form.own, [event.attributes for event in found], "event", notes)
+    records: list[Record] = [{"id": event.id, **event.attributes, **constants} for event in found]
+    if "type" in fields:
+        for record, event in zip(records, found, strict=True):
             record["type"] = event.type
-        if takes_profile_id:
-            record["profile_id"] = profile_id
-        if "profile" in fields:
-            record["profile"] = _profile_of(profile_id, profiles, fields["profile"])
-        if "attributions" in fields:
-            record["attributions"] = _attributions(event, attributions, fields["attributions"] or {})
-        records.append(record)
+    if "profile_id" in fields or "profile" in fields:
+        _add_profiles(records, document, form, notes)
+    if "attributions" in fields:
+        included = _included(document, "attribution")
+        for record, event in zip(records, found, strict=True):
+            record["attributions"] = _attributions(event, included, fields["attributions"] or {})
     return records
 
 
-def _profiles(document: Document, shape: Form, notes: Notes) -> dict[str, list[Record]]:
-    part, fields = shape.parts["profile"], shape.fields["profile"]
-    profiles = {}
-    for resource in document.included:
-        if resource.type == "profile":
-            apply(part, resource.attributes, "profile", notes)
-            profiles[resource.id] = [_with_id(resource.id, resource.attributes, fields)]
-    return profiles
-
-
-def _profile_of(profile_id: str | None, profiles: Mapping[str, list[Record]], fields: Fields | None) -> list[Record]:
-    """Return the event's profile; a deleted one leaves its id, no profile at all an empty array."""
-    if profile_id is None:
-        return []
-    return profiles.get(profile_id) or [_with_id(profile_id, {}, fields)]
+def _add_profiles(records: list[Record], document: Document, form: Form, notes: Notes) -> None:
+    """Add the profiles to events; a deleted one leaves its id, no profile at all an empty array."""
+    fields = form.fields
+    ids = [event.one("profile") for event in document.data]
+    if "profile_id" in fields:
+        for record, profile_id in zip(records, ids, strict=True):
+            record["profile_id"] = profile_id
+    if "profile" not in fields:
+        return
+    part, inner = form.parts["profile"], fields["profile"]
+    included = _included(document, "profile")
+    apply(part, [profile.attributes for profile in included.values()], "profile", notes)
+    profiles: dict[str | None, list[Record]] = {
+        profile_id: [_with_id(profile_id, profile.attributes, inner)] for profile_id, profile in included.items()
+    }
+    profiles[None] = []
+    for record, profile_id in zip(records, ids, strict=True):
+        known = profiles.get(profile_id)
+        record["profile"] = known if known is not None else [_with_id(profile_id or "", {}, inner)]
 
 
 _ATTRIBUTED = {
@@ -236,31 +242,38 @@ def _attributions(event: Resource, included: Mapping[str, Resource], fields: Fie
     return records
 
 
-def lists(document: Document, shape: Form, constants: Record, notes: Notes) -> list[Record]:
+def lists(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
     """Return the records of a page of lists."""
-    tags = _included(document, "tag")
-    records = []
-    for resource in document.data:
-        apply(shape.own, resource.attributes, "list", notes)
-        record: Record = {"id": resource.id, **resource.attributes, **constants}
-        if "tags" in shape.fields:
-            record["tags"] = _tags(resource, tags, shape, notes)
-        records.append(record)
+    where = document.data[0].type if document.data else ""
+    apply(form.own, [resource.attributes for resource in document.data], where, notes)
+    records: list[Record] = [{"id": each.id, **each.attributes, **constants} for each in document.data]
+    if "tags" in form.fields:
+        tags = _included(document, "tag")
+        apply(form.parts["tags"], [tag.attributes for tag in tags.values()], "tag", notes)
+        for record, resource in zip(records, document.data, strict=True):
+            record["tags"] = [
+                _with_id(*_attributes_of(tag, tags), form.fields["tags"]) for tag in resource.many("tags")
+            ]
     return records
 
 
-def campaigns(document: Document, shape: Form, constants: Record, notes: Notes) -> list[Record]:
+def _attributes_of(resource_id: str, included: Mapping[str, Resource]) -> tuple[str, Attributes]:
+    return resource_id, included[resource_id].attributes if resource_id in included else {}
+
+
+def campaigns(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
     """Return the records of a page of campaigns, each with its messages and tags."""
-    messages = _included(document, "campaign-message")
-    records = lists(document, shape, {name: constants[name] for name in constants if name in shape.fields}, notes)
-    if "campaign_messages" in shape.fields:
-        for campaign, record in zip(document.data, records, strict=True):
-            own = [messages[each] for each in campaign.many("campaign-messages") if each in messages]
-            record["campaign_messages"] = [_message(message, shape, notes) for message in own]
+    chosen = {name: value for name, value in constants.items() if name in form.fields}
+    records = lists(document, form, chosen, notes)
+    if "campaign_messages" in form.fields:
+        messages = _included(document, "campaign-message")
+        made = {message_id: _message(message, form, notes) for message_id, message in messages.items()}
+        for record, campaign in zip(records, document.data, strict=True):
+            record["campaign_messages"] = [made[each] for each in campaign.many("campaign-messages") if each in made]
     return records
 
 
-def _message(message: Resource, shape: Form, notes: Notes) -> Record:
+def _message(message: Resource, form: Form, notes: Notes) -> Record:
     """Return a campaign message: its definition, and beside it the fields that revisions before 2025-01-15 had."""
     attributes = message.attributes
     definition = _decoded(_object, attributes.get("definition")) or {}
@@ -268,11 +281,11 @@ def _message(message: Resource, shape: Form, notes: Notes) -> Record:
         if name in definition:
             attributes.setdefault(name, definition[name])
     record: Record = {"template_id": message.one("template"), "image_id": message.one("image"), **attributes}
-    apply(shape.parts["campaign_messages"], record, "campaign-message", notes)
-    return _with_id(message.id, record, shape.fields["campaign_messages"])
+    apply(form.parts["campaign_messages"], [record], "campaign-message", notes)
+    return _with_id(message.id, record, form.fields["campaign_messages"])
 
 
-def global_exclusions(document: Document, shape: Form, constants: Record, notes: Notes) -> list[Record]:
+def global_exclusions(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
     """Return the records of a page of suppressed profiles; one without an e-mail address has no key, and is counted."""
     records = []
     for profile in document.data:
@@ -284,8 +297,8 @@ def global_exclusions(document: Document, shape: Form, constants: Record, notes:
             continue
         if len(_decoded(_objects, suppressions["suppressions"]) or ()) > 1:
             notes.recurring.add(email)
-        apply(shape.own, record, "profile", notes)
         records.append(record)
+    apply(form.own, records, "profile", notes)
     return records
 
 
@@ -308,15 +321,6 @@ def _moment(suppression: Attributes) -> datetime:
         return datetime.fromisoformat(_text.decode(in_utc(suppression["timestamp"])).replace("Z", "+00:00"))
     except (KeyError, ValueError, msgspec.DecodeError):
         return _EPOCH
-
-
-def _tags(resource: Resource, included: Mapping[str, Resource], shape: Form, notes: Notes) -> list[Record]:
-    records = []
-    for tag_id in resource.many("tags"):
-        attributes = dict(included[tag_id].attributes) if tag_id in included else {}
-        apply(shape.parts["tags"], attributes, "tag", notes)
-        records.append(_with_id(tag_id, attributes, shape.fields["tags"]))
-    return records
 
 
 def _included(document: Document, kind: str) -> dict[str, Resource]:

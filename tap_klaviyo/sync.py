@@ -15,7 +15,7 @@ from tap_klaviyo.errors import ApiError, AuthError, SyncError
 from tap_klaviyo.full_table import FullTable
 from tap_klaviyo.jsonapi import Resource
 from tap_klaviyo.log import logger
-from tap_klaviyo.messages import Batch, Writer
+from tap_klaviyo.messages import Batch, Writer, park
 from tap_klaviyo.pipeline import Fetch, Fetched, Pipeline
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.state import State
@@ -24,7 +24,6 @@ from tap_klaviyo.timeline import Timeline
 from tap_klaviyo.times import format_time
 
 STATE_INTERVAL = 10.0
-BYTES_AHEAD = 48 * 2**20
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Sync:
         self._unknown: Counter[str] = Counter()
         self._failed: list[str] = []
         self._writing = False
-        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency, BYTES_AHEAD)
+        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency, park)
 
     def interrupt(self, reason: BaseException) -> None:
         """End the run by raising the reason, between two pages and with a STATE; for signal handlers."""
@@ -108,7 +107,7 @@ class Sync:
             return full_table.fetches(FullTable(stream, self._client, endpoint, parameters, form, self._version))
         if account.problem:
             return [partial(_refuse, account.problem)]
-        line = Timeline(stream, self._client, parameters, form, self._config.max_concurrency)
+        line = Timeline(stream, self._client, parameters, form)
         return timeline.fetches(line, account.metrics[stream.tap_stream_id], *self._range(stream, account))
 
     def _range(self, stream: Stream, account: Account) -> tuple[int, int]:
@@ -153,7 +152,7 @@ class Sync:
         for batch in self._pipeline.take(stream.tap_stream_id):
             shared = {key: line for key, line in batch.shared.items() if key not in recurring}
             recurring |= shared.keys()
-            self._writer.records([batch.lines, *shared.values()])
+            self._writer.records(batch.lines, *shared.values())
             rows += batch.rows + len(shared)
             self._unknown += batch.unknown
             log.metric("counter", "record_count", batch.rows + len(shared), endpoint=stream.tap_stream_id)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from math import ceil
 
 import msgspec
 
@@ -27,11 +26,15 @@ from tap_klaviyo.records import Form, Notes, Record, events, metric_constants
 from tap_klaviyo.streams import EVENTS, Stream
 from tap_klaviyo.times import format_time
 
-# A slice is aimed a little under whole pages, so that its last page is seldom a few events over.
+# Slices are of about so many pages: the last page of each is partly empty, so shorter ones waste more requests.
+SLICE_PAGES = 10
+# They are aimed a little under whole pages, so that the last is seldom a few events over.
 _FILL = 0.97
-_SLICE_PAGES = 5
+# What looks like less than so many slices is read by its cursor; not all that looks dense is dense for long.
+_WORTH_CUTTING = 1.5
 # Cutting gives up the cursor, and reads the events of its second again: not worth it for more of a page than this.
 _REREAD = 0.1
+_MOST_CUTS = 8
 _seconds = msgspec.json.Decoder(int | None)
 
 
@@ -43,17 +46,22 @@ class Timeline:
     client: Client
     parameters: Mapping[str, str]
     form: Form
-    max_concurrency: int
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The events of some metrics with start <= timestamp < end (epoch seconds), but for the ids in `seen`."""
+    """The events of some metrics with start <= timestamp < end (epoch seconds), but for the ids in `seen`.
+
+    `density`, in events a second, is what the slice was cut by, 0 where nothing is known;
+    `cuts` is into how many slices, and a rest, the range before it was cut.
+    """
 
     metrics: tuple[Resource, ...]
     start: int
     end: int
     seen: frozenset[str] = field(default=frozenset(), repr=False)
+    density: float = 0.0
+    cuts: int = 1
 
 
 def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
@@ -81,14 +89,15 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
         logger.warning("%s Events are read anew from %s.", problem, format_time(part.start))
         return _fetch(timeline, part)()
     if answer is None:
-        return Fetched(Batch(b"", 0), 0)
+        return Fetched(Batch(b"", 0, 0), 0)
     found = answer.document.data
     then = [] if pages.ended else _rest(timeline, part, pages, found)
     fresh = [event for event in found if event.id not in part.seen]
     answer.document.data = fresh
     notes = Notes()
     records = events(answer.document, timeline.form, metric_constants(metric, timeline.form), notes)
-    return Fetched(_batch(timeline, part, records, notes), answer.size, then, answer.attempts)
+    batch = _batch(timeline, part, records, notes)
+    return Fetched(batch, batch.size, then, answer.attempts)
 
 
 def _page(pages: Pages, metric: Resource) -> Answer | None:
@@ -108,25 +117,28 @@ def _rest(timeline: Timeline, part: Slice, pages: Pages, found: Sequence[Resourc
     if first is None or last is None:
         return [partial(_read, timeline, part, pages)]
     straddling = frozenset(event.id for event in found if _time(event) == last)
-    cuts = _cuts(timeline, len(found) / max(last - first, 1), last, part.end)
-    if last == first or not cuts or len(straddling) > len(found) * _REREAD:
+    rest = _cut(replace(part, start=last), len(found) / max(last - first, 1))
+    if last == first or len(rest) == 1 or len(straddling) > len(found) * _REREAD:
         seen = frozenset(event.id for event in found)
         return [partial(_read, timeline, replace(part, start=last, seen=seen), pages)]
-    bounds = pairwise((last, *cuts, part.end))
-    slices = [Slice(part.metrics, start, end, straddling if start == last else frozenset()) for start, end in bounds]
-    return [_fetch(timeline, each) for each in slices]
+    return [_fetch(timeline, each) for each in (replace(rest[0], seen=straddling), *rest[1:])]
 
 
-def _cuts(timeline: Timeline, density: float, start: int, end: int) -> list[int]:
-    """Return where to cut [start, end), given events a second; nowhere, if one slice can take it all."""
-    full = _SLICE_PAGES * (EVENTS.page_size or 1)
-    if (end - start) * density <= full:
-        return []
+def _cut(part: Slice, density: float) -> list[Slice]:
+    """Cut a slice into some of SLICE_PAGES pages and a rest, by the events a second at its start.
+
+    One slice at first, and twice as many each time that the rest turns out to be about as dense as was thought:
+    a burst is soon over, and what was cut behind it wasted.
+    """
+    full = SLICE_PAGES * (EVENTS.page_size or 1)
+    if (part.end - part.start) * density <= full * _WORTH_CUTTING:
+        return [replace(part, seen=frozenset())]
+    as_thought = part.density / 2 <= density <= part.density * 2
+    count = min(part.cuts * 2, _MOST_CUTS) if as_thought else 1
     step = max(1, int(full * _FILL / density))
-    # So many slices, with the look at the rest beside them, keep all requests busy.
-    slices = ceil(timeline.max_concurrency / _SLICE_PAGES)
-    cuts = (start + step * count for count in range(1, slices + 1))
-    return [cut for cut in cuts if cut < end]
+    cuts = [part.start + step * number for number in range(1, count + 1)]
+    bounds = pairwise((part.start, *(cut for cut in cuts if cut < part.end), part.end))
+    return [Slice(part.metrics, start, end, density=density, cuts=count) for start, end in bounds]
 
 
 def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
@@ -135,24 +147,24 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     The events behind the horizon, where the first of the unfinished pages ends, are read again by what follows.
     """
     notes = Notes()
-    horizon, size, attempts = part.end, 0, 1
+    horizon, attempts = part.end, 1
     answers: list[tuple[Resource, Answer, bool]] = []
     for metric in part.metrics:
         pages = _pages(timeline, metric, part)
         answer = _page(pages, metric)
         if answer is not None:
             answers.append((metric, answer, pages.ended))
-            size, attempts = size + answer.size, max(attempts, answer.attempts)
+            attempts = max(attempts, answer.attempts)
             if not pages.ended and answer.document.data:
                 horizon = min(horizon, _time(answer.document.data[-1]) or part.start)
     if horizon <= part.start:
-        return Fetched(Batch(b"", 0), 0, _one_second(timeline, part), attempts)
+        return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, part), attempts)
     live = tuple(metric for metric, answer, ended in answers if not ended or _reaches(answer, horizon))
     density = max((_density(answer) for _, answer, ended in answers if not ended), default=0.0)
     runs = [_until(horizon, timeline, metric, answer, notes) for metric, answer, _ in answers]
     batch = _batch(timeline, part, list(heapq.merge(*runs, key=_timestamp)), notes)
-    bounds = (horizon, *_cuts(timeline, density, horizon, part.end), part.end) if live else ()
-    return Fetched(batch, size, [_fetch(timeline, Slice(live, *each)) for each in pairwise(bounds)], attempts)
+    rest = _cut(replace(part, metrics=live, start=horizon), density) if live else []
+    return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts)
 
 
 def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
@@ -182,7 +194,7 @@ def _batch(timeline: Timeline, part: Slice, records: Sequence[Record], notes: No
     # Klaviyo gives events in order of time; the bound keeps a bookmark from ever passing the run's start.
     newest = min(_timestamp(records[-1]), part.end - 1) if records else None
     lines = encode_records(timeline.stream.tap_stream_id, records)
-    return Batch(lines, len(records), newest or None, unknown=notes.unknown)
+    return Batch(lines, len(lines), len(records), newest or None, unknown=notes.unknown)
 
 
 def _time(event: Resource) -> int | None:
