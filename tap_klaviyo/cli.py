@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -99,10 +100,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     from tap_klaviyo.config import read_config
+    from tap_klaviyo.errors import ConfigError
 
     values = read_config(options.config)
     if options.discover:
         return _discover()
+    if options.sandbox is None and not options.config:
+        raise ConfigError(
+            ["No config: name one with --config FILE, with api_key and start_date in it; or try --sandbox."]
+        )
     if options.sandbox is not None:
         from tap_klaviyo.sandbox import Account, Sandbox
 
@@ -141,11 +147,19 @@ def _sync(options: argparse.Namespace, values: dict[str, Any]) -> int:
             'The catalog selects no stream, so there is nothing to do. Set "selected": true in the metadata of the '
             "streams that you want, where the breadcrumb is empty."
         )
+    _tune_interpreter()
     with _stdout() as stdout:
         sync = Sync(Client(settings), settings, Writer(stdout))
         with _signals(sync):
             sync.run(selections, given)
     return 0
+
+
+def _tune_interpreter() -> None:
+    """Let the interpreter work by the page: pages are thousands of short-lived objects that form no cycles."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+    sys.setswitchinterval(0.05)
 
 
 @contextmanager

@@ -227,9 +227,9 @@ def read_json(path: str, what: str, error: type[TapError]) -> Any:
     except UnicodeDecodeError:
         sentence = f"The {what} file {path} is not UTF-8 text."
     except json.JSONDecodeError as problem:
-        sentence = (
-            f"The {what} file {path} is not JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
-        )
+        several = " It holds more than one value; keep only the last line." if problem.msg == "Extra data" else ""
+        place = f"line {problem.lineno}, column {problem.colno}"
+        sentence = f"The {what} file {path} is not JSON: {problem.msg} at {place}.{several}"
     except (RecursionError, ValueError):
         sentence = f"The {what} file {path} is not JSON that can be read."
     raise error(sentence) if error is not ConfigError else ConfigError([sentence])

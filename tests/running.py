@@ -1,0 +1,120 @@
+"""Running the tap in a test: whole syncs against a sandbox, and reading what came out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from tap_klaviyo import config
+from tap_klaviyo.catalog import discover, read_catalog
+from tap_klaviyo.client import Client, Retries
+from tap_klaviyo.errors import TapError
+from tap_klaviyo.messages import Writer
+from tap_klaviyo.ratelimit import Clock
+from tap_klaviyo.sandbox import Sandbox
+from tap_klaviyo.state import read_state
+from tap_klaviyo.sync import Sync
+
+
+class Chunks:
+    """An unbuffered binary stream that keeps each write."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.written.append(bytes(data))
+        return len(data)
+
+
+@dataclass
+class Time:
+    """A clock whose waits take no time of ours."""
+
+    now: float = field(default_factory=time.time)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: self.now, self.sleep, lambda: self.now)
+
+
+@dataclass
+class Run:
+    """What a run wrote, and how it ended."""
+
+    messages: list[dict[str, Any]]
+    error: TapError | None = None
+
+    def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
+        """Return the messages of a type, of one stream or of all."""
+        return [each for each in self.messages if each["type"] == kind and stream in (None, each.get("stream"))]
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        """Return a stream's records."""
+        return [each["record"] for each in self.of("RECORD", stream)]
+
+    def keys(self) -> dict[str, list[str]]:
+        """Return each stream's keys, in the order that they came in."""
+        found: dict[str, list[str]] = {}
+        for message in self.messages:
+            if message["type"] == "SCHEMA":
+                found[message["stream"]] = [
+                    each[message["key_properties"][0]] for each in self.records(message["stream"])
+                ]
+        return found
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The states, in their order."""
+        return [each["value"] for each in self.of("STATE")]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The last state."""
+        return self.states[-1]
+
+
+def sync(
+    sandbox: Sandbox,
+    state: object = None,
+    catalog: object = None,
+    retries: Retries | None = None,
+    **settings: object,
+) -> Run:
+    """Run a sync in this process, on a clock that does not wait."""
+    checked = config.check({**sandbox.config, **settings})
+    clock, output = Time().clock, Chunks()
+    tap = Sync(Client(checked, clock, retries), checked, Writer(cast(BinaryIO, output)), clock)
+    error = None
+    try:
+        tap.run(read_catalog(catalog or discover()), read_state(state))
+    except TapError as problem:
+        error = problem
+    return Run([json.loads(line) for line in b"".join(output.written).splitlines()], error)
+
+
+def catalog_of(*streams: str, fields: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return a catalog with just these streams, in this order; with `fields`, only those selected."""
+    entries = {entry["stream"]: entry for entry in discover()["streams"]}
+    return {"streams": [_with_fields(entries[name], fields) for name in streams]}
+
+
+def _with_fields(entry: dict[str, Any], fields: Iterable[str] | None) -> dict[str, Any]:
+    if fields is None:
+        return entry
+    chosen = [
+        {
+            "breadcrumb": each["breadcrumb"],
+            "metadata": {**each["metadata"], "selected": each["breadcrumb"][-1] in fields},
+        }
+        if each["breadcrumb"]
+        else each
+        for each in entry["metadata"]
+    ]
+    return {**entry, "metadata": chosen}

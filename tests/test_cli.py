@@ -1,0 +1,178 @@
+"""The command as a person meets it: output, sentences, exit codes. Each test is a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tap_klaviyo import __version__
+from tap_klaviyo.catalog import discover
+from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
+
+ROOT = Path(__file__).parent.parent
+PUBLIC, WRONG = "AbC123", "pk_ffffffffffffffffffffffffffffffff"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Account.build(events=300), limits=False) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def config(sandbox: Sandbox, tmp_path: Path) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(sandbox.config))
+    return path
+
+
+def tap(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with TAP_KLAVIYO_* variables, and return what it said."""
+    command = [sys.executable, "-m", "tap_klaviyo", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=60, check=False
+    )
+
+
+def assert_sentence(ended: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """Check the exit code, and that the last line is CRITICAL, a sentence, and the only thing to read."""
+    last = ended.stderr.splitlines()[-1]
+    assert ended.returncode == code, ended.stderr
+    assert last.startswith("CRITICAL "), ended.stderr
+    assert last.endswith("."), last
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in last
+
+
+def test_version_and_help() -> None:
+    assert tap("--version").stdout == f"tap-klaviyo {__version__}\n"
+    assert "--discover" in tap("--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--config", "sample_config.json", "--discover"], ["-d"], ["-c", "sample_config.json", "-d", "-s", "x"]],
+)
+def test_discovery_needs_no_network_and_prints_only_the_catalog(arguments: list[str]) -> None:
+    ended = tap(*arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout) == discover()
+
+
+def test_a_sync_with_catalog_and_state(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "catalog.json").write_text(json.dumps(discover()))
+    first = tap("--config", config, "--properties", tmp_path / "catalog.json")
+    messages = [json.loads(line) for line in first.stdout.splitlines()]
+    assert first.returncode == 0, first.stderr
+    assert messages[-1]["type"] == "STATE"
+    assert 'METRIC: {"type": "counter", "metric": "record_count"' in first.stderr
+    assert 'METRIC: {"type": "timer", "metric": "http_request_duration"' in first.stderr
+    (tmp_path / "state.json").write_text(json.dumps(messages[-1]["value"]))
+    second = tap("-c", config, "-p", tmp_path / "catalog.json", "-s", tmp_path / "state.json")
+    assert second.returncode == 0, second.stderr
+    assert json.loads(second.stdout.splitlines()[-1]) == messages[-1]
+
+
+def test_settings_from_the_environment(sandbox: Sandbox) -> None:
+    variables = {f"TAP_KLAVIYO_{name.upper()}": value for name, value in sandbox.config.items()}
+    assert tap("--config", "ENV", **variables).returncode == 0
+
+
+def test_the_sandbox_needs_no_config() -> None:
+    ended = tap("--sandbox", "100")
+    assert ended.returncode == 0, ended.stderr
+    assert '"type":"RECORD"' in ended.stdout
+
+
+def test_nothing_selected_is_a_warning_with_the_fix(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "catalog.json").write_text('{"streams": [{"tap_stream_id": "nothing"}]}')
+    ended = tap("-c", config, "-p", tmp_path / "catalog.json")
+    assert ended.returncode == 0
+    assert "WARNING The catalog names a stream that this tap does not have: nothing." in ended.stderr
+    assert 'Set "selected": true' in ended.stderr
+
+
+def test_usage_is_exit_code_2() -> None:
+    ended = tap("--nonsense")
+    assert ended.returncode == 2
+    assert "unrecognized arguments: --nonsense" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, ["api_key (or auth_token) is missing", "start_date is missing"]),
+        ({"api_key": PUBLIC, "start_date": "2026-01-01"}, ["private", "not the six-character public one"]),
+        ({"api_key": WRONG, "start_date": "2999-01-01"}, ["start_date", "future"]),
+        ({"api_key": WRONG, "start_date": "2026-02-31"}, ["start_date", '"2026-02-31"']),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, values: dict[str, str], words: list[str]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    assert_sentence(tap("-c", path), 2, *words)
+
+
+def test_no_config_at_all() -> None:
+    assert_sentence(tap(), 2, "api_key", "--config", "--sandbox")
+
+
+def test_a_missing_config_file() -> None:
+    assert_sentence(tap("-c", "nowhere.json"), 2, "nowhere.json", "No such file")
+
+
+@pytest.mark.parametrize("option", ["--config", "--catalog", "--state"])
+def test_a_file_that_is_no_json_with_line_and_column(config: Path, tmp_path: Path, option: str) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text('{\n  "a": 1,\n}')
+    assert_sentence(tap("-c", config, option, path), 2, "broken.json is not JSON", "line 3, column 1")
+
+
+@pytest.mark.parametrize(
+    ("option", "what"), [("--catalog", "The catalog is not one"), ("--state", "The state is not one")]
+)
+def test_a_file_that_is_something_else(config: Path, tmp_path: Path, option: str, what: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text("[]")
+    assert_sentence(tap("-c", config, option, path), 2, what)
+
+
+def test_a_state_file_of_several_lines_is_explained(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "state.jsonl"
+    path.write_text('{"bookmarks": {}}\n{"bookmarks": {}}\n')
+    assert_sentence(tap("-c", config, "-s", path), 2, "line 2, column 1", "keep only the last line")
+
+
+def test_a_wrong_key(config: Path) -> None:
+    ended = tap("-c", config, "-c", "ENV", TAP_KLAVIYO_API_KEY=WRONG)
+    assert_sentence(ended, 1, "401", "api_key")
+    assert WRONG not in ended.stderr + ended.stdout
+
+
+def test_a_missing_scope(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with Sandbox(Account.build(events=100), limits=False, scopes=set(SCOPES) - {"campaigns:read"}) as sandbox:
+        path.write_text(json.dumps(sandbox.config))
+        ended = tap("-c", path)
+    assert_sentence(ended, 1, "campaigns")
+    assert "ERROR campaigns: " in ended.stderr
+    assert "campaigns:read" in ended.stderr
+    assert '"stream":"global_exclusions"' in ended.stdout
+
+
+def test_an_unexpected_error_comes_with_its_traceback(config: Path, tmp_path: Path) -> None:
+    # A module that cannot be imported stands for what nobody foresaw.
+    (tmp_path / "backoff.py").write_text(f"raise ZeroDivisionError('{WRONG}')")
+    ended = tap("-c", config, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert "ZeroDivisionError" in ended.stderr
+    assert WRONG not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("CRITICAL ")
