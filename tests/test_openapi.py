@@ -1,0 +1,241 @@
+"""The tap's requests, the sandbox's answers and the schemas agree with Klaviyo's own OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tap_klaviyo.catalog import discover
+from tap_klaviyo.sandbox import Account, Sandbox
+from tap_klaviyo.streams import load_schema
+from tests.openapi.document import fit
+
+Exchange = dict[str, Any]
+Violation = dict[str, Any]
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT.parent / "shared" / "klaviyo-openapi" / "stable.json"
+PYTHON = Path(os.environ.get("TAP_KLAVIYO_OPENAPI_PYTHON", ROOT / ".venv-openapi" / "bin" / "python"))
+PATHS = ("/api/campaigns", "/api/events", "/api/lists", "/api/metrics", "/api/profiles")
+METRIC = 'equals(metric_id,"XXXXXX")'
+
+pytestmark = pytest.mark.skipif(
+    not DOCUMENT.exists(), reason="Klaviyo's OpenAPI document is not at ../shared/klaviyo-openapi/stable.json"
+)
+needs_validator = pytest.mark.skipif(
+    not PYTHON.exists(), reason="the environment of openapi-core is not there: scripts/test makes it, .venv-openapi"
+)
+
+
+def violations(exchanges: list[Exchange]) -> list[Violation]:
+    """Return what the document forbids in the exchanges."""
+    completed = subprocess.run(
+        [PYTHON, "-m", "tests.openapi.validate", DOCUMENT],
+        cwd=ROOT,
+        input="\n".join(map(json.dumps, exchanges)),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    found: list[Violation] = json.loads(completed.stdout)
+    return found
+
+
+def run_tap(sandbox: Sandbox, selected: bool, directory: Path) -> None:
+    """Sync all streams, with every field or with none but the automatic ones."""
+    catalog = discover()
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            entry["metadata"]["selected"] = selected or not entry["breadcrumb"]
+    config = directory / "config.json"
+    config.write_text(json.dumps(sandbox.config))
+    (directory / "catalog.json").write_text(json.dumps(catalog))
+    files = ["--config", str(config), "--catalog", str(directory / "catalog.json")]
+    command = [sys.executable, "-m", "tap_klaviyo", *files]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True, timeout=60)
+
+
+def exchanges_of(sandbox: Sandbox) -> list[Exchange]:
+    """Return the recorded exchanges as the validator reads them."""
+    return [
+        {
+            "method": each.method,
+            "url": each.url,
+            "request_headers": dict(each.request_headers),
+            "status": each.status,
+            "response_headers": dict(each.response_headers),
+            "body": each.body.decode(),
+        }
+        for each in sandbox.exchanges
+    ]
+
+
+@pytest.fixture(scope="module")
+def exchanges(tmp_path_factory: pytest.TempPathFactory) -> list[Exchange]:
+    """Return what the tap and the sandbox say to each other in two syncs: with all fields, and with few."""
+    with Sandbox(Account.build(events=4000, seed=7), record=True, limits=False) as sandbox:
+        for selected in (True, False):
+            run_tap(sandbox, selected, tmp_path_factory.mktemp("sync"))
+        return exchanges_of(sandbox)
+
+
+@needs_validator
+def test_the_tap_asks_and_the_sandbox_answers_as_klaviyo_documents(exchanges: list[Exchange]) -> None:
+    asked = {(urlsplit(exchange["url"]).path, "cursor" in exchange["url"]) for exchange in exchanges}
+    assert asked == {(path, further) for path in PATHS for further in (False, True)}
+    assert {exchange["status"] for exchange in exchanges} == {200}
+    assert violations(exchanges) == []
+
+
+REFUSED: Mapping[str, str] = {
+    "/api/events?page[size]=1001": "request",
+    "/api/events?page[size]=0": "request",
+    "/api/events?include=list": "request",
+    "/api/events?sort=uuid": "request",
+    "/api/events?fields[profile]=nothing": "request",
+    "/api/events?color=blue": "request",
+    f"/api/events?filter=and({METRIC},contains(datetime,2026-01-01))": "request",
+    '/api/events?filter=less-than(datetime,"2026-01-01")': "request",
+    "/api/events?filter=less-than(datetime,2099-01-01)": "",
+    f"/api/events?filter={METRIC}": "",
+    "/api/events?page[cursor]=garbage": "",
+    "/api/metrics?page[size]=10": "request",
+    "/api/lists?page[size]=11": "request",
+    "/api/campaigns": "request",
+    "/api/profiles?filter=greater-or-equal(created,2026-01-01)": "request",
+}
+
+
+@needs_validator
+def test_what_the_document_forbids_the_sandbox_refuses_in_klaviyos_words() -> None:
+    with Sandbox(Account.build(events=50, seed=7), record=True) as sandbox, requests.Session() as session:
+        session.headers.update({"Authorization": f"Klaviyo-API-Key {sandbox.api_key}", "revision": "2026-07-15"})
+        statuses = {path: session.get(f"{sandbox.url}{path}").status_code for path in REFUSED}
+        found = violations(exchanges_of(sandbox))
+    assert statuses == dict.fromkeys(REFUSED, 400)
+    parts = [[each["part"] for each in found if each["exchange"] == number] for number in range(len(REFUSED))]
+    assert {path: "".join(sorted(set(each))) for path, each in zip(REFUSED, parts, strict=True)} == REFUSED
+
+
+@needs_validator
+def test_the_sandbox_refuses_keys_revisions_and_haste_as_klaviyo_documents() -> None:
+    account = Account.build(events=50, seed=7)
+    scopes = ("events:read", "lists:read")
+    with Sandbox(account, record=True, scopes=scopes, clock=lambda: 0.0) as sandbox:
+        key, revision = f"Klaviyo-API-Key {sandbox.api_key}", "2026-07-15"
+        asked = [
+            ("lists", {"revision": revision}),
+            ("lists", {"revision": revision, "Authorization": "Klaviyo-API-Key pk_of_another_account"}),
+            ("metrics", {"revision": revision, "Authorization": key}),
+            ("lists", {"revision": "2099-01-01", "Authorization": key}),
+            ("lists", {"Authorization": key}),
+            *[("lists", {"revision": revision, "Authorization": key})] * 80,
+        ]
+        statuses = [requests.get(f"{sandbox.url}/api/{path}", headers=each).status_code for path, each in asked]
+        found = violations(exchanges_of(sandbox))
+    assert statuses[:5] == [401, 401, 403, 404, 400]
+    assert set(statuses[5:]) == {200, 429}
+    assert [each for each in found if each["part"] == "response"] == []
+
+
+def with_url(old: str, new: str) -> Callable[[Exchange], Exchange]:
+    return lambda exchange: {**exchange, "url": exchange["url"].replace(old, new)}
+
+
+def with_body(old: str, new: str) -> Callable[[Exchange], Exchange]:
+    return lambda exchange: {**exchange, "body": exchange["body"].replace(old, new, 1)}
+
+
+DOCTORED: Mapping[str, tuple[str, Callable[[Exchange], Exchange]]] = {
+    "an unknown parameter": ("request", with_url("?", "?color=blue&")),
+    "a larger page": ("request", with_url("=1000", "=1001")),
+    "an unknown include": ("request", with_url("include=profile", "include=person")),
+    "an unknown operator": ("request", with_url("greater-or-equal", "at-least")),
+    "an unknown field in the filter": ("request", with_url("metric_id", "metric")),
+    "no key": ("request", lambda exchange: {**exchange, "request_headers": {"revision": "2026-07-15"}}),
+    "another path": ("request", with_url("/api/events", "/api/event")),
+    "a missing id": ("response", with_body('"id":', '"key":')),
+    "another type of resource": ("response", with_body('"type":"event"', '"type":"metric"')),
+    "an unknown attribute": ("response", with_body('"uuid":', '"guid":')),
+    "text for a number": ("response", with_body('"timestamp":', '"timestamp":"soon","x":')),
+    "no time zone": ("response", with_body('+00:00"', '"')),
+    "an unknown attribute of a profile": ("response", with_body('"email":', '"mail":')),
+    "a cut body": ("response", lambda exchange: {**exchange, "body": exchange["body"][:-5]}),
+    "another media type": ("response", lambda exchange: {**exchange, "response_headers": {"Content-Type": "a/b"}}),
+    "another status": ("response", lambda exchange: {**exchange, "status": 302}),
+}
+
+
+@needs_validator
+def test_a_doctored_exchange_is_found(exchanges: list[Exchange]) -> None:
+    pages = [each for each in exchanges if "/api/events" in each["url"] and '"email":' in each["body"]]
+    events = min(pages, key=lambda each: len(each["body"]))
+    doctored = [doctor(events) for _, doctor in DOCTORED.values()]
+    assert [name for name, each in zip(DOCTORED, doctored, strict=True) if each == events] == []
+    found = violations([events, *doctored])
+    parts = [{each["part"] for each in found if each["exchange"] == number} for number in range(len(DOCTORED) + 1)]
+    assert parts[0] == set()
+    assert dict(zip(DOCTORED, parts[1:], strict=True)) == {name: {part} for name, (part, _) in DOCTORED.items()}
+
+
+# The tap's schema and the field of it that holds the resource's attributes -> the component that describes them.
+DESCRIBED: Mapping[tuple[str, str], str] = {
+    ("event", ""): "EventResponseObjectResource",
+    ("event", "profile"): "ProfileResponseObjectResource",
+    ("event", "metric"): "MetricResponseObjectResource",
+    ("list", ""): "ListListResponseObjectResource",
+    ("list", "tags"): "TagResponseObjectResource",
+    ("campaign", ""): "CampaignResponseObjectResource",
+    ("campaign", "tags"): "TagResponseObjectResource",
+    ("campaign", "campaign_messages"): "CampaignMessageResponseObjectResource",
+    ("global_exclusion", ""): "GetProfileResponsePluralConversationsCollectionCompoundDocument",
+}
+
+
+@pytest.fixture(scope="module")
+def components() -> dict[str, Any]:
+    """Return the schemas of Klaviyo's document that the tap's endpoints answer by."""
+    schemas: dict[str, Any] = fit(json.loads(DOCUMENT.read_text("utf-8")), PATHS)["components"]["schemas"]
+    return schemas
+
+
+@pytest.mark.parametrize(("schema", "field"), DESCRIBED)
+def test_the_schemas_have_every_attribute_that_klaviyo_documents(
+    schema: str, field: str, components: dict[str, Any]
+) -> None:
+    own = load_schema(schema)
+    own = own["properties"][field]["items"] if field else own
+    described = components[DESCRIBED[schema, field]]
+    described = described["properties"].get("data", {}).get("items", described)
+    documented = set(names(described["properties"]["attributes"], components))
+    assert documented
+    assert {name for name in documented if not covers(own, name)} == set()
+
+
+def names(schema: dict[str, Any], components: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every attribute, those within others and within the items of arrays too."""
+    while "$ref" in schema:
+        schema = components[schema["$ref"].rsplit("/", 1)[1]]
+    for each in (*schema.get("anyOf", ()), *filter(None, [schema.get("items")])):
+        yield from names(each, components)
+    for name, each in schema.get("properties", {}).items():
+        yield (name,)
+        yield from ((name, *inner) for inner in names(each, components))
+
+
+def covers(schema: dict[str, Any], path: tuple[str, ...]) -> bool:
+    """Return whether a schema has an attribute, by name or within an object that takes any."""
+    inner = schema.get("items", schema)
+    if not path or ("properties" not in inner and "object" in inner["type"]):
+        return True
+    return path[0] in inner.get("properties", {}) and covers(inner["properties"][path[0]], path[1:])
