@@ -121,8 +121,10 @@ def _discover() -> int:
     import json
 
     from tap_klaviyo.catalog import discover
+    from tap_klaviyo.messages import write_all
 
-    print(json.dumps(discover(), indent=2))
+    with _stdout() as stdout:
+        write_all(stdout, json.dumps(discover(), indent=2).encode() + b"\n")
     return 0
 
 

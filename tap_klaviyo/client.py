@@ -68,10 +68,15 @@ class Client:
         self._retries = retries or Retries()
         self._limits = RateLimits(self._clock)
         self._session = _session(config)
+        self._closed = False
 
-    def pages(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> Pages:
+    def close(self) -> None:
+        """Ask nothing more: requests under way in other threads end without a word."""
+        self._closed = True
+
+    def pages(self, endpoint: Endpoint, parameters: Mapping[str, str], restarts: int = 5) -> Pages:
         """Return the pages of a query, none of them read yet."""
-        return Pages(self, endpoint, f"{self._base_url}{endpoint.path}?{urlencode(parameters)}")
+        return Pages(self, endpoint, f"{self._base_url}{endpoint.path}?{urlencode(parameters)}", restarts)
 
     def get(self, endpoint: Endpoint, url: str, size: int | None, visited: Set[str]) -> Answer:
         """Return the page at a URL.
@@ -100,6 +105,8 @@ class Client:
                     raise
                 wait = 0.0
             except _TryAgainError as trouble:
+                if self._closed:
+                    raise UnavailableError("The run has ended.") from None
                 wait = self._next_wait(trouble, backoff.full_jitter(next(waits)), waited, endpoint, attempt)
                 if size and attempt > 1 and trouble.status in _HEAVY:
                     size = max(SMALLEST_PAGE, size // 2)
@@ -126,8 +133,9 @@ class Client:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
             raise self._no_answer(problem) from None
         finally:
-            duration = self._clock.monotonic() - began
-            log.metric("timer", "http_request_duration", round(duration, 3), endpoint=endpoint.path, status=status)
+            if not self._closed:
+                duration = round(self._clock.monotonic() - began, 3)
+                log.metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         chunks, size = [], 0
@@ -195,10 +203,12 @@ class Client:
 class Pages:
     """The pages of one query, one after the other, by Klaviyo's cursors."""
 
-    def __init__(self, client: Client, endpoint: Endpoint, url: str) -> None:
-        """Stand before the first page."""
+    def __init__(self, client: Client, endpoint: Endpoint, url: str, restarts: int) -> None:
+        """Stand before the first page; it is gone back to so many times, where Klaviyo refuses a cursor."""
         self._client = client
         self._endpoint = endpoint
+        self._restarts = restarts
+        self._first = url
         self._url: str | None = url
         self._size = endpoint.page_size
         self._visited: set[str] = set()
@@ -212,18 +222,31 @@ class Pages:
         """Return the next page, and go on behind it; after an error the same page can be read again.
 
         A page that could be had only at a smaller size is followed by one of twice that, up to the full size.
+        Where a cursor is refused, the pages begin anew, so that resources can come a second time.
 
         Raises:
             ApiError: as `Client.get` does.
         """
         if self._url is None:
             raise LookupError("There is no page behind the last one.")
-        answer = self._client.get(self._endpoint, self._url, self._size, self._visited)
+        try:
+            answer = self._client.get(self._endpoint, self._url, self._size, self._visited)
+        except CursorError as problem:
+            if not self._restarts:
+                raise
+            return self._restart(problem)
         if self._endpoint.page_size and answer.page_size:
             self._size = min(self._endpoint.page_size, answer.page_size * 2)
         self._visited.add(self._url)
         self._url = answer.document.links.next
         return answer
+
+    def _restart(self, problem: CursorError) -> Answer:
+        log.logger.warning("%s It is read from its first page again.", problem)
+        self._restarts -= 1
+        self._visited.clear()
+        self._url = self._first
+        return self.read()
 
 
 class _TryAgainError(Exception):

@@ -97,13 +97,22 @@ class Writer:
         if self._broken:
             return
         self._broken = True  # until the whole of it is out: nothing may follow a part of a line
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[self._stdout.write(rest) :]
-            self._broken = False
-        except BrokenPipeError:
-            raise OutputError("The target closed the pipe; see its own messages.") from None
-        except OSError as problem:
-            what = "the disk is full" if problem.errno == errno.ENOSPC else problem.strerror
-            raise OutputError(f"Standard output cannot be written: {what}.") from None
+        write_all(self._stdout, data)
+        self._broken = False
+
+
+def write_all(stdout: BinaryIO, data: bytes) -> None:
+    """Write all of the data to an unbuffered stream.
+
+    Raises:
+        OutputError: the reader is gone, or the disk is full.
+    """
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[stdout.write(rest) :]
+    except BrokenPipeError:
+        raise OutputError("The target closed the pipe; see its own messages.") from None
+    except OSError as problem:
+        what = "the disk is full" if problem.errno == errno.ENOSPC else problem.strerror
+        raise OutputError(f"Standard output cannot be written: {what}.") from None

@@ -154,11 +154,12 @@ class Pipeline(Generic[Item]):
             self._concurrency.observe(result.attempts)
             place = nodes.index(node) + 1
             nodes[place:place] = [_Node(fetch) for fetch in result.then]
-            self._keep(node, result)
+            is_ahead = place > 1 or nodes is not next(iter(self._groups.values()))
+            self._keep(node, result, is_ahead)
 
-    def _keep(self, node: _Node[Item], result: Fetched[Item]) -> None:
-        """Keep what was fetched ahead: in memory, or parked where that is full and there is a disk."""
-        if self._in_memory + result.size > self._memory and self._disk:
+    def _keep(self, node: _Node[Item], result: Fetched[Item], is_ahead: bool) -> None:
+        """Keep what was fetched: in memory, or parked where it is ahead, memory is full and there is a disk."""
+        if is_ahead and self._in_memory + result.size > self._memory and self._disk:
             try:
                 node.result = replace(result, item=self._park(result.item), then=())
                 node.parked = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,7 +70,7 @@ class Sync:
         ids = {name: [metric.id for metric in metrics] for name, metrics in account.metrics.items()}
         self._state = state.adopt(given, ids)
         ordered = rotated(selections, self._state.get("currently_syncing"))
-        with self._pipeline:
+        with self._pipeline, closing(self._client):
             self._writing = True
             for selection in ordered:
                 self._pipeline.add(selection.stream.tap_stream_id, self._fetches(selection, account))

@@ -35,6 +35,7 @@ _WORTH_CUTTING = 1.5
 # Cutting gives up the cursor, and reads the events of its second again: not worth it for more of a page than this.
 _REREAD = 0.1
 _MOST_CUTS = 8
+_MOST_RESTARTS = 5
 _seconds = msgspec.json.Decoder(int | None)
 
 
@@ -53,7 +54,8 @@ class Slice:
     """The events of some metrics with start <= timestamp < end (epoch seconds), but for the ids in `seen`.
 
     `density`, in events a second, is what the slice was cut by, 0 where nothing is known;
-    `cuts` is into how many slices, and a rest, the range before it was cut.
+    `cuts` is into how many slices, and a rest, the range before it was cut;
+    `restarts` counts how often in a row it was read anew from this start.
     """
 
     metrics: tuple[Resource, ...]
@@ -62,11 +64,13 @@ class Slice:
     seen: frozenset[str] = field(default=frozenset(), repr=False)
     density: float = 0.0
     cuts: int = 1
+    restarts: int = 0
 
 
 def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
-    return [_fetch(timeline, Slice(tuple(metrics), start, end))] if metrics and start < end else []
+    once = tuple({metric.id: metric for metric in metrics}.values())
+    return [_fetch(timeline, Slice(once, start, end))] if once and start < end else []
 
 
 def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
@@ -77,7 +81,7 @@ def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
 
 def _pages(timeline: Timeline, metric: Resource, part: Slice) -> Pages:
     within = {"filter": query.between(part.start, part.end, metric.id)}
-    return timeline.client.pages(EVENTS, {**timeline.parameters, **within})
+    return timeline.client.pages(EVENTS, {**timeline.parameters, **within}, restarts=0)
 
 
 def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
@@ -86,8 +90,10 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
     try:
         answer = _page(pages, metric)
     except CursorError as problem:
+        if part.restarts == _MOST_RESTARTS:
+            raise
         logger.warning("%s Events are read anew from %s.", problem, format_time(part.start))
-        return _fetch(timeline, part)()
+        return _fetch(timeline, replace(part, restarts=part.restarts + 1))()
     if answer is None:
         return Fetched(Batch(b"", 0, 0), 0)
     found = answer.document.data
@@ -120,7 +126,8 @@ def _rest(timeline: Timeline, part: Slice, pages: Pages, found: Sequence[Resourc
     rest = _cut(replace(part, start=last), len(found) / max(last - first, 1))
     if last == first or len(rest) == 1 or len(straddling) > len(found) * _REREAD:
         seen = frozenset(event.id for event in found)
-        return [partial(_read, timeline, replace(part, start=last, seen=seen), pages)]
+        restarts = part.restarts if last == part.start else 0
+        return [partial(_read, timeline, replace(part, start=last, seen=seen, restarts=restarts), pages)]
     return [_fetch(timeline, each) for each in (replace(rest[0], seen=straddling), *rest[1:])]
 
 

@@ -99,6 +99,20 @@ def test_nothing_selected_is_a_warning_with_the_fix(config: Path, tmp_path: Path
     assert 'Set "selected": true' in ended.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--discover"], ["--sandbox", "1000"]])
+def test_a_reader_that_goes_away_is_one_sentence(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "tap_klaviyo", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == "CRITICAL The target closed the pipe; see its own messages."
+    assert "Traceback" not in said
+
+
 def test_usage_is_exit_code_2() -> None:
     ended = tap("--nonsense")
     assert ended.returncode == 2

@@ -28,16 +28,26 @@ def fetch(node: Tree, size: int = 1, before: Callable[[str], None] = lambda name
     return Fetched(node[0], size, [partial(fetch, child, size, before) for child in node[1]])
 
 
+def park(name: str) -> str:
+    """Return what stands for a parked item."""
+    return f"parked {name}"
+
+
+def no_disk(name: str) -> str:
+    raise OSError("no disk")
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_items_come_in_the_order_of_one_worker(seed: int, workers: int) -> None:
     chance = random.Random(seed)
     groups = {name: [tree(chance, f"{name}{n}", 4) for n in range(3)] for name in "abc"}
-    with Pipeline[str](workers, 5) as pipeline:
+    with Pipeline[str](workers, park, memory=5, disk=50) as pipeline:
         for name, trees in groups.items():
             pipeline.add(name, [partial(fetch, each) for each in trees])
         for name, trees in groups.items():
-            assert list(pipeline.take(name)) == [item for each in trees for item in flat(each)]
+            taken = [item.removeprefix("parked ") for item in pipeline.take(name)]
+            assert taken == [item for each in trees for item in flat(each)]
 
 
 def test_fetches_run_side_by_side() -> None:
@@ -46,28 +56,64 @@ def test_fetches_run_side_by_side() -> None:
     def meet(name: str) -> None:
         together.wait()
 
-    with Pipeline[str](8, 100) as pipeline:
+    with Pipeline[str](8, park) as pipeline:
         pipeline.add("a", [partial(fetch, (str(n), ()), 1, meet) for n in range(4)])
         assert list(pipeline.take("a")) == ["0", "1", "2", "3"]
 
 
-def test_what_is_fetched_ahead_stays_within_the_bound() -> None:
-    ahead, most = 0, 0
+@pytest.mark.parametrize(
+    ("parking", "memory", "disk", "most"),
+    [
+        (park, 40, 100, 40 + 100),
+        (no_disk, 100, 1000, 100),
+        (park, 100, 0, 100),
+    ],
+    ids=["both", "disk full", "no disk"],
+)
+def test_what_is_fetched_ahead_stays_within_the_bounds(
+    parking: Callable[[str], str], memory: int, disk: int, most: int
+) -> None:
+    ahead, highest = 0, 0
     lock = threading.Lock()
 
     def count(name: str) -> None:
-        nonlocal ahead, most
+        nonlocal ahead, highest
         with lock:
-            ahead += 1
-            most = max(most, ahead)
+            ahead += 10
+            highest = max(highest, ahead)
 
-    with Pipeline[str](4, 100) as pipeline:
+    with Pipeline[str](4, parking, memory=memory, disk=disk) as pipeline:
         pipeline.add("a", [partial(fetch, (str(n), ()), 10, count) for n in range(200)])
+        taken = 0
         for _ in pipeline.take("a"):
+            taken += 1
             with lock:
-                ahead -= 1
-    # 10 items of 10 bytes ahead; the first four started before any size was known.
-    assert most <= 14
+                ahead -= 10
+    assert taken == 200
+    # What is under way when a bound is reached comes on top.
+    assert highest <= most + 4 * 10
+
+
+def test_what_memory_has_no_room_for_is_parked() -> None:
+    before, gate = threading.Event(), threading.Event()
+
+    def wait_at_the_head(name: str) -> None:
+        if name == "0":
+            gate.wait(10)
+        elif name == "3":
+            before.set()
+
+    def open_the_gate() -> None:
+        before.wait(10)
+        gate.set()
+
+    threading.Thread(target=open_the_gate).start()
+    with Pipeline[str](8, park, memory=10, disk=1000) as pipeline:
+        pipeline.add("a", [partial(fetch, (str(n), ()), 10, wait_at_the_head) for n in range(4)])
+        taken = list(pipeline.take("a"))
+    assert [item.removeprefix("parked ") for item in taken] == ["0", "1", "2", "3"]
+    assert taken[0] == "0"
+    assert any(item.startswith("parked ") for item in taken)
 
 
 def test_an_error_is_raised_at_its_place_and_the_other_groups_go_on() -> None:
@@ -75,7 +121,7 @@ def test_an_error_is_raised_at_its_place_and_the_other_groups_go_on() -> None:
         raise ValueError("no")
 
     fetches: list[Fetch[str]] = [partial(fetch, ("one", ())), fail, partial(fetch, ("never", ()))]
-    with Pipeline[str](4, 100) as pipeline:
+    with Pipeline[str](4, park) as pipeline:
         pipeline.add("a", fetches)
         pipeline.add("b", [partial(fetch, ("two", [("three", ())]))])
         taken = pipeline.take("a")
@@ -99,7 +145,7 @@ def test_an_interruption_ends_a_wait() -> None:
         started.wait(10)
         pipeline.interrupt(Stopped())
 
-    with Pipeline[str](2, 100) as pipeline:
+    with Pipeline[str](2, park) as pipeline:
         pipeline.add("a", [partial(fetch, ("a", ()), 1, hang)])
         threading.Thread(target=interrupt).start()
         with pytest.raises(Stopped):
@@ -108,7 +154,7 @@ def test_an_interruption_ends_a_wait() -> None:
 
 
 def test_a_group_without_fetches_is_empty() -> None:
-    with Pipeline[str](2, 100) as pipeline:
+    with Pipeline[str](2, park) as pipeline:
         pipeline.add("a", [])
         assert list(pipeline.take("a")) == []
 

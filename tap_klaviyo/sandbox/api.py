@@ -6,6 +6,7 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
 from itertools import islice
@@ -62,12 +63,20 @@ _ACCOUNT = Item(
 class Api:
     """Answers requests to one account; `limits` is None where there are none."""
 
-    def __init__(self, account: Account, origin: str, scopes: Iterable[str], limits: Limits | None) -> None:
-        """Serve an account under an origin to a key that has the scopes."""
+    def __init__(
+        self,
+        account: Account,
+        origin: str,
+        scopes: Iterable[str],
+        limits: Limits | None,
+        largest_page: int | None = None,
+    ) -> None:
+        """Serve an account under an origin to a key that has the scopes, in pages of so many resources at the most."""
         self._account = account
         self._origin = origin
         self._scopes = frozenset(scopes)
         self._limits = limits
+        self._largest_page = largest_page
         self._renderer = Renderer(account, origin)
 
     def answer(self, request: Request, now: float, repeat: bool = False) -> Reply:
@@ -116,6 +125,7 @@ class Api:
 
     def _page(self, request: Request, asked: Query, now: float, repeat: bool) -> Page:
         url = f"{self._origin}{request.url}"
+        asked = replace(asked, size=min(asked.size, self._largest_page or asked.size))
         if asked.endpoint is EVENTS:
             return self._events(url, asked, now, repeat)
         return self._items(url, asked, repeat)
@@ -150,9 +160,8 @@ class Api:
                 first = max(first, (bisect_left if repeat else bisect_right)(numbers, at, key=self._keyset))
         places = range(last - 1, first - 1, -1) if asked.descending else range(first, last)
         named = [each for each in asked.conditions if each.field in ("profile", "profile_id", "metric")]
-        for place in places:
-            number = numbers[place]
-            if timeline.is_visible(number, now) and all(self._has(number, each) for each in named):
+        for number in map(numbers.__getitem__, places):
+            if timeline.is_visible(number, now) and (not named or self._has_all(number, named)):
                 yield number
 
     def _keyset(self, number: int) -> tuple[int, str]:
@@ -171,6 +180,9 @@ class Api:
             raise invalid(f"Metric IDs {unknown} do not exist.", "filter")
         wanted = set(ids).intersection(*map(set, named))
         return account.events_of([account.metric_places[each] for each in wanted])
+
+    def _has_all(self, number: int, conditions: Sequence[Condition]) -> bool:
+        return all(self._has(number, condition) for condition in conditions)
 
     def _has(self, number: int, condition: Condition) -> bool:
         if condition.field == "metric":

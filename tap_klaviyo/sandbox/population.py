@@ -57,6 +57,7 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
     # Only a phone number.
     {**_NO_ATTRIBUTES, "created": slot("created"), "location": dict.fromkeys(_LOCATION), "phone_number": slot("phone")},
 )
+_PRECISE = 3
 _WITHOUT_EMAIL = len(VARIANTS) - 1
 _LINKED = ("lists", "segments", "push-tokens")
 
@@ -124,7 +125,7 @@ def arguments(profile: int) -> dict[bytes, bytes]:
     number = b"%d" % profile
     created = _BORN + profile * 61 % 150_000_000
     updated = stamp(created + 40_000_000)
-    return {
+    filled = {
         b"id": profile_id(profile),
         b"number": number,
         b"email": email(profile),
@@ -132,8 +133,10 @@ def arguments(profile: int) -> dict[bytes, bytes]:
         b"name": _NAMES[profile % 8],
         b"created": stamp(created),
         b"updated": updated,
-        b"precise": updated[:19] + b".%06d" % (profile * 7919 % 1_000_000) + updated[19:],
     }
+    if profile % len(VARIANTS) == _PRECISE:
+        filled[b"precise"] = b"%b.%06d+00:00" % (updated[:19], profile * 7919 % 1_000_000)
+    return filled
 
 
 def build_suppressions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tap_klaviyo.sandbox import population
 from tap_klaviyo.sandbox.properties import properties, variant_of
 from tap_klaviyo.sandbox.templates import compiled, mixed, restricted, slot, stamp, value
+from tap_klaviyo.sandbox.timeline import event_id
 
 if TYPE_CHECKING:
     from tap_klaviyo.sandbox.account import Account
@@ -30,6 +32,8 @@ _ATTRIBUTED = {
 }
 
 Fields = frozenset[str] | None
+# A metric, a variant of properties, what is said of the profile, and whether there is an attribution.
+Sort = tuple[int, int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -49,19 +53,20 @@ class Renderer:
         """Make no template yet."""
         self._account = account
         self._origin = origin
-        self._event_template = lru_cache(maxsize=None)(self._make_event_template)
+        self._event_templates: defaultdict[View, dict[Sort, bytes]] = defaultdict(dict)
         self._profile_template = lru_cache(maxsize=4096)(self._make_profile_template)
         self._attribution = compiled(_attribution_template(origin))
         self._padding = self._needed_padding() if account.event_bytes else 0
-        self._event_template.cache_clear()
+        self._event_templates.clear()
 
     def page(self, numbers: Sequence[int], view: View) -> tuple[list[bytes], list[bytes]]:
         """Return the events, and what is included with them, each once."""
-        events = [self.event(number, view) for number in numbers]
+        people = [self._account.profile_of(number) for number in numbers]
+        events = [self._event(number, profile, view) for number, profile in zip(numbers, people, strict=True)]
         included = []
         if "profile" in view.include:
-            people = dict.fromkeys(self._account.profile_of(number) for number in numbers)
-            included += [self.profile(each, view.profile) for each in people if each is not None and self._exists(each)]
+            there = (each for each in dict.fromkeys(people) if each is not None and not population.is_deleted(each))
+            included += [self.profile(each, view.profile) for each in there]
         if "metric" in view.include:
             metrics = dict.fromkeys(self._account.timeline.metrics[number] for number in numbers)
             included += [self._metric(each, view.metric) for each in metrics]
@@ -69,17 +74,17 @@ class Renderer:
             included += [self._included_attribution(number) for number in numbers if is_attributed(number)]
         return events, included
 
-    def event(self, number: int, view: View) -> bytes:
-        """Return one event."""
+    def _event(self, number: int, profile: int | None, view: View) -> bytes:
         account = self._account
         second, metric = account.timeline.seconds[number], account.timeline.metrics[number]
         bits = mixed(number + account.salt)
-        profile = account.profile_of(number)
         relation = _SOME_PROFILE if profile is not None else bits >> 8 & 1
         attributed = "attributions" in view.include and is_attributed(number)
-        template = self._event_template(metric, variant_of(bits), relation, attributed, view)
+        sort = (metric, variant_of(bits), relation, attributed)
+        templates = self._event_templates[view]
+        template = templates.get(sort) or templates.setdefault(sort, self._event_template(*sort, view))
         return template % {
-            b"id": account.timeline.id(number),
+            b"id": event_id(second, number),
             b"second": b"%d" % second,
             b"datetime": stamp(second),
             b"uuid": b"null" if bits >> 16 & 127 == 9 else _uuid(second, bits),
@@ -95,10 +100,7 @@ class Renderer:
         template = self._profile_template(profile % len(population.VARIANTS), fields, tuple(extra))
         return template % {**population.arguments(profile), **{name.encode(): each for name, each in more.items()}}
 
-    def _exists(self, profile: int) -> bool:
-        return not population.is_deleted(profile)
-
-    def _make_event_template(self, metric: int, variant: int, relation: int, attributed: bool, view: View) -> bytes:
+    def _event_template(self, metric: int, variant: int, relation: int, attributed: bool, view: View) -> bytes:
         found = self._account.metrics[metric]
         own = f"{self._origin}/api/events/{slot('id')}"
         attributes = {
@@ -154,7 +156,7 @@ class Renderer:
         self._padding = 0
         sample = range(min(200, len(self._account.timeline.seconds)))
         profiles = islice(population.people(self._account.population), len(sample))
-        size = sum(len(self.event(number, View())) for number in sample)
+        size = sum(map(len, self.page(sample, View())[0]))
         size += sum(len(self.profile(each, None)) for each in profiles)
         return max(0, (self._account.event_bytes or 0) - size // max(1, len(sample)))
 

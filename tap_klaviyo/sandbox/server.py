@@ -50,6 +50,7 @@ class Sandbox:
         gzip: bool = True,
         port: int = 0,
         realtime: bool = False,
+        largest_page: int | None = None,
     ) -> None:
         """Prepare to serve an account.
 
@@ -64,12 +65,14 @@ class Sandbox:
             gzip: compress where the client accepts it.
             port: 0 for any that is free.
             realtime: whether time goes on by itself.
+            largest_page: how many resources a page has at the most, whatever is asked for.
         """
         self.faults = faults
         self.requests: list[Request] = []
         self.exchanges: list[Exchange] = []
         self._latency, self._gzip, self._record, self._port = latency, gzip, record, port
         self._scopes = frozenset(scopes)
+        self._largest_page = largest_page
         self._clock = clock
         self._limits = Limits(clock) if limits else None
         self._now, self._since = float(account.now), time.monotonic() if realtime else None
@@ -118,7 +121,7 @@ class Sandbox:
     @account.setter
     def account(self, account: Account) -> None:
         self._account = account
-        self._api = Api(account, self._url, self._scopes, self._limits)
+        self._api = Api(account, self._url, self._scopes, self._limits, self._largest_page)
 
     @property
     def now(self) -> float:

@@ -46,13 +46,17 @@ def restricted(attributes: Mapping[str, Any], fields: Collection[str] | None) ->
 def stamp(second: int) -> bytes:
     """Return a moment (epoch seconds) as the API writes it: 2026-11-23T00:00:00+00:00."""
     day, rest = divmod(second, 86_400)
-    hour, rest = divmod(rest, 3600)
-    return b"%bT%02d:%02d:%02d+00:00" % (_date(day), hour, *divmod(rest, 60))
+    return b"%bT%b+00:00" % (_date(day), _time(rest))
 
 
 @lru_cache(maxsize=4096)
 def _date(day: int) -> bytes:
     return date.fromordinal(_EPOCH + day).isoformat().encode()
+
+
+@lru_cache(maxsize=86_400)
+def _time(second: int) -> bytes:
+    return b"%02d:%02d:%02d" % (second // 3600, second // 60 % 60, second % 60)
 
 
 def mixed(number: int) -> int:

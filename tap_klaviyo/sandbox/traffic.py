@@ -66,13 +66,13 @@ class Page:
 
     def body(self, with_links: bool = True) -> bytes:
         """Return the page as a JSON:API document, with explicit null where there is no next or previous page."""
-        members = [b'"data":[%b]' % b",".join(self.data)]
+        parts = [b'{"data":[', b",".join(self.data), b"]"]
         if self.included is not None:
-            members.append(b'"included":[%b]' % b",".join(self.included))
+            parts += [b',"included":[', b",".join(self.included), b"]"]
         if with_links:
             links = {"self": self.url, "next": self.next, "prev": None}
-            members.append(b'"links":%b' % json.dumps(links, separators=(",", ":")).encode())
-        return b"{%b}" % b",".join(members)
+            parts += [b',"links":', json.dumps(links, separators=(",", ":")).encode()]
+        return b"".join([*parts, b"}"])
 
 
 @dataclass(frozen=True)
