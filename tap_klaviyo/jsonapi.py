@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from tap_klaviyo.errors import TapError
 
 Attributes = dict[str, Raw]
+_LONGEST_DETAIL = 1000
 
 _ESCAPE = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _SURROGATE = re.compile(
@@ -118,12 +119,13 @@ def parse(body: bytes) -> Document:
 
 
 def error_detail(body: bytes) -> str:
-    """Return Klaviyo's own words from the body of a refusal, empty where it has none."""
+    """Return Klaviyo's own words from the body of a refusal, on one line; empty where it has none."""
     try:
-        errors = _error.decode(body).errors
+        errors = _error.decode(body.decode("utf-8", "replace")).errors
     except (msgspec.DecodeError, RecursionError):
         return ""
-    return " ".join(dict.fromkeys(error.detail or error.title or error.code for error in errors))
+    said = " ".join(dict.fromkeys(error.detail or error.title or error.code for error in errors))
+    return " ".join(said.split())[:_LONGEST_DETAIL]
 
 
 def _writable(body: bytes) -> bytes:

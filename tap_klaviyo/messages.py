@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ class Writer:
         """Write a SCHEMA message."""
         message = {"type": "SCHEMA", "stream": stream, "schema": schema, "key_properties": [key]}
         bookmarks = {"bookmark_properties": [replication_key]} if replication_key else {}
-        self._write(_encoder.encode(message | bookmarks) + b"\n")
+        self._write(_line(message | bookmarks))
 
     def records(self, *lines: bytes | BinaryIO) -> None:
         """Write RECORD lines made by encode_records, parked ones too."""
@@ -84,14 +85,14 @@ class Writer:
 
     def state(self, state: Mapping[str, Any]) -> None:
         """Write a STATE message, unless it would say what the last one said."""
-        line = _encoder.encode({"type": "STATE", "value": state}) + b"\n"
+        line = _line({"type": "STATE", "value": state})
         if line != self._last_state:
             self._write(line)
             self._last_state = line
 
     def activate_version(self, stream: str, version: int) -> None:
         """Write an ACTIVATE_VERSION message."""
-        self._write(_encoder.encode({"type": "ACTIVATE_VERSION", "stream": stream, "version": version}) + b"\n")
+        self._write(_line({"type": "ACTIVATE_VERSION", "stream": stream, "version": version}))
 
     def _write(self, data: bytes) -> None:
         if self._broken:
@@ -116,3 +117,8 @@ def write_all(stdout: BinaryIO, data: bytes) -> None:
     except OSError as problem:
         what = "the disk is full" if problem.errno == errno.ENOSPC else problem.strerror
         raise OutputError(f"Standard output cannot be written: {what}.") from None
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    """Return a message as a line of ASCII: a user's state or catalog may hold halves of surrogate pairs."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"

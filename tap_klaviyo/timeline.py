@@ -55,7 +55,7 @@ class Slice:
 
     `density`, in events a second, is what the slice was cut by, 0 where nothing is known;
     `cuts` is into how many slices, and a rest, the range before it was cut;
-    `restarts` counts how often in a row it was read anew from this start.
+    `restarts` counts how often in a row it was read anew from this start; `is_first` is that nothing was read before.
     """
 
     metrics: tuple[Resource, ...]
@@ -65,12 +65,13 @@ class Slice:
     density: float = 0.0
     cuts: int = 1
     restarts: int = 0
+    is_first: bool = False
 
 
 def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
     once = tuple({metric.id: metric for metric in metrics}.values())
-    return [_fetch(timeline, Slice(once, start, end))] if once and start < end else []
+    return [_fetch(timeline, Slice(once, start, end, is_first=True))] if once and start < end else []
 
 
 def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
@@ -88,7 +89,7 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
     """Read the next page of a slice of one metric."""
     metric = part.metrics[0]
     try:
-        answer = _page(pages, metric)
+        answer = _page(pages, part)
     except CursorError as problem:
         if part.restarts == _MOST_RESTARTS:
             raise
@@ -97,7 +98,7 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
     if answer is None:
         return Fetched(Batch(b"", 0, 0), 0)
     found = answer.document.data
-    then = [] if pages.ended else _rest(timeline, part, pages, found)
+    then = [] if pages.ended else _rest(timeline, replace(part, is_first=False), pages, found)
     fresh = [event for event in found if event.id not in part.seen]
     answer.document.data = fresh
     notes = Notes()
@@ -106,12 +107,12 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
     return Fetched(batch, batch.size, then, answer.attempts)
 
 
-def _page(pages: Pages, metric: Resource) -> Answer | None:
-    """Return the next page; None if Klaviyo, having listed the metric, denies that it exists."""
+def _page(pages: Pages, part: Slice) -> Answer | None:
+    """Return the next page; None if Klaviyo, having listed the metric, denies from the start that it exists."""
     try:
         return pages.read()
     except RequestError as problem:
-        if "do not exist" not in str(problem):
+        if "do not exist" not in str(problem) or not part.is_first:
             raise
         logger.warning("%s The metric counts as one without events.", problem)
         return None
@@ -158,19 +159,20 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     answers: list[tuple[Resource, Answer, bool]] = []
     for metric in part.metrics:
         pages = _pages(timeline, metric, part)
-        answer = _page(pages, metric)
+        answer = _page(pages, part)
         if answer is not None:
             answers.append((metric, answer, pages.ended))
             attempts = max(attempts, answer.attempts)
             if not pages.ended and answer.document.data:
                 horizon = min(horizon, _time(answer.document.data[-1]) or part.start)
+    behind = replace(part, metrics=tuple(metric for metric, _, _ in answers), is_first=False)
     if horizon <= part.start:
-        return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, part), attempts)
+        return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts)
     live = tuple(metric for metric, answer, ended in answers if not ended or _reaches(answer, horizon))
     density = max((_density(answer) for _, answer, ended in answers if not ended), default=0.0)
     runs = [_until(horizon, timeline, metric, answer, notes) for metric, answer, _ in answers]
     batch = _batch(timeline, part, list(heapq.merge(*runs, key=_timestamp)), notes)
-    rest = _cut(replace(part, metrics=live, start=horizon), density) if live else []
+    rest = _cut(replace(behind, metrics=live, start=horizon), density) if live else []
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts)
 
 
@@ -198,18 +200,25 @@ def _density(answer: Answer) -> float:
 
 
 def _batch(timeline: Timeline, part: Slice, records: Sequence[Record], notes: Notes) -> Batch:
-    # Klaviyo gives events in order of time; the bound keeps a bookmark from ever passing the run's start.
-    newest = min(_timestamp(records[-1]), part.end - 1) if records else None
+    # Klaviyo gives events in order of time; the bounds keep a bookmark from ever passing the run's start.
+    newest = _timestamp(records[-1]) if records else 0
+    bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
     lines = encode_records(timeline.stream.tap_stream_id, records)
-    return Batch(lines, len(lines), len(records), newest or None, unknown=notes.unknown)
+    return Batch(lines, len(lines), len(records), bookmark, unknown=notes.unknown)
 
 
 def _time(event: Resource) -> int | None:
     """Return an event's timestamp in epoch seconds."""
-    value = event.attributes.get("timestamp")
-    return _seconds.decode(value) if value is not None else None
+    return _whole_seconds(event.attributes.get("timestamp"))
 
 
 def _timestamp(record: Record) -> int:
     """Return the timestamp in a record, 0 where it has none."""
-    return (_seconds.decode(record["timestamp"]) if "timestamp" in record else 0) or 0
+    return _whole_seconds(record.get("timestamp")) or 0
+
+
+def _whole_seconds(value: msgspec.Raw | None) -> int | None:
+    try:
+        return _seconds.decode(value) if value is not None else None
+    except msgspec.DecodeError:
+        return None

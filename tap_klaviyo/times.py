@@ -23,10 +23,10 @@ def parse_time(value: Any) -> int:
     try:
         if _MM_DD_YYYY.fullmatch(text):
             month, day, year = map(int, text.split("/"))
-            return int(pendulum.datetime(year, month, day).timestamp())
+            return _within_years(pendulum.datetime(year, month, day).timestamp())
         if _ISO_DATE.fullmatch(text):
             parsed = pendulum.parse(text, tz="UTC", strict=True)
-            return int(parsed.timestamp())  # type: ignore[union-attr]
+            return _within_years(parsed.timestamp())  # type: ignore[union-attr]
     except (ValueError, AttributeError, OverflowError):
         pass
     raise ValueError("a date such as 2026-01-31, 2026-01-31T08:00:00Z or 01/31/2026")
@@ -34,4 +34,10 @@ def parse_time(value: Any) -> int:
 
 def format_time(seconds: int) -> str:
     """Return epoch seconds as RFC 3339 in UTC, the form of bookmarks and of API filters."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _within_years(seconds: float) -> int:
+    """Return whole seconds; a zone can move a date out of the years that can be written, 1 to 9999."""
+    format_time(int(seconds))
+    return int(seconds)
