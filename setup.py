@@ -47,7 +47,9 @@ setup(
         "backoff>=2.2",
         "msgspec>=0.19",
         "pendulum>=3.0",
+        "python-dotenv>=1.0",
         "requests>=2.32",
+        "rich>=13.7",
         "singer-python>=6.1",
     ],
     extras_require={

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from tap_klaviyo import __version__
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tap_klaviyo.catalog import Selection
+    from tap_klaviyo.config import Config
     from tap_klaviyo.sync import Sync
 
 _EPILOG = """\
 A first sync, step by step:
+  tap-klaviyo --config config.json --test
   tap-klaviyo --config config.json --discover > catalog.json
   tap-klaviyo --config config.json --catalog catalog.json | target-jsonl > state.jsonl
   tail -n 1 state.jsonl > state.json
   tap-klaviyo --config config.json --catalog catalog.json --state state.json | target-jsonl >> state.jsonl
 
+config.json holds at least api_key and start_date; --about tells all settings and streams.
+
 Without an account, on a small Klaviyo of its own:
-  tap-klaviyo --sandbox 2000 | head
+  tap-klaviyo --sandbox 2000 --select open,lists | head
 
 Exit codes: 0 all read; 1 not all could be read; 2 usage or configuration; 130 or 143 ended by a signal.
 """
@@ -49,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tap_klaviyo import log
     from tap_klaviyo.errors import TapError
 
-    log.set_up()
+    log.set_up(_level(options))
     try:
         return _run(options)
     except TapError as problem:
@@ -71,23 +79,43 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("--version", action="version", version=f"tap-klaviyo {__version__}")
-    add(
+    parser.add_argument("--version", action="version", version=f"tap-klaviyo {__version__}")
+    _add_modes(parser.add_argument_group("instead of a sync").add_mutually_exclusive_group())
+    _add_inputs(parser.add_argument_group("what to sync"))
+    output = parser.add_argument_group("what is said on stderr").add_mutually_exclusive_group()
+    output.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
+    output.add_argument("-v", "--verbose", action="store_true", help="more, also METRIC lines on a terminal")
+    parser.add_argument("--format", choices=("json", "markdown"), default="markdown", help="of --about (markdown)")
+    return parser
+
+
+def _add_modes(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument("-d", "--discover", action="store_true", help="print the catalog; needs no network")
+    group.add_argument("--test", action="store_true", help="try the key, and each scope that the streams need")
+    group.add_argument("--about", action="store_true", help="print what the tap is, its settings and streams")
+
+
+def _add_inputs(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         *("-c", "--config"),
         metavar="FILE",
         action="append",
         default=[],
-        help="settings as JSON; of several, later ones win; ENV takes TAP_KLAVIYO_* from the environment",
+        help="settings as JSON; of several, later ones win; ENV takes TAP_KLAVIYO_* from the environment and .env",
     )
-    add("-d", "--discover", action="store_true", help="print the catalog and end; needs no network")
-    add(
+    group.add_argument(
         *("-p", "--catalog", "--properties"),
         metavar="FILE",
-        help="what to sync; without it, all that is selected by default",
+        help="streams and fields; without it, all that is selected by default",
     )
-    add("-s", "--state", metavar="FILE", help="where the last run ended")
-    add(
+    group.add_argument("-s", "--state", metavar="FILE", help="where the last run ended")
+    group.add_argument(
+        "--select",
+        metavar="NAMES",
+        help='instead of a catalog: "open,click.profile" for a stream, and for a field of one; '
+        "with --discover, the catalog comes with that selected",
+    )
+    group.add_argument(
         "--sandbox",
         metavar="EVENTS",
         nargs="?",
@@ -95,64 +123,114 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="read from a small Klaviyo on this machine that has so many events (2000)",
     )
-    return parser
+
+
+def _level(options: argparse.Namespace) -> int:
+    if options.verbose:
+        return logging.DEBUG
+    return logging.WARNING if options.quiet or options.test else logging.INFO
 
 
 def _run(options: argparse.Namespace) -> int:
     from tap_klaviyo.config import read_config
     from tap_klaviyo.errors import ConfigError
 
+    if options.about:
+        return _about(options.format)
     values = read_config(options.config)
     if options.discover:
-        return _discover()
+        return _discover(options.select)
     if options.sandbox is None and not options.config:
         raise ConfigError(
             ["No config: name one with --config FILE, with api_key and start_date in it; or try --sandbox."]
         )
-    if options.sandbox is not None:
-        from tap_klaviyo.sandbox import Account, Sandbox
+    if options.sandbox is None:
+        return _ask(options, values)
+    from tap_klaviyo.sandbox import Account, Sandbox
 
-        with Sandbox(Account.build(events=options.sandbox)) as sandbox:
-            return _sync(options, {**values, **sandbox.config})
-    return _sync(options, values)
+    with Sandbox(Account.build(events=options.sandbox)) as sandbox:
+        return _ask(options, {**values, **sandbox.config})
 
 
-def _discover() -> int:
+def _about(form: str) -> int:
+    from tap_klaviyo import about
+
+    return _print(about.as_json() if form == "json" else about.as_markdown())
+
+
+def _discover(names: str | None) -> int:
     import json
 
     from tap_klaviyo.catalog import discover
-    from tap_klaviyo.messages import write_all
+    from tap_klaviyo.choice import choose
 
-    with _stdout() as stdout:
-        write_all(stdout, json.dumps(discover(), indent=2).encode() + b"\n")
-    return 0
+    return _print(json.dumps(choose(discover(), names) if names else discover(), indent=2))
 
 
-def _sync(options: argparse.Namespace, values: dict[str, Any]) -> int:
-    from tap_klaviyo import config, log
-    from tap_klaviyo.catalog import discover, read_catalog
-    from tap_klaviyo.client import Client
-    from tap_klaviyo.errors import CatalogError, StateError
-    from tap_klaviyo.messages import Writer
-    from tap_klaviyo.state import read_state
-    from tap_klaviyo.sync import Sync
+def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
+    """Do what needs Klaviyo: a sync, or the test of the key."""
+    from tap_klaviyo import config, log, progress
 
     for sentence in config.unknown_settings(values):
         log.logger.warning("%s", sentence)
     settings = config.check(values)
-    log.set_up(secrets=(settings.api_key,))
-    catalog = config.read_json(options.catalog, "catalog", CatalogError) if options.catalog else discover()
-    given = read_state(config.read_json(options.state, "state", StateError) if options.state else None)
-    selections = read_catalog(catalog)
+    console = progress.terminal()
+    log.set_up(_level(options), (settings.api_key,), progress.TerminalHandler(console) if console else None)
+    selections = _selections(options)
+    return _test(settings, selections) if options.test else _sync(options, settings, selections, console)
+
+
+def _selections(options: argparse.Namespace) -> list[Selection]:
+    from tap_klaviyo import catalog, choice, config, log
+    from tap_klaviyo.errors import CatalogError
+
+    given = catalog.discover()
+    if options.select:
+        given = choice.choose(given, options.select)
+    elif options.catalog:
+        given = config.read_json(options.catalog, "catalog", CatalogError)
+    selections = catalog.read_catalog(given)
     if not selections:
         log.logger.warning(
             'The catalog selects no stream, so there is nothing to do. Set "selected": true in the metadata of the '
             "streams that you want, where the breadcrumb is empty."
         )
+    return selections
+
+
+def _test(settings: Config, selections: Sequence[Selection]) -> int:
+    from tap_klaviyo import access
+    from tap_klaviyo.client import Client, Retries
+    from tap_klaviyo.errors import SyncError
+
+    failed = 0
+    for each in access.check(Client(settings, retries=Retries(total=30)), selections):
+        _print(str(each))
+        failed += bool(each.problem)
+    if failed:
+        raise SyncError(f"{failed} of the checks failed; see the lines above.")
+    return 0
+
+
+def _sync(
+    options: argparse.Namespace, settings: Config, selections: Sequence[Selection], console: Console | None
+) -> int:
+    from tap_klaviyo.client import Client
+    from tap_klaviyo.config import read_json
+    from tap_klaviyo.errors import StateError
+    from tap_klaviyo.messages import Writer
+    from tap_klaviyo.progress import shown_live
+    from tap_klaviyo.state import read_state
+    from tap_klaviyo.sync import Sync
+
+    given = read_state(read_json(options.state, "state", StateError) if options.state else None)
     _tune_interpreter()
     with _stdout() as stdout:
-        sync = Sync(Client(settings), settings, Writer(stdout))
-        with _signals(sync):
+        client = Client(settings)
+        sync = Sync(client, settings, Writer(stdout))
+        watched = console is not None and not options.quiet and selections
+        shown = shown_live(sync.progress, console, client.spent) if console and watched else nullcontext()
+        with _signals(sync), shown:
             sync.run(selections, given)
     return 0
 
@@ -162,6 +240,14 @@ def _tune_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     sys.setswitchinterval(0.05)
+
+
+def _print(text: str) -> int:
+    from tap_klaviyo.messages import write_all
+
+    with _stdout() as stdout:
+        write_all(stdout, f"{text}\n".encode())
+    return 0
 
 
 @contextmanager

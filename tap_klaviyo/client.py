@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -59,24 +60,41 @@ class Answer:
 class Client:
     """Asks Klaviyo for pages; safe to use from many threads."""
 
-    def __init__(self, config: Config, clock: Clock | None = None, retries: Retries | None = None) -> None:
-        """Open no connection yet."""
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock | None = None,
+        retries: Retries | None = None,
+        body_limit: int = BODY_LIMIT,
+    ) -> None:
+        """Open no connection yet; no answer is read beyond the limit, in bytes."""
         self._base_url = config.base_url
         self._timeout = config.request_timeout
         self._key = config.api_key
         self._clock = clock or Clock()
         self._retries = retries or Retries()
         self._limits = RateLimits(self._clock)
+        self._body_limit = body_limit
         self._session = _session(config)
         self._closed = False
+        self._requests = 0
+        self._waited = 0.0
 
     def close(self) -> None:
         """Ask nothing more: requests under way in other threads end without a word."""
         self._closed = True
 
+    def spent(self) -> str:
+        """Return, in words, what has been asked so far, and waited for."""
+        return f"{self._requests:,} requests; {self._waited:,.0f} s waited for rate limits, over all threads"
+
     def pages(self, endpoint: Endpoint, parameters: Mapping[str, str], restarts: int = 5) -> Pages:
         """Return the pages of a query, none of them read yet."""
-        return Pages(self, endpoint, f"{self._base_url}{endpoint.path}?{urlencode(parameters)}", restarts)
+        return Pages(self, endpoint, self.url(endpoint, parameters), restarts)
+
+    def url(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> str:
+        """Return the URL of a query's first page."""
+        return f"{self._base_url}{endpoint.path}?{urlencode(parameters)}"
 
     def get(self, endpoint: Endpoint, url: str, size: int | None, visited: Set[str]) -> Answer:
         """Return the page at a URL.
@@ -115,7 +133,8 @@ class Client:
 
     def _attempt(self, endpoint: Endpoint, url: str, size: int | None, visited: Set[str], attempt: int) -> Answer:
         pacer = self._limits.of(endpoint)
-        pacer.wait()
+        self._waited += pacer.wait()
+        self._requests += 1
         began = self._clock.monotonic()
         status: int | None = None
         try:
@@ -142,8 +161,8 @@ class Client:
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             chunks.append(chunk)
             size += len(chunk)
-            if size > BODY_LIMIT:
-                raise _TryAgainError(f"a body of more than {BODY_LIMIT >> 20} MiB")
+            if size > self._body_limit:
+                raise _TryAgainError(f"a body of more than {self._body_limit >> 20} MiB")
             if self._clock.monotonic() > deadline:
                 raise _TryAgainError(f"a body that was not complete after {self._timeout:g} s")
         return b"".join(chunks)
@@ -153,7 +172,7 @@ class Client:
         detail = log.mask(error_detail(body), self._key)
         said = f"Klaviyo answers {status} to GET {endpoint.path}" + (f": {detail.rstrip('.')}." if detail else ".")
         if status == 429 or status >= 500 or status == 408 or _is_challenge(response):
-            return _TryAgainError(f"HTTP {status}", status, _retry_after(response, self._clock.wall()))
+            return _TryAgainError(f"HTTP {status}", status, self._retry_after(response))
         if status == 401:
             return AuthError(f"{said} Check that api_key is a private key of this account that still exists.", status)
         if status == 403:
@@ -166,8 +185,17 @@ class Client:
             return CursorError(said, status)
         return RequestError(said, status)
 
+    def _retry_after(self, response: requests.Response) -> float | None:
+        """Return the seconds to wait; a date is meant by Klaviyo's clock, so that it is compared with `Date`."""
+        text = response.headers.get("Retry-After", "").strip()
+        if text.isdecimal():
+            return float(text)
+        until, now = _moment(text), _server_time(response)
+        return max(0.0, until - (now or self._clock.wall())) if until is not None else None
+
     def _no_answer(self, problem: Exception) -> Exception:
-        if isinstance(problem, requests.exceptions.SSLError):
+        # Other troubles of TLS, such as a connection that is closed while it is made, may pass.
+        if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(problem):
             text = log.mask(str(problem), self._key)
             return UnavailableError(f"The TLS certificate of {self._base_url} cannot be verified: {text}")
         return _TryAgainError(_in_words(problem))
@@ -277,6 +305,8 @@ def _session(config: Config) -> requests.Session:
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=config.max_concurrency)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
+    # A proxy of the environment would see the key in a request that is not encrypted.
+    session.trust_env = config.base_url.startswith("https:")
     session.auth = _KeyAuth(config.api_key, config.base_url)
     # Without cookies, requests share nothing but the pool of connections, and threads can share the session.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -311,19 +341,16 @@ def _origin(url: str) -> tuple[str, str, int | None] | None:
 
 
 def _server_time(response: requests.Response) -> int | None:
-    try:
-        return int(parsedate_to_datetime(response.headers["Date"]).timestamp())
-    except (KeyError, ValueError, TypeError):
-        return None
+    moment = _moment(response.headers.get("Date", ""))
+    return None if moment is None else int(moment)
 
 
-def _retry_after(response: requests.Response, now: float) -> float | None:
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text)
+def _moment(text: str) -> float | None:
+    """Return a header's date in epoch seconds; one without a zone is in UTC."""
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, TypeError):
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tap_klaviyo.errors import ConfigError, TapError
+from tap_klaviyo.log import mask
 from tap_klaviyo.times import parse_time
 
 # A start date may be ahead of a host whose clock is behind; Klaviyo's own clock decides later (sync.py).
@@ -78,7 +79,7 @@ def _number(low: float, high: float) -> Callable[[Any], float]:
         expected = f"a number from {low:g} to {high:g}"
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(expected) from None
         if isinstance(value, bool) or not low <= number <= high:
             raise ValueError(expected)
@@ -221,7 +222,7 @@ def read_json(path: str, what: str, error: type[TapError]) -> Any:
         TapError: of the type `error`, if the file is missing, unreadable or no JSON (with line and column).
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
     except OSError as problem:
         sentence = f"The {what} file {path} cannot be read: {problem.strerror or problem}."
     except UnicodeDecodeError:
@@ -233,6 +234,10 @@ def read_json(path: str, what: str, error: type[TapError]) -> Any:
     except (RecursionError, ValueError):
         sentence = f"The {what} file {path} is not JSON that can be read."
     raise error(sentence) if error is not ConfigError else ConfigError([sentence])
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON.")
 
 
 def read_config(paths: Sequence[str]) -> dict[str, Any]:
@@ -292,7 +297,7 @@ def _read(setting: Setting, values: Mapping[str, Any]) -> Any:
     try:
         return setting.parse(value)
     except ValueError as expected:
-        shown = "" if setting.secret else f", not {json.dumps(value, default=str)[:80]}"
+        shown = "" if setting.secret else f", not {mask(json.dumps(value, default=str))[:80]}"
         raise ValueError(f"{name} must be {expected}{shown}.") from None
 
 
@@ -304,6 +309,10 @@ def _given(setting: Setting, values: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
+    """Return the settings in the environment and, behind it in rank, in a file .env of the working directory."""
+    from dotenv import dotenv_values
+
+    variables = {**dotenv_values(".env"), **os.environ}
     names = [name for setting in SETTINGS for name in (setting.name, *setting.aliases)]
-    variables = {name: os.environ.get(f"TAP_KLAVIYO_{name.upper()}") for name in names}
-    return {name: value for name, value in variables.items() if value is not None}
+    found = {name: variables.get(f"TAP_KLAVIYO_{name.upper()}") for name in names}
+    return {name: value for name, value in found.items() if value is not None}

@@ -5,26 +5,47 @@ The logger stands apart from the root logger, which importing singer reconfigure
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger("tap_klaviyo")
 logger.propagate = False
+_metrics = logging.getLogger("tap_klaviyo.metrics")
 
 
 class MaskingFormatter(logging.Formatter):
     """Format records with secrets masked, whatever they came in by: message, arguments or traceback."""
 
-    def __init__(self, secrets: tuple[str, ...] = ()) -> None:
-        """Take the secrets to mask."""
+    def __init__(self, secrets: tuple[str, ...] = (), structured: bool = False) -> None:
+        """Take the secrets to mask, and whether lines are to be JSON."""
         super().__init__("%(levelname)s %(message)s")
         self._secrets = secrets
+        self._structured = structured
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or lines with a traceback."""
-        return mask(super().format(record), *self._secrets)
+        text = mask(super().format(record), *self._secrets)
+        return _as_json(record, text.removeprefix(f"{record.levelname} ")) if self._structured else text
+
+
+def _as_json(record: logging.LogRecord, message: str) -> str:
+    """Return a line that Meltano takes apart again, so that levels and metrics stay what they are."""
+    line = {
+        "level": record.levelname.lower(),
+        "pid": record.process,
+        "logger_name": record.name,
+        "ts": record.created,
+        "thread_name": record.threadName,
+        "app_name": "tap-klaviyo",
+        "message": message,
+    }
+    metric_info = getattr(record, "metric_info", None)
+    return json.dumps(line | {"metric_info": metric_info} if metric_info else line)
 
 
 def mask(text: str, *secrets: str) -> str:
@@ -34,12 +55,28 @@ def mask(text: str, *secrets: str) -> str:
     return re.sub(r"\bpk_\w+", "pk_***", text)
 
 
-def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = ()) -> None:
-    """Send the tap's log lines to stderr from now on, at the level and with the secrets masked."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(MaskingFormatter(secrets))
+def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: logging.Handler | None = None) -> None:
+    """Send the tap's log lines to stderr from now on.
+
+    Args:
+        level: of `logging`; lines below it are left out.
+        secrets: what is masked.
+        handler: what shows the lines on a terminal, where METRIC lines are left out; by default plain stderr.
+    """
+    _metrics.disabled = handler is not None and level > logging.DEBUG
+    handler = handler or logging.StreamHandler(sys.stderr)
+    handler.setFormatter(MaskingFormatter(secrets, _is_structured()))
     logger.handlers[:] = [handler]
     logger.setLevel(level)
+
+
+def _is_structured() -> bool:
+    """Return whether Meltano asks for JSON lines, in the way that it asks taps of its own SDK."""
+    try:
+        wanted = Path(os.environ["SINGER_SDK_LOG_CONFIG"]).read_text("utf-8")
+    except (KeyError, OSError, UnicodeDecodeError):
+        return False
+    return "singer_sdk.logging.StructuredFormatter" in wanted
 
 
 def metric(kind: str, name: str, value: float, **tags: Any) -> None:
@@ -51,6 +88,6 @@ def metric(kind: str, name: str, value: float, **tags: Any) -> None:
         value: the count, or the seconds.
         tags: "endpoint", "http_status_code", "status".
     """
-    from singer import metrics
-
-    metrics.log(logger, metrics.Point(kind, name, value, tags))
+    if _metrics.isEnabledFor(logging.INFO) and not _metrics.disabled:
+        point = {"type": kind, "metric": name, "value": value, "tags": tags}
+        _metrics.info("METRIC: %s", json.dumps(point), extra={"metric_info": point})

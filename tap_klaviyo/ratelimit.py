@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tap_klaviyo.log import logger
 from tap_klaviyo.streams import Endpoint
 
-_WINDOW = re.compile(r"(\d+);w=(\d+)")
+_LONG_WAIT = 5.0
+_WINDOW = re.compile(r"\b(\d{1,9});w=(\d{1,9})\b")
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,22 @@ class Clock:
 class Pacer:
     """One endpoint's pace, shared by all threads."""
 
-    def __init__(self, burst: int, steady: int, clock: Clock) -> None:
+    def __init__(self, burst: int, steady: int, clock: Clock, name: str = "") -> None:
         """Begin at the documented limits.
 
         Args:
             burst: requests allowed in any window of one second.
             steady: requests allowed in any window of one minute.
             clock: where time comes from.
+            name: what is paced, for the log.
         """
         self._clock = clock
+        self._name = name
         self._lock = threading.Lock()
         self._limits = ""
         self._set_limits(burst, steady)
         self._paused_until = clock.monotonic()
+        self._announced_until = self._paused_until
         self._next = self._paused_until - self._slack
 
     def wait(self) -> float:
@@ -49,6 +54,7 @@ class Pacer:
         began = self._clock.monotonic()
         place = self._book(began)
         while (delay := max(place, self._paused_until) - self._clock.monotonic()) > 0:
+            self._announce(delay)
             self._clock.sleep(delay)
         return self._clock.monotonic() - began
 
@@ -63,7 +69,16 @@ class Pacer:
         if limits != self._limits:
             self._learn(limits)
         if headers.get("RateLimit-Remaining") == "0" and (reset := headers.get("RateLimit-Reset", "")).isdecimal():
-            self.pause(min(int(reset), 60))
+            self.pause(min(float(reset), 60))
+
+    def _announce(self, delay: float) -> None:
+        """Say that a wait will be long; once for all threads that wait for the same."""
+        now = self._clock.monotonic()
+        with self._lock:
+            is_new = delay > _LONG_WAIT and now >= self._announced_until
+            self._announced_until = now + delay if is_new else self._announced_until
+        if is_new:
+            logger.info("Waits %.0f s for Klaviyo's rate limit of %s.", delay, self._name)
 
     def _learn(self, limits: str) -> None:
         windows = {int(seconds): int(count) for count, seconds in _WINDOW.findall(limits)}
@@ -98,5 +113,5 @@ class RateLimits:
         """Return the endpoint's pacer."""
         with self._lock:
             if endpoint not in self._pacers:
-                self._pacers[endpoint] = Pacer(endpoint.burst, endpoint.steady, self._clock)
+                self._pacers[endpoint] = Pacer(endpoint.burst, endpoint.steady, self._clock, endpoint.path)
             return self._pacers[endpoint]

@@ -18,6 +18,7 @@ from tap_klaviyo.jsonapi import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.messages import Batch, Writer, park
 from tap_klaviyo.pipeline import Fetch, Fetched, Pipeline
+from tap_klaviyo.progress import Progress
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.state import State
 from tap_klaviyo.streams import METRICS, Stream
@@ -25,6 +26,7 @@ from tap_klaviyo.timeline import Timeline
 from tap_klaviyo.times import format_time
 
 STATE_INTERVAL = 10.0
+LINE_INTERVAL = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,16 @@ class Sync:
     """One run over the selected streams."""
 
     def __init__(self, client: Client, config: Config, writer: Writer, clock: Clock | None = None) -> None:
-        """Read and write nothing yet."""
+        """Read and write nothing yet; `progress` has the run's numbers while it goes on."""
         self._client = client
         self._config = config
         self._writer = writer
         self._clock = clock or Clock()
         self._version = int(self._clock.wall() * 1000) if config.activate_version else None
         self._state: State = {}
+        self.progress = Progress(self._clock.monotonic)
         self._state_due = self._clock.monotonic() + STATE_INTERVAL
+        self._line_due = self._clock.monotonic() + LINE_INTERVAL
         self._unknown: Counter[str] = Counter()
         self._failed: list[str] = []
         self._writing = False
@@ -67,6 +71,7 @@ class Sync:
             AuthError, StateError, OutputError: the run cannot go on.
         """
         account = self._account([selection.stream for selection in selections])
+        self.progress.now = account.now
         ids = {name: [metric.id for metric in metrics] for name, metrics in account.metrics.items()}
         self._state = state.adopt(given, ids)
         ordered = rotated(selections, self._state.get("currently_syncing"))
@@ -127,7 +132,7 @@ class Sync:
                 " or ".join(stream.metric_names),
             )
         else:
-            logger.info("%s: reads events from %s to %s.", name, format_time(start), format_time(end))
+            logger.debug("%s: reads events from %s to %s.", name, format_time(start), format_time(end))
         return start, end
 
     def _stream(self, selection: Selection) -> None:
@@ -138,7 +143,7 @@ class Sync:
             rows = self._rows(stream)
             if self._version is not None and not stream.replication_key:
                 self._writer.activate_version(name, self._version)
-            logger.info("%s: %d records.", name, rows)
+            logger.info("%s: %s records.", name, f"{rows:,}")
         except AuthError:
             raise
         except ApiError as problem:
@@ -149,20 +154,30 @@ class Sync:
 
     def _rows(self, stream: Stream) -> int:
         """Write a stream's records, page by page, and return how many they were."""
-        rows, recurring = 0, set[str]()
-        for batch in self._pipeline.take(stream.tap_stream_id):
+        rows, recurring, name = 0, set[str](), stream.tap_stream_id
+        self.progress.begin(name)
+        for batch in self._pipeline.take(name):
             shared = {key: line for key, line in batch.shared.items() if key not in recurring}
             recurring |= shared.keys()
             self._writer.records(batch.lines, *shared.values())
             rows += batch.rows + len(shared)
             self._unknown += batch.unknown
-            log.metric("counter", "record_count", batch.rows + len(shared), endpoint=stream.tap_stream_id)
+            log.metric("counter", "record_count", batch.rows + len(shared), endpoint=name)
             if batch.newest is not None:
                 self._state = state.advance(self._state, stream, batch.newest)
-            if self._clock.monotonic() >= self._state_due:
-                self._writer.state(self._state)
-                self._state_due = self._clock.monotonic() + STATE_INTERVAL
+            self.progress.add(name, batch.rows + len(shared), batch.newest)
+            self._keep_up(name)
         return rows
+
+    def _keep_up(self, stream: str) -> None:
+        """Between two pages, write the state and say how far it is, each when it is time."""
+        now = self._clock.monotonic()
+        if now >= self._state_due:
+            self._writer.state(self._state)
+            self._state_due = now + STATE_INTERVAL
+        if now >= self._line_due:
+            logger.info("%s", self.progress.line(stream))
+            self._line_due = now + LINE_INTERVAL
 
     def _tell_unknown(self) -> None:
         if self._unknown:

@@ -32,11 +32,11 @@ def config(sandbox: Sandbox, tmp_path: Path) -> Path:
     return path
 
 
-def tap(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def tap(*arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command with TAP_KLAVIYO_* variables, and return what it said."""
     command = [sys.executable, "-m", "tap_klaviyo", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=60, check=False
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=60, check=False
     )
 
 
@@ -45,7 +45,7 @@ def assert_sentence(ended: subprocess.CompletedProcess[str], code: int, *words: 
     last = ended.stderr.splitlines()[-1]
     assert ended.returncode == code, ended.stderr
     assert last.startswith("CRITICAL "), ended.stderr
-    assert last.endswith("."), last
+    assert last.endswith((".", "?")), last
     assert "Traceback" not in ended.stderr
     for word in words:
         assert word in last
@@ -82,13 +82,91 @@ def test_a_sync_with_catalog_and_state(config: Path, tmp_path: Path) -> None:
 
 def test_settings_from_the_environment(sandbox: Sandbox) -> None:
     variables = {f"TAP_KLAVIYO_{name.upper()}": value for name, value in sandbox.config.items()}
-    assert tap("--config", "ENV", **variables).returncode == 0
+    assert tap("--config", "ENV", cwd=ROOT, **variables).returncode == 0
 
 
 def test_the_sandbox_needs_no_config() -> None:
     ended = tap("--sandbox", "100")
     assert ended.returncode == 0, ended.stderr
     assert '"type":"RECORD"' in ended.stdout
+
+
+def test_settings_from_a_file_of_the_environment(sandbox: Sandbox, tmp_path: Path) -> None:
+    lines = [f"TAP_KLAVIYO_{name.upper()}={value}" for name, value in sandbox.config.items()]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    ended = tap("-c", "ENV", "--select", "lists", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert ended.returncode == 0, ended.stderr
+    assert '"stream":"lists"' in ended.stdout
+
+
+def test_about_for_people_and_programs() -> None:
+    people, programs = tap("--about").stdout, json.loads(tap("--about", "--format", "json").stdout)
+    assert programs["version"] == __version__
+    assert [each["name"] for each in programs["settings"] if each["required"]] == ["api_key", "start_date"]
+    assert len(programs["streams"]) == 21
+    assert all(name in people for name in (*programs["streams"], *(each["name"] for each in programs["settings"])))
+
+
+def test_the_test_tells_each_scope(config: Path) -> None:
+    ended = tap("-c", config, "--test")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    scopes = ["metrics:read", "events:read", "lists:read", "campaigns:read", "profiles:read"]
+    assert ended.stdout.splitlines() == [f"ok     {scope}" for scope in scopes]
+    assert tap("-c", config, "--test", "--select", "lists").stdout == "ok     lists:read\n"
+
+
+def test_the_test_names_a_missing_scope_and_a_wrong_key(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with Sandbox(Account.build(events=100), limits=False, scopes=set(SCOPES) - {"campaigns:read"}) as sandbox:
+        path.write_text(json.dumps(sandbox.config))
+        lacking = tap("-c", path, "--test")
+        wrong = tap("-c", path, "-c", "ENV", "--test", TAP_KLAVIYO_API_KEY=WRONG)
+    assert_sentence(lacking, 1, "1 of the checks failed")
+    assert "FAILS  campaigns:read  Klaviyo answers 403" in lacking.stdout
+    assert_sentence(wrong, 1, "1 of the checks failed")
+    assert wrong.stdout.startswith("FAILS  the key  Klaviyo answers 401")
+
+
+def test_a_selection_in_words(config: Path) -> None:
+    ended = tap("-c", config, "-q", "--select", "lists.name, open.profile.email")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    records = [json.loads(line) for line in ended.stdout.splitlines() if '"type":"RECORD"' in line]
+    assert {frozenset(each["record"]) for each in records if each["stream"] == "lists"} == {frozenset({"id", "name"})}
+    profiles = [each["record"]["profile"] for each in records if each["stream"] == "open"]
+    assert {frozenset(each) for profile in profiles for each in profile} <= {frozenset({"email"}), frozenset()}
+    assert {each["stream"] for each in records} == {"lists", "open"}
+
+
+def test_discovery_with_a_selection_prints_a_catalog_that_means_it(config: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.json"
+    catalog.write_text(tap("--discover", "--select", "lists").stdout)
+    by_catalog, in_words = tap("-c", config, "-p", catalog), tap("-c", config, "--select", "lists")
+    assert by_catalog.stdout.count('"RECORD"') == in_words.stdout.count('"RECORD"') == 25
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("opne", "opne is no stream. Did you mean open?"),
+        ("open.profil", "profil is no field of open. Did you mean profile?"),
+        ("open.profile.mail", "mail is no field of open.profile. Did you mean email?"),
+        ("open.id.x", "x is no field of open.id."),
+        (" , ", "--select names no stream"),
+    ],
+)
+def test_a_selection_that_names_nothing_known(config: Path, names: str, sentence: str) -> None:
+    assert_sentence(tap("-c", config, "--select", names), 2, sentence)
+
+
+def test_lines_that_meltano_takes_apart(config: Path, tmp_path: Path) -> None:
+    wanted = tmp_path / "logging.yml"
+    wanted.write_text("formatters:\n  structured:\n    (): singer_sdk.logging.StructuredFormatter\n")
+    ended = tap("-c", config, "--select", "lists", SINGER_SDK_LOG_CONFIG=str(wanted))
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert {line["level"] for line in lines} == {"info"}
+    assert {"pid", "logger_name", "ts", "thread_name", "app_name", "message"} <= lines[0].keys()
+    metrics = [line["metric_info"] for line in lines if "metric_info" in line]
+    assert {"http_request_duration", "record_count"} == {each["metric"] for each in metrics}
 
 
 def test_nothing_selected_is_a_warning_with_the_fix(config: Path, tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""What the tap is and takes, for people (Markdown) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tap_klaviyo import __version__
+from tap_klaviyo.config import SETTINGS, Setting
+from tap_klaviyo.streams import STREAMS
+
+CAPABILITIES = ("catalog", "discover", "properties", "state", "about", "activate-version", "structured-logging")
+
+
+def as_json() -> str:
+    """Return name, version, capabilities, settings and streams as JSON."""
+    facts: dict[str, Any] = {
+        "name": "tap-klaviyo",
+        "version": __version__,
+        "capabilities": CAPABILITIES,
+        "settings": [_setting(each) for each in SETTINGS],
+        "streams": [each.tap_stream_id for each in STREAMS],
+    }
+    return json.dumps(facts, indent=2)
+
+
+def as_markdown() -> str:
+    """Return the same as a page of Markdown."""
+    return (
+        f"# tap-klaviyo {__version__}\n\nCapabilities: {', '.join(CAPABILITIES)}\n\n"
+        f"## Settings\n\n{settings_table()}\n\n## Streams\n\n{streams_table()}"
+    )
+
+
+def streams_table() -> str:
+    """Return the table of streams."""
+    source = {each.tap_stream_id: " · ".join(each.metric_names) or each.endpoint.path for each in STREAMS}
+    rows = [
+        f"| {each.tap_stream_id} | {each.replication_method} | {each.key} | {source[each.tap_stream_id]} |"
+        for each in STREAMS
+    ]
+    return "\n".join(["| stream | replication | key | from |", "|---|---|---|---|", *rows])
+
+
+def settings_table() -> str:
+    """Return the table of settings."""
+    rows = [f"| {_names(each)} | {each.description} | {_default(each)} |" for each in SETTINGS]
+    return "\n".join(["| setting | what it is | default |", "|---|---|---|", *rows])
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    return {
+        "name": setting.name,
+        "aliases": setting.aliases,
+        "kind": setting.kind,
+        "required": setting.required,
+        "sensitive": setting.secret,
+        "default": setting.default,
+        "description": setting.description,
+    }
+
+
+def _names(setting: Setting) -> str:
+    return " or ".join(f"`{name}`" for name in (setting.name, *setting.aliases))
+
+
+def _default(setting: Setting) -> str:
+    if setting.required:
+        return "required"
+    return "" if setting.default is None else f"`{json.dumps(setting.default)}`"

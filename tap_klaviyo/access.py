@@ -1,0 +1,49 @@
+"""Whether the key is good, and has each scope that the selected streams need: a smallest request to each endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tap_klaviyo.catalog import Selection
+from tap_klaviyo.client import Client
+from tap_klaviyo.errors import ApiError, AuthError
+from tap_klaviyo.streams import METRICS, Endpoint
+
+
+@dataclass(frozen=True)
+class Access:
+    """What became of one check; `problem` is empty where all is well."""
+
+    scope: str
+    problem: str = ""
+
+    def __str__(self) -> str:
+        """Return the check as a line."""
+        return f"ok     {self.scope}" if not self.problem else f"FAILS  {self.scope}  {self.problem}"
+
+
+def check(client: Client, selections: Sequence[Selection]) -> Iterator[Access]:
+    """Yield what became of each check; the first that the key itself fails ends them."""
+    for endpoint, condition in _needed(selections).items():
+        try:
+            url = client.url(endpoint, {"filter": condition} if condition else {})
+            client.get(endpoint, url, 1 if endpoint.page_size else None, frozenset())
+        except AuthError as problem:
+            yield Access("the key", str(problem))
+            return
+        except ApiError as problem:
+            yield Access(endpoint.scope, str(problem))
+        else:
+            yield Access(endpoint.scope)
+
+
+def _needed(selections: Sequence[Selection]) -> dict[Endpoint, str | None]:
+    """Return the endpoints that the streams are read from, each with a filter that it accepts."""
+    needed: dict[Endpoint, str | None] = {}
+    for selection in selections:
+        stream = selection.stream
+        if stream.metric_names:
+            needed[METRICS] = None
+        needed[stream.endpoint] = stream.partitions[0].filter if stream.partitions else None
+    return needed
