@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
+
+import singer.metadata
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.log import logger
-from tap_klaviyo.streams import BY_ID, STREAMS, Stream
+from tap_klaviyo.streams import STREAMS, Stream
 
 Breadcrumb = tuple[str, ...]
 Metadata = Mapping[Breadcrumb, Mapping[str, Any]]
 
 # The selected fields: name -> the selected fields within it, None for a value that is taken whole.
 Fields = Mapping[str, "Fields | None"]
+
+# MeltanoLabs' tap keeps all metrics in one stream of this name.
+ALL_EVENTS = "events"
+# What singer-io's tap calls some streams, where it is not the name of a metric.
+_SHORTENED = {
+    "consented_to_receive": ("subscribed_to_sms", "subscribed_to_text_message"),
+    "unsubscribed_from_sms": ("unsubscribed_from_text_message",),
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,11 @@ def select_all(catalog: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_catalog(catalog: Any) -> list[Selection]:
-    """Return what a user's catalog selects, in its order.
+    """Return what a user's catalog selects, in its order; of entries for the same stream, the first that selects it.
 
-    An entry whose stream is unknown is passed over with a warning.
+    Catalogs of other taps are understood: an entry is known by its `tap_stream_id`, which may be a metric's id, or
+    else by its `stream`, each also under the names of `other_names`; MeltanoLabs' `events` stands for all timelines.
+    An entry that is unknown is passed over with a warning.
 
     Raises:
         CatalogError: it is no catalog.
@@ -53,35 +67,53 @@ def read_catalog(catalog: Any) -> list[Selection]:
         raise CatalogError('The catalog is not one: it has no list "streams". Make one with --discover.')
     selections: dict[str, Selection] = {}
     for position, entry in enumerate(entries):
-        stream = _known(entry, position)
-        selection = _select(stream, entry) if stream else None
-        if stream and selection:
-            selections.setdefault(stream.tap_stream_id, selection)
+        for stream in _known(entry, position):
+            selection = _select(stream, entry)
+            if selection:
+                selections.setdefault(stream.tap_stream_id, selection)
     return list(selections.values())
 
 
+def other_names(stream: Stream) -> list[str]:
+    """Return the names that other taps give the stream: its metrics' names in snake case, and shortened ones."""
+    slugs = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in stream.metric_names]
+    names = [*slugs, *_SHORTENED.get(stream.tap_stream_id, ())]
+    return [name for name in names if name != stream.tap_stream_id]
+
+
+_BY_NAME: Mapping[str, Sequence[Stream]] = MappingProxyType(
+    {ALL_EVENTS: [stream for stream in STREAMS if stream.metric_names]}
+    | {name: [stream] for stream in STREAMS for name in other_names(stream)}
+    | {stream.tap_stream_id: [stream] for stream in STREAMS}
+)
+
+
 def _entry(stream: Stream) -> dict[str, Any]:
-    root: dict[str, Any] = {
-        "inclusion": "available",
-        "selected-by-default": True,
-        "table-key-properties": [stream.key],
-        "forced-replication-method": stream.replication_method,
-    }
     entry = {
         "tap_stream_id": stream.tap_stream_id,
         "stream": stream.tap_stream_id,
         "schema": stream.schema,
         "key_properties": [stream.key],
         "replication_method": stream.replication_method,
+        "metadata": _metadata_for(stream),
     }
-    if stream.replication_key:
-        root["valid-replication-keys"] = [stream.replication_key]
-        entry["replication_key"] = stream.replication_key
-    fields = [
-        {"breadcrumb": ["properties", name], "metadata": _field_metadata(stream, name)}
-        for name in stream.schema["properties"]
-    ]
-    return {**entry, "metadata": [{"breadcrumb": [], "metadata": root}, *fields]}
+    return entry | ({"replication_key": stream.replication_key} if stream.replication_key else {})
+
+
+def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
+    known = singer.metadata.to_map(
+        singer.metadata.get_standard_metadata(
+            schema=stream.schema,
+            key_properties=[stream.key],
+            valid_replication_keys=[stream.replication_key] if stream.replication_key else None,
+            replication_method=stream.replication_method,
+        )
+    )
+    singer.metadata.write(known, (), "selected-by-default", True)
+    for name in stream.schema["properties"]:
+        for key, value in _field_metadata(stream, name).items():
+            singer.metadata.write(known, ("properties", name), key, value)
+    return [{**each, "breadcrumb": list(each["breadcrumb"])} for each in singer.metadata.to_list(known)]
 
 
 def _field_metadata(stream: Stream, name: str) -> dict[str, Any]:
@@ -92,23 +124,27 @@ def _field_metadata(stream: Stream, name: str) -> dict[str, Any]:
 
 
 def _chosen(entry: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = dict(entry["metadata"])
-    return {**entry, "metadata": metadata if entry["breadcrumb"] else {**metadata, "selected": True}}
+    selected = {} if entry["breadcrumb"] else {"selected": True}
+    return {**entry, "metadata": {**entry["metadata"], **selected}}
 
 
-def _known(entry: Any, position: int) -> Stream | None:
+def _known(entry: Any, position: int) -> Sequence[Stream]:
     if not isinstance(entry, dict):
         raise CatalogError(f"The catalog is not one: entry {position} of its streams is no JSON object.")
-    name = entry.get("tap_stream_id") or entry.get("stream")
-    stream = BY_ID.get(name) if isinstance(name, str) else None
-    if stream is None:
+    names = [name for name in (entry.get("tap_stream_id"), entry.get("stream")) if isinstance(name, str)]
+    known: Sequence[Stream] = next((_BY_NAME[name] for name in names if name in _BY_NAME), ())
+    ids = [stream.tap_stream_id for stream in known]
+    name = names[-1] if names else None
+    if not known:
         logger.warning("The catalog names a stream that this tap does not have: %s. It is passed over.", name)
-    return stream
+    elif name not in ids:
+        logger.info("What the catalog calls %s is read and written as %s.", name, ", ".join(ids))
+    return known
 
 
 def _select(stream: Stream, entry: Mapping[str, Any]) -> Selection | None:
     metadata = _metadata_of(entry)
-    chosen = _selected(metadata.get((), {}), {}, inherited=_is_true(entry.get("selected")))
+    chosen = _selected(metadata.get((), {}), {}, inherited=_selected_outside(entry))
     if not chosen:
         return None
     schema = _schema_of(stream, entry)
@@ -162,28 +198,37 @@ def _schema_of(stream: Stream, entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the stream's schema, with the definitions that the user's catalog has for single fields."""
     given = entry.get("schema")
     properties = given.get("properties") if isinstance(given, dict) else None
-    if not isinstance(properties, dict):
+    if not isinstance(properties, dict) or _is_foreign(stream, entry, properties):
         return stream.schema
     own = stream.schema["properties"]
     merged = {name: _merged(own[name], properties.get(name)) for name in own}
     return {**stream.schema, "properties": merged}
 
 
+def _is_foreign(stream: Stream, entry: Mapping[str, Any], properties: Mapping[str, Any]) -> bool:
+    """Return whether another tap wrote the entry: it has another name for the stream, or fields that are not ours."""
+    name = entry.get("tap_stream_id") or entry.get("stream")
+    return name != stream.tap_stream_id or not properties.keys() <= stream.schema["properties"].keys()
+
+
 def _merged(own: Mapping[str, Any], given: Any) -> Mapping[str, Any]:
-    usable = isinstance(given, dict) and _shape(given) == _shape(own)
-    return given if usable else own
+    return given if _fits(given, own) else own
 
 
-def _shape(definition: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what must agree before a user's definition of a field may stand for the tap's."""
-    items = definition.get("items")
-    inner = items if isinstance(items, dict) else definition
-    properties = inner.get("properties")
-    return isinstance(items, dict), sorted(properties) if isinstance(properties, dict) else None
+def _fits(given: Any, own: Mapping[str, Any]) -> bool:
+    """Return whether a user's definition of a field may stand for the tap's: it has the same fields within."""
+    if not isinstance(given, dict) or ("items" in given) != ("items" in own):
+        return False
+    if "items" in own:
+        return _fits(given["items"], own["items"])
+    theirs, properties = given.get("properties"), own.get("properties")
+    if not properties or not isinstance(theirs, dict):
+        return not properties and not theirs
+    return theirs.keys() == properties.keys() and all(_fits(theirs[name], properties[name]) for name in properties)
 
 
 def _metadata_of(entry: Mapping[str, Any]) -> Metadata:
-    listed = entry.get("metadata", [])
+    listed = [] if entry.get("metadata") is None else entry["metadata"]
     if not isinstance(listed, list):
         raise CatalogError(f"The catalog is not one: the metadata of {entry.get('tap_stream_id')} is no list.")
     return {tuple(map(str, each["breadcrumb"])): each["metadata"] for each in listed if _is_metadata(each)}
@@ -207,6 +252,13 @@ def _selected(metadata: Mapping[str, Any], default: Mapping[str, Any], *, inheri
     )
     known: Iterable[bool | None] = (*map(_is_true, choices), inherited)
     return metadata.get("inclusion") != "unsupported" and next((each for each in known if each is not None), False)
+
+
+def _selected_outside(entry: Mapping[str, Any]) -> bool | None:
+    """Return whether an entry is selected where catalogs without metadata say so: beside its schema, or within."""
+    schema = entry.get("schema")
+    flags = (entry.get("selected"), schema.get("selected") if isinstance(schema, dict) else None)
+    return next((each for each in map(_is_true, flags) if each is not None), None)
 
 
 def _is_true(value: Any) -> bool | None:

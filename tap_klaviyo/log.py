@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import singer.metrics
+
 logger = logging.getLogger("tap_klaviyo")
 logger.propagate = False
 _metrics = logging.getLogger("tap_klaviyo.metrics")
@@ -44,8 +46,9 @@ def _as_json(record: logging.LogRecord, message: str) -> str:
         "app_name": "tap-klaviyo",
         "message": message,
     }
-    metric_info = getattr(record, "metric_info", None)
-    return json.dumps(line | {"metric_info": metric_info} if metric_info else line)
+    if record.name == _metrics.name:
+        line["metric_info"] = json.loads(message.removeprefix("METRIC: "))
+    return json.dumps(line)
 
 
 def mask(text: str, *secrets: str) -> str:
@@ -89,5 +92,4 @@ def metric(kind: str, name: str, value: float, **tags: Any) -> None:
         tags: "endpoint", "http_status_code", "status".
     """
     if _metrics.isEnabledFor(logging.INFO) and not _metrics.disabled:
-        point = {"type": kind, "metric": name, "value": value, "tags": tags}
-        _metrics.info("METRIC: %s", json.dumps(point), extra={"metric_info": point})
+        singer.metrics.log(_metrics, singer.metrics.Point(kind, name, value, tags))

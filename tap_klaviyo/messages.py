@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any, BinaryIO, cast
 
 import msgspec
+import singer
 
 from tap_klaviyo.errors import OutputError
 from tap_klaviyo.records import Record
@@ -70,9 +71,7 @@ class Writer:
 
     def schema(self, stream: str, schema: Mapping[str, Any], key: str, replication_key: str | None) -> None:
         """Write a SCHEMA message."""
-        message = {"type": "SCHEMA", "stream": stream, "schema": schema, "key_properties": [key]}
-        bookmarks = {"bookmark_properties": [replication_key]} if replication_key else {}
-        self._write(_line(message | bookmarks))
+        self._write(_line(singer.SchemaMessage(stream, schema, [key], replication_key)))
 
     def records(self, *lines: bytes | BinaryIO) -> None:
         """Write RECORD lines made by encode_records, parked ones too."""
@@ -85,14 +84,14 @@ class Writer:
 
     def state(self, state: Mapping[str, Any]) -> None:
         """Write a STATE message, unless it would say what the last one said."""
-        line = _line({"type": "STATE", "value": state})
+        line = _line(singer.StateMessage(state))
         if line != self._last_state:
             self._write(line)
             self._last_state = line
 
     def activate_version(self, stream: str, version: int) -> None:
         """Write an ACTIVATE_VERSION message."""
-        self._write(_line({"type": "ACTIVATE_VERSION", "stream": stream, "version": version}))
+        self._write(_line(singer.ActivateVersionMessage(stream, version)))
 
     def _write(self, data: bytes) -> None:
         if self._broken:
@@ -119,6 +118,6 @@ def write_all(stdout: BinaryIO, data: bytes) -> None:
         raise OutputError(f"Standard output cannot be written: {what}.") from None
 
 
-def _line(message: Mapping[str, Any]) -> bytes:
+def _line(message: singer.Message) -> bytes:
     """Return a message as a line of ASCII: a user's state or catalog may hold halves of surrogate pairs."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(message.asdict(), separators=(",", ":")).encode() + b"\n"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tap_klaviyo.catalog import ALL_EVENTS, other_names
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import StateError
 from tap_klaviyo.streams import STREAMS, Stream
@@ -14,8 +14,6 @@ from tap_klaviyo.times import DAY, format_time, parse_time
 State = dict[str, Any]
 KEY = "timestamp"
 _BOOKMARK_KEYS = (KEY, "since", "replication_key_value")
-# MeltanoLabs' tap keeps all metrics in one stream of this name.
-_ALL_EVENTS = "events"
 
 
 def read_state(value: Any) -> State:
@@ -49,11 +47,11 @@ def adopt(state: State, metric_ids: Mapping[str, Iterable[str]]) -> State:
     """
     bookmarks = dict(state.get("bookmarks", {}))
     adopted: dict[str, Any] = {}
-    foreign = {_ALL_EVENTS}
+    foreign = {ALL_EVENTS}
     for stream in STREAMS:
         if stream.replication_key:
-            names = [*_other_names(stream), *metric_ids.get(stream.tap_stream_id, ())]
-            found = [_bookmark(bookmarks.get(name), name) for name in (stream.tap_stream_id, *names, _ALL_EVENTS)]
+            names = [*other_names(stream), *metric_ids.get(stream.tap_stream_id, ())]
+            found = [_bookmark(bookmarks.get(name), name) for name in (stream.tap_stream_id, *names, ALL_EVENTS)]
             oldest = min((each for each in found if each is not None), default=None)
             foreign.update(names)
             if oldest is not None:
@@ -98,12 +96,6 @@ def syncing(state: State, stream: Stream | None) -> State:
     """Return the state with the stream as the one being synced, None for none."""
     rest = {name: value for name, value in state.items() if name != "currently_syncing"}
     return {**rest, "currently_syncing": stream.tap_stream_id} if stream else rest
-
-
-def _other_names(stream: Stream) -> list[str]:
-    """Return the names that taps have given the stream: its metrics' names in snake case."""
-    slugs = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in stream.metric_names]
-    return [slug for slug in slugs if slug != stream.tap_stream_id]
 
 
 def _bookmark(entry: Any, name: str) -> int | None:

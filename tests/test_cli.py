@@ -261,7 +261,7 @@ def test_a_missing_scope(tmp_path: Path) -> None:
 
 def test_an_unexpected_error_comes_with_its_traceback(config: Path, tmp_path: Path) -> None:
     # A module that cannot be imported stands for what nobody foresaw.
-    (tmp_path / "backoff.py").write_text(f"raise ZeroDivisionError('{WRONG}')")
+    (tmp_path / "pendulum.py").write_text(f"raise ZeroDivisionError('{WRONG}')")
     ended = tap("-c", config, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
