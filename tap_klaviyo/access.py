@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tap_klaviyo.catalog import Selection
-from tap_klaviyo.client import Client
+from tap_klaviyo.client import Client, whole
 from tap_klaviyo.errors import ApiError, AuthError
 from tap_klaviyo.streams import METRICS, Endpoint
 
@@ -28,7 +28,7 @@ def check(client: Client, selections: Sequence[Selection]) -> Iterator[Access]:
     for endpoint, condition in _needed(selections).items():
         try:
             url = client.url(endpoint, {"filter": condition} if condition else {})
-            client.get(endpoint, url, 1 if endpoint.page_size else None, frozenset())
+            client.get(endpoint, url, 1 if endpoint.page_size else None, whole)
         except AuthError as problem:
             yield Access("the key", str(problem))
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import signal
 import sys
@@ -222,9 +221,10 @@ def _sync(
     from tap_klaviyo.progress import shown_live
     from tap_klaviyo.state import read_state
     from tap_klaviyo.sync import Sync
+    from tap_klaviyo.tuning import tune
 
     given = read_state(read_json(options.state, "state", StateError) if options.state else None)
-    _tune_interpreter()
+    tune()
     with _stdout() as stdout:
         client = Client(settings)
         sync = Sync(client, settings, Writer(stdout))
@@ -233,13 +233,6 @@ def _sync(
         with _signals(sync), shown:
             sync.run(selections, given)
     return 0
-
-
-def _tune_interpreter() -> None:
-    """Let the interpreter work by the page: pages are thousands of short-lived objects that form no cycles."""
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
-    sys.setswitchinterval(0.05)
 
 
 def _print(text: str) -> int:

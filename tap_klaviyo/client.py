@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Set
+import threading
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from typing import Generic, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import backoff
@@ -22,12 +24,19 @@ from tap_klaviyo.jsonapi import Document, MalformedError, error_detail, parse
 from tap_klaviyo.ratelimit import Clock, RateLimits
 from tap_klaviyo.streams import Endpoint
 
+Made = TypeVar("Made")
+
 MEDIA_TYPE = "application/vnd.api+json"
 BODY_LIMIT = 64 * 2**20
 SMALLEST_PAGE = 10
 _CHUNK = 2**18
 _CURSOR_REFUSED = "Invalid cursor provided"
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+
+
+def whole(document: Document) -> Document:
+    """Make of a page just the page; for small ones."""
+    return document
 
 
 @dataclass(frozen=True)
@@ -44,14 +53,15 @@ class Retries:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One page as Klaviyo gave it.
+class Answer(Generic[Made]):
+    """What was made of one page, and how it was had.
 
-    `server_time` is Klaviyo's clock in epoch seconds, None where it did not tell; `page_size` is the size that
-    the page was had at; `attempts` counts the requests it took.
+    `next` is the URL of the page behind it, None behind the last; `server_time` is Klaviyo's clock in epoch seconds,
+    None where it did not tell; `page_size` is the size that the page was had at; `attempts` counts the requests.
     """
 
-    document: Document
+    made: Made
+    next: str | None
     server_time: int | None
     page_size: int | None
     attempts: int
@@ -76,6 +86,7 @@ class Client:
         self._limits = RateLimits(self._clock)
         self._body_limit = body_limit
         self._session = _session(config)
+        self._one_page = threading.Lock()
         self._closed = False
         self._requests = 0
         self._waited = 0.0
@@ -96,13 +107,22 @@ class Client:
         """Return the URL of a query's first page."""
         return f"{self._base_url}{endpoint.path}?{urlencode(parameters)}"
 
-    def get(self, endpoint: Endpoint, url: str, size: int | None, visited: Set[str]) -> Answer:
-        """Return the page at a URL.
+    def get(
+        self,
+        endpoint: Endpoint,
+        url: str,
+        size: int | None,
+        use: Callable[[Document], Made],
+        visited: Set[str] = frozenset(),
+    ) -> Answer[Made]:
+        """Return what is made of the page at a URL.
 
         Args:
             endpoint: the collection, whose rate limit is charged.
             url: a first page, or a page's `links.next`.
             size: how many resources to ask for; fewer are, when that many cannot be had.
+            use: makes of the page what is wanted of it. One page at a time is parsed and used: parsed, a page takes
+                several times the memory, and the interpreter runs one thread at a time anyway.
             visited: the pages that cannot come next.
 
         Raises:
@@ -116,7 +136,11 @@ class Client:
         while True:
             attempt += 1
             try:
-                return self._attempt(endpoint, _resized(url, size), size, visited, attempt)
+                asked = _resized(url, size)
+                server_time, body = self._ask(endpoint, asked)
+                with self._one_page:
+                    document = _parsed(body, asked, visited, self._base_url)
+                    return Answer(use(document), document.links.next, server_time, size, attempt)
             except CursorError:
                 cursor_refusals += 1
                 if cursor_refusals > 1:
@@ -131,7 +155,8 @@ class Client:
             self._clock.sleep(wait)
             waited += wait
 
-    def _attempt(self, endpoint: Endpoint, url: str, size: int | None, visited: Set[str], attempt: int) -> Answer:
+    def _ask(self, endpoint: Endpoint, url: str) -> tuple[int | None, bytearray]:
+        """Return Klaviyo's time and the body of a good answer, asked for once."""
         pacer = self._limits.of(endpoint)
         self._waited += pacer.wait()
         self._requests += 1
@@ -144,11 +169,7 @@ class Client:
                 body = self._read(response, began + self._timeout)
                 if status != 200:
                     raise self._refusal(endpoint, response, body)
-                document = parse(body)
-                self._check_next(document, url, visited)
-                return Answer(document, _server_time(response), size, attempt)
-        except MalformedError as problem:
-            raise _TryAgainError(f"an answer that is no page ({problem})", status) from None
+                return _server_time(response), body
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
             raise self._no_answer(problem) from None
         finally:
@@ -156,18 +177,17 @@ class Client:
                 duration = round(self._clock.monotonic() - began, 3)
                 log.metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
 
-    def _read(self, response: requests.Response, deadline: float) -> bytes:
-        chunks, size = [], 0
+    def _read(self, response: requests.Response, deadline: float) -> bytearray:
+        body = bytearray()
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._body_limit:
+            body += chunk
+            if len(body) > self._body_limit:
                 raise _TryAgainError(f"a body of more than {self._body_limit >> 20} MiB")
             if self._clock.monotonic() > deadline:
                 raise _TryAgainError(f"a body that was not complete after {self._timeout:g} s")
-        return b"".join(chunks)
+        return body
 
-    def _refusal(self, endpoint: Endpoint, response: requests.Response, body: bytes) -> Exception:
+    def _refusal(self, endpoint: Endpoint, response: requests.Response, body: bytearray) -> Exception:
         status = response.status_code
         detail = log.mask(error_detail(body), self._key)
         said = f"Klaviyo answers {status} to GET {endpoint.path}" + (f": {detail.rstrip('.')}." if detail else ".")
@@ -218,15 +238,6 @@ class Client:
             self._limits.of(endpoint).pause(wait)
         return wait
 
-    def _check_next(self, document: Document, url: str, visited: Set[str]) -> None:
-        following = document.links.next
-        if following is None:
-            return
-        if following == url or following in visited:
-            raise MalformedError("its next page is one that came before")
-        if _origin(following) != _origin(self._base_url):
-            raise MalformedError("its next page is on another origin")
-
 
 class Pages:
     """The pages of one query, one after the other, by Klaviyo's cursors."""
@@ -246,8 +257,8 @@ class Pages:
         """Whether the last page has been read."""
         return self._url is None
 
-    def read(self) -> Answer:
-        """Return the next page, and go on behind it; after an error the same page can be read again.
+    def read(self, use: Callable[[Document], Made]) -> Answer[Made]:
+        """Return what `use` makes of the next page, and go on behind it; after an error it can be read again.
 
         A page that could be had only at a smaller size is followed by one of twice that, up to the full size.
         Where a cursor is refused, the pages begin anew, so that resources can come a second time.
@@ -258,23 +269,23 @@ class Pages:
         if self._url is None:
             raise LookupError("There is no page behind the last one.")
         try:
-            answer = self._client.get(self._endpoint, self._url, self._size, self._visited)
+            answer = self._client.get(self._endpoint, self._url, self._size, use, self._visited)
         except CursorError as problem:
             if not self._restarts:
                 raise
-            return self._restart(problem)
+            self._restart(problem)
+            return self.read(use)
         if self._endpoint.page_size and answer.page_size:
             self._size = min(self._endpoint.page_size, answer.page_size * 2)
         self._visited.add(self._url)
-        self._url = answer.document.links.next
+        self._url = answer.next
         return answer
 
-    def _restart(self, problem: CursorError) -> Answer:
+    def _restart(self, problem: CursorError) -> None:
         log.logger.warning("%s It is read from its first page again.", problem)
         self._restarts -= 1
         self._visited.clear()
         self._url = self._first
-        return self.read()
 
 
 class _TryAgainError(Exception):
@@ -319,6 +330,20 @@ def _session(config: Config) -> requests.Session:
         }
     )
     return session
+
+
+def _parsed(body: bytearray, url: str, visited: Set[str], base_url: str) -> Document:
+    """Return the page in a body; one that cannot be a page, or leads astray, may be a better one at the next try."""
+    try:
+        document = parse(body)
+    except MalformedError as problem:
+        raise _TryAgainError(f"an answer that is no page ({problem})", 200) from None
+    following = document.links.next
+    if following is not None and (following == url or following in visited):
+        raise _TryAgainError("an answer whose next page is one that came before", 200)
+    if following is not None and _origin(following) != _origin(base_url):
+        raise _TryAgainError("an answer whose next page is on another origin", 200)
+    return document
 
 
 def _resized(url: str, size: int | None) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from tap_klaviyo.client import Client, Pages
+from tap_klaviyo.jsonapi import Document
 from tap_klaviyo.messages import Batch, encode_records
 from tap_klaviyo.pipeline import Fetch, Fetched
 from tap_klaviyo.records import BUILDERS, Form, Notes, Record
@@ -41,15 +42,19 @@ def _pages(table: FullTable, partition: Partition) -> Pages:
 
 def _read(table: FullTable, partition: Partition, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
     """Read the next page of a partition, but for the resources that the page before gave already."""
-    answer = pages.read()
-    document = answer.document
-    ids = frozenset(resource.id for resource in document.data)
-    document.data = [resource for resource in document.data if resource.id not in seen]
-    notes = Notes()
-    records = BUILDERS[table.stream.schema_name](document, table.form, dict(partition.constants), notes)
+    answer = pages.read(partial(_made, table, partition, seen))
+    batch, ids = answer.made
     then = [] if pages.ended else [partial(_read, table, partition, pages, ids)]
-    batch = _batch(table, records, notes)
     return Fetched(batch, batch.size, then, answer.attempts)
+
+
+def _made(
+    table: FullTable, partition: Partition, seen: frozenset[str], document: Document
+) -> tuple[Batch, frozenset[str]]:
+    ids, notes = frozenset(resource.id for resource in document.data), Notes()
+    document.data = [resource for resource in document.data if resource.id not in seen]
+    records = BUILDERS[table.stream.schema_name](document, table.form, dict(partition.constants), notes)
+    return _batch(table, records, notes), ids
 
 
 def _batch(table: FullTable, records: list[Record], notes: Notes) -> Batch:

@@ -96,7 +96,7 @@ _document = msgspec.json.Decoder(Document)
 _error = msgspec.json.Decoder(ErrorDocument)
 
 
-def parse(body: bytes) -> Document:
+def parse(body: bytes | bytearray) -> Document:
     """Return the body as a document.
 
     Raises:
@@ -118,7 +118,7 @@ def parse(body: bytes) -> Document:
         raise MalformedError(str(error)) from None
 
 
-def error_detail(body: bytes) -> str:
+def error_detail(body: bytes | bytearray) -> str:
     """Return Klaviyo's own words from the body of a refusal, on one line; empty where it has none."""
     try:
         errors = _error.decode(body.decode("utf-8", "replace")).errors
@@ -128,7 +128,7 @@ def error_detail(body: bytes) -> str:
     return " ".join(said.split())[:_LONGEST_DETAIL]
 
 
-def _writable(body: bytes) -> bytes:
+def _writable(body: bytes | bytearray) -> bytes | bytearray:
     """Return the body such that any part of it can stand in a line of output: UTF-8, one line, no NUL."""
     if not body.isascii():
         body = body.decode("utf-8", "replace").encode()

@@ -10,7 +10,7 @@ from functools import partial
 
 from tap_klaviyo import full_table, log, query, records, state, timeline
 from tap_klaviyo.catalog import Selection
-from tap_klaviyo.client import Client
+from tap_klaviyo.client import Client, whole
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, SyncError
 from tap_klaviyo.full_table import FullTable
@@ -95,9 +95,9 @@ class Sync:
         pages = self._client.pages(METRICS, {})
         try:
             while not pages.ended:
-                answer = pages.read()
+                answer = pages.read(whole)
                 now = answer.server_time or now
-                found += answer.document.data
+                found += answer.made.data
         except AuthError:
             raise
         except ApiError as problem:

@@ -8,7 +8,7 @@ side, and a rest that is looked at in the same way. A sparse slice takes one req
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -16,9 +16,9 @@ from itertools import pairwise
 import msgspec
 
 from tap_klaviyo import query
-from tap_klaviyo.client import Answer, Client, Pages
+from tap_klaviyo.client import Answer, Client, Made, Pages
 from tap_klaviyo.errors import CursorError, RequestError
-from tap_klaviyo.jsonapi import Resource
+from tap_klaviyo.jsonapi import Document, Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.messages import Batch, encode_records
 from tap_klaviyo.pipeline import Fetch, Fetched
@@ -68,6 +68,34 @@ class Slice:
     is_first: bool = False
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What of a page decides how its slice goes on: the times of its first and last event, and its ids.
+
+    Times are epoch seconds, None where there are none; `straddling` are the ids of the last second.
+    """
+
+    first: int | None
+    last: int | None
+    ids: frozenset[str]
+    straddling: frozenset[str]
+
+    @property
+    def density(self) -> float:
+        """Events a second."""
+        return len(self.ids) / max((self.last or 0) - (self.first or 0), 1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A metric's first page of a slice that other metrics feed as well; `ended` if there is no page behind it."""
+
+    metric: Resource
+    records: Sequence[Record]
+    outline: Outline
+    ended: bool = False
+
+
 def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
     once = tuple({metric.id: metric for metric in metrics}.values())
@@ -87,9 +115,8 @@ def _pages(timeline: Timeline, metric: Resource, part: Slice) -> Pages:
 
 def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
     """Read the next page of a slice of one metric."""
-    metric = part.metrics[0]
     try:
-        answer = _page(pages, part)
+        answer = _page(pages, part, partial(_made, timeline, part))
     except CursorError as problem:
         if part.restarts == _MOST_RESTARTS:
             raise
@@ -97,20 +124,15 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
         return _fetch(timeline, replace(part, restarts=part.restarts + 1))()
     if answer is None:
         return Fetched(Batch(b"", 0, 0), 0)
-    found = answer.document.data
-    then = [] if pages.ended else _rest(timeline, replace(part, is_first=False), pages, found)
-    fresh = [event for event in found if event.id not in part.seen]
-    answer.document.data = fresh
-    notes = Notes()
-    records = events(answer.document, timeline.form, metric_constants(metric, timeline.form), notes)
-    batch = _batch(timeline, part, records, notes)
+    batch, outline = answer.made
+    then = [] if pages.ended else _rest(timeline, replace(part, is_first=False), pages, outline)
     return Fetched(batch, batch.size, then, answer.attempts)
 
 
-def _page(pages: Pages, part: Slice) -> Answer | None:
-    """Return the next page; None if Klaviyo, having listed the metric, denies from the start that it exists."""
+def _page(pages: Pages, part: Slice, use: Callable[[Document], Made]) -> Answer[Made] | None:
+    """Return what is made of the next page; None if Klaviyo denies from the start the metric that it listed."""
     try:
-        return pages.read()
+        return pages.read(use)
     except RequestError as problem:
         if "do not exist" not in str(problem) or not part.is_first:
             raise
@@ -118,18 +140,28 @@ def _page(pages: Pages, part: Slice) -> Answer | None:
         return None
 
 
-def _rest(timeline: Timeline, part: Slice, pages: Pages, found: Sequence[Resource]) -> list[Fetch[Batch]]:
-    """Return how a slice goes on behind a page: by its cursor, or cut by the density that the page shows."""
+def _made(timeline: Timeline, part: Slice, document: Document) -> tuple[Batch, Outline]:
+    outline, notes = _outline(document.data), Notes()
+    document.data = [event for event in document.data if event.id not in part.seen]
+    records = events(document, timeline.form, metric_constants(part.metrics[0], timeline.form), notes)
+    return _batch(timeline, part, records, notes), outline
+
+
+def _outline(found: Sequence[Resource]) -> Outline:
     first, last = (_time(found[0]), _time(found[-1])) if found else (None, None)
-    if first is None or last is None:
-        return [partial(_read, timeline, part, pages)]
     straddling = frozenset(event.id for event in found if _time(event) == last)
-    rest = _cut(replace(part, start=last), len(found) / max(last - first, 1))
-    if last == first or len(rest) == 1 or len(straddling) > len(found) * _REREAD:
-        seen = frozenset(event.id for event in found)
-        restarts = part.restarts if last == part.start else 0
-        return [partial(_read, timeline, replace(part, start=last, seen=seen, restarts=restarts), pages)]
-    return [_fetch(timeline, each) for each in (replace(rest[0], seen=straddling), *rest[1:])]
+    return Outline(first, last, frozenset(event.id for event in found), straddling)
+
+
+def _rest(timeline: Timeline, part: Slice, pages: Pages, page: Outline) -> list[Fetch[Batch]]:
+    """Return how a slice goes on behind a page: by its cursor, or cut by the density that the page shows."""
+    if page.last is None:
+        return [partial(_read, timeline, part, pages)]
+    rest = _cut(replace(part, start=page.last), page.density)
+    if page.last == page.first or len(rest) == 1 or len(page.straddling) > len(page.ids) * _REREAD:
+        restarts = part.restarts if page.last == part.start else 0
+        return [partial(_read, timeline, replace(part, start=page.last, seen=page.ids, restarts=restarts), pages)]
+    return [_fetch(timeline, each) for each in (replace(rest[0], seen=page.straddling), *rest[1:])]
 
 
 def _cut(part: Slice, density: float) -> list[Slice]:
@@ -154,26 +186,29 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
 
     The events behind the horizon, where the first of the unfinished pages ends, are read again by what follows.
     """
-    notes = Notes()
-    horizon, attempts = part.end, 1
-    answers: list[tuple[Resource, Answer, bool]] = []
+    notes, attempts = Notes(), 1
+    runs: list[Run] = []
     for metric in part.metrics:
         pages = _pages(timeline, metric, part)
-        answer = _page(pages, part)
+        answer = _page(pages, part, partial(_run, timeline, metric, notes))
         if answer is not None:
-            answers.append((metric, answer, pages.ended))
+            runs.append(replace(answer.made, ended=pages.ended))
             attempts = max(attempts, answer.attempts)
-            if not pages.ended and answer.document.data:
-                horizon = min(horizon, _time(answer.document.data[-1]) or part.start)
-    behind = replace(part, metrics=tuple(metric for metric, _, _ in answers), is_first=False)
+    horizon = min((run.outline.last or part.start for run in runs if not run.ended), default=part.end)
+    behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
         return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts)
-    live = tuple(metric for metric, answer, ended in answers if not ended or _reaches(answer, horizon))
-    density = max((_density(answer) for _, answer, ended in answers if not ended), default=0.0)
-    runs = [_until(horizon, timeline, metric, answer, notes) for metric, answer, _ in answers]
-    batch = _batch(timeline, part, list(heapq.merge(*runs, key=_timestamp)), notes)
-    rest = _cut(replace(behind, metrics=live, start=horizon), density) if live else []
+    ready = [[record for record in run.records if _timestamp(record) < horizon] for run in runs]
+    batch = _batch(timeline, part, list(heapq.merge(*ready, key=_timestamp)), notes)
+    live = [run for run in runs if not run.ended or (run.outline.last or 0) >= horizon]
+    density = max((run.outline.density for run in runs if not run.ended), default=0.0)
+    rest = _cut(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts)
+
+
+def _run(timeline: Timeline, metric: Resource, notes: Notes, document: Document) -> Run:
+    outline = _outline(document.data)
+    return Run(metric, events(document, timeline.form, metric_constants(metric, timeline.form), notes), outline)
 
 
 def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
@@ -181,22 +216,6 @@ def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
     burst = [Slice((metric,), part.start, part.start + 1) for metric in part.metrics]
     rest = [replace(part, start=part.start + 1)] if part.start + 1 < part.end else []
     return [_fetch(timeline, each) for each in (*burst, *rest)]
-
-
-def _until(horizon: int, timeline: Timeline, metric: Resource, answer: Answer, notes: Notes) -> list[Record]:
-    records = events(answer.document, timeline.form, metric_constants(metric, timeline.form), notes)
-    return [record for record in records if _timestamp(record) < horizon]
-
-
-def _reaches(answer: Answer, horizon: int) -> bool:
-    found = answer.document.data
-    return bool(found) and (_time(found[-1]) or 0) >= horizon
-
-
-def _density(answer: Answer) -> float:
-    found = answer.document.data
-    first, last = _time(found[0]) or 0, _time(found[-1]) or 0
-    return len(found) / max(last - first, 1)
 
 
 def _batch(timeline: Timeline, part: Slice, records: Sequence[Record], notes: Notes) -> Batch:

@@ -26,7 +26,7 @@ LAYERS = (
     ("records",),
     ("catalog",),
     ("config", "jsonapi"),
-    ("streams", "times", "log"),
+    ("streams", "times", "log", "tuning"),
     ("errors",),
 )
 

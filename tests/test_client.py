@@ -1,0 +1,325 @@
+"""The client against each thing that goes wrong: what it tries again, for how long, and how it gives up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from tap_klaviyo import config
+from tap_klaviyo.client import Client, Retries, whole, whole
+from tap_klaviyo.errors import AuthError, ConfigError, CursorError, RequestError, ScopeError, UnavailableError
+from tap_klaviyo.ratelimit import Clock
+from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
+from tap_klaviyo.sandbox.faults import PASSING, first, poisoned, status
+from tap_klaviyo.streams import CAMPAIGNS, EVENTS, LISTS, METRICS, Endpoint
+from tests.canned import Answer, answering
+
+KEY = Sandbox.api_key
+EMAIL = {"filter": 'and(equals(messages.channel,"email"),equals(archived,false))', "sort": "id"}
+PAST = {"filter": "less-than(datetime,2026-11-23T00:00:00Z)", "sort": "datetime"}
+
+
+class Time:
+    """A time that passes by sleeping only; it keeps what was slept."""
+
+    def __init__(self, wall: float = 1_795_392_000.0) -> None:
+        self.wall, self.naps = wall, list[float]()
+
+    @property
+    def slept(self) -> float:
+        return sum(self.naps)
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: self.slept, self.naps.append, lambda: self.wall + self.slept)
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    return Account.build(events=3000, burst=1200)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with Sandbox(account, limits=False) as sandbox:
+        yield sandbox
+
+
+def client_of(origin: str, time: Time | None = None, **more: Any) -> Client:
+    settings = config.check({"api_key": KEY, "base_url": origin, "start_date": "2026-01-01"})
+    return Client(settings, (time or Time()).clock, **more)
+
+
+def ids(client: Client, endpoint: Endpoint = LISTS, parameters: Mapping[str, str] = {"sort": "id"}) -> list[str]:
+    pages, found = client.pages(endpoint, parameters), list[str]()
+    while not pages.ended:
+        found += [resource.id for resource in pages.read(whole).made.data]
+    return found
+
+
+def sizes(sandbox: Sandbox) -> list[int]:
+    return [int(request.query["page[size]"]) for request in sandbox.requests]
+
+
+def body(*names: str, following: str | None = None) -> bytes:
+    data = [{"type": "list", "id": name, "attributes": {}} for name in names]
+    return json.dumps({"data": data, "links": {"self": "", "next": following}}).encode()
+
+
+ODD = (
+    *(status(code, html=html) for code in (408, 429, 500, 501, 502, 503, 504) for html in (False, True)),
+    *(status(code, html=True) for code in (520, 521, 522, 523, 524, 525, 530)),
+    Fault("slow", size=400, seconds=0.001),
+    Fault("stall", seconds=0.01),
+)
+
+
+@pytest.mark.parametrize("fault", [*PASSING, *ODD], ids=lambda fault: f"{fault.kind}-{fault.code}-{fault.html}")
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_passes_is_tried_again_and_nothing_is_missing(sandbox: Sandbox, fault: Fault, times: int) -> None:
+    sandbox.faults = first(times, fault)
+    ledger = sandbox.account.ledger(sandbox.now)["lists"]
+    found = ids(client_of(sandbox.url))
+    assert sorted(set(found)) == sorted(ledger)
+    assert len(found) == len(ledger) or fault.kind in ("duplicate", "invalid_cursor")
+
+
+@pytest.mark.parametrize(("header", "least", "most"), [("1", 1, 2), ("60", 60, 62), ("0", 0, 0.1)])
+def test_retry_after_is_waited_for(sandbox: Sandbox, header: str, least: float, most: float) -> None:
+    time = Time()
+    sandbox.faults = lambda request: status(429, retry_after=header) if request.index == 0 else None
+    client_of(sandbox.url, time).pages(METRICS, {}).read(whole)
+    assert least <= time.slept <= most
+
+
+def test_a_wait_of_hours_ends_the_request_at_once_and_is_named(sandbox: Sandbox) -> None:
+    time = Time()
+    sandbox.faults = first(99, status(429, retry_after=7200))
+    with pytest.raises(
+        UnavailableError, match=r"GET /api/lists: HTTP 429 at try 1, .* It asks to wait 7\d\d\d s\. Run"
+    ):
+        ids(client_of(sandbox.url, time))
+    assert (time.slept, len(sandbox.requests)) == (0, 1)
+
+
+@pytest.mark.parametrize("wrong_by", [-3600, 0, 3600])
+def test_a_retry_after_that_is_a_date_is_meant_by_klaviyos_clock(wrong_by: int) -> None:
+    now, time = 1_795_392_000, Time(wall=1_795_392_000 + wrong_by)
+    busy = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now + 30, usegmt=True)}
+    answers = iter([Answer(status=429, headers=busy), Answer(body("A"))])
+    with answering(lambda _: next(answers)) as origin:
+        assert ids(client_of(origin, time)) == ["A"]
+    assert 30 <= time.slept <= 31
+
+
+def test_retries_last_minutes_with_jitter_and_end_in_a_sentence(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = Time()
+    sandbox.faults = first(999, status(503))
+    with caplog.at_level("WARNING", "tap_klaviyo"), pytest.raises(UnavailableError) as ended:
+        ids(client_of(sandbox.url, time))
+    assert 300 <= time.slept <= 600
+    assert len(set(time.naps)) == len(time.naps) == len(sandbox.requests) - 1
+    assert re.fullmatch(
+        r"Klaviyo gave no usable answer to GET /api/lists: HTTP 503 at try \d+, after \d+ s of waiting\. "
+        r"Run the tap again later; it goes on from the state\.",
+        str(ended.value),
+    )
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == len(time.naps)
+    assert all(
+        re.fullmatch(r"GET /api/lists: HTTP 503; trying again in \d+\.\d s \(try \d+\)\.", line) for line in lines
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", ["reset_before", "reset_body", "cut_body", "cut_gzip", "no_links", "html_200", "loop", "foreign"]
+)
+def test_what_never_passes_ends_in_a_sentence(sandbox: Sandbox, kind: Any) -> None:
+    sandbox.faults = first(999, Fault(kind))
+    with pytest.raises(UnavailableError, match=r"^Klaviyo gave no usable answer to GET /api/lists: .* at try \d+"):
+        ids(client_of(sandbox.url, retries=Retries(total=5)))
+
+
+def test_a_cursor_that_is_always_refused_ends(sandbox: Sandbox) -> None:
+    sandbox.faults = first(999, Fault("invalid_cursor"))
+    with pytest.raises(CursorError, match=r"Invalid cursor provided\."):
+        ids(client_of(sandbox.url))
+    assert len(sandbox.requests) == 18
+
+
+def test_a_missing_scope_is_named_at_once(account: Account) -> None:
+    with Sandbox(account, scopes=set(SCOPES) - {"lists:read"}) as sandbox:
+        with pytest.raises(ScopeError, match=r"The key needs the scope lists:read\."):
+            ids(client_of(sandbox.url))
+        assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        (401, AuthError, "Check that api_key is"),
+        (404, RequestError, "Klaviyo answers 404 to GET /api/lists"),
+        (410, RequestError, "Set api_revision"),
+    ],
+)
+def test_what_cannot_pass_is_not_tried_again(sandbox: Sandbox, code: int, error: type[Exception], words: str) -> None:
+    sandbox.faults = first(99, replace(status(code), html=code == 404))
+    with pytest.raises(error, match=words):
+        ids(client_of(sandbox.url))
+    assert len(sandbox.requests) == 1
+
+
+def test_a_page_that_cannot_be_had_is_asked_for_at_half_the_size_and_the_size_recovers(sandbox: Sandbox) -> None:
+    sandbox.faults = poisoned(100)
+    pages = client_of(sandbox.url).pages(EVENTS, PAST)
+    assert len(pages.read(whole).made.data) == 62
+    assert sizes(sandbox) == [1000, 1000, 500, 250, 125, 62]
+    sandbox.faults = None
+    while not pages.ended:
+        pages.read(whole)
+    assert sizes(sandbox)[6:11] == [124, 248, 496, 992, 1000]
+
+
+def test_no_page_is_smaller_than_ten(sandbox: Sandbox) -> None:
+    sandbox.faults = poisoned(9)
+    with pytest.raises(UnavailableError):
+        ids(client_of(sandbox.url), EVENTS, PAST)
+    assert sizes(sandbox)[-1] == 10 == min(sizes(sandbox))
+    sandbox.faults = poisoned(10)
+    assert len(client_of(sandbox.url).pages(EVENTS, PAST).read(whole).made.data) == 10
+
+
+def test_all_events_come_whatever_size_their_pages_can_be_had_at(sandbox: Sandbox) -> None:
+    all_of_them = ids(client_of(sandbox.url), EVENTS, PAST)
+    sandbox.faults = poisoned(333)
+    assert ids(client_of(sandbox.url), EVENTS, PAST) == all_of_them
+
+
+def test_a_body_beyond_the_limit_is_not_read_and_asked_for_in_parts(sandbox: Sandbox) -> None:
+    all_of_them = ids(client_of(sandbox.url), EVENTS, PAST)
+    sandbox.requests.clear()
+    assert ids(client_of(sandbox.url, body_limit=2**18), EVENTS, PAST) == all_of_them
+    assert 1000 in sizes(sandbox)
+    assert min(sizes(sandbox)) < 500
+    sandbox.faults = first(999, Fault("huge", size=8 * 2**20))
+    with pytest.raises(UnavailableError, match="a body of more than 1 MiB"):
+        ids(client_of(sandbox.url, body_limit=2**20, retries=Retries(total=5)))
+
+
+def test_a_body_that_never_ends_is_cut_off_by_the_timeout(sandbox: Sandbox) -> None:
+    ticks = iter(range(10**6))
+    sandbox.faults = first(1, Fault("slow", size=100, seconds=0.001))
+    clock = Clock(lambda: next(ticks) * 100.0, lambda _: None, lambda: 0.0)
+    settings = config.check({**sandbox.config, "request_timeout": 300})
+    assert len(ids(Client(settings, clock))) == 25
+    assert len(sandbox.requests) > 3
+
+
+@pytest.mark.parametrize("fault", [Fault("echo_key"), status(400), Fault("redirect")], ids=lambda each: each.kind)
+def test_the_key_is_in_no_error_and_no_log(sandbox: Sandbox, fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    sandbox.faults = first(99, fault)
+    with caplog.at_level("DEBUG"), pytest.raises(RequestError) as refusal:
+        ids(client_of(sandbox.url))
+    said = f"{refusal.value} {refusal.value!r} {refusal.value.args} {caplog.text}"
+    assert KEY not in said
+    assert "pk_***" in said or fault.kind != "echo_key"
+    assert KEY not in repr(config.check(sandbox.config))
+
+
+@pytest.mark.parametrize("kind", ["redirect", "foreign"])
+def test_the_key_goes_to_no_other_origin(account: Account, sandbox: Sandbox, kind: Any) -> None:
+    with Sandbox(account) as other:
+        sandbox.faults = first(99, Fault(kind, to=other.url))
+        with pytest.raises((RequestError, UnavailableError)):
+            ids(client_of(sandbox.url, retries=Retries(total=2)))
+        assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        "//127.0.0.1:1/api/lists",
+        "http://user@127.0.0.1:1/",
+        "http://127.0.0.1:1\\@{host}/api/lists",
+        "http://127.0.0.1:1#@{host}/",
+        "http://[::1",
+        "http://{host}:99999999/",
+        "ftp://{host}/api/lists",
+        "javascript:alert(1)",
+        "",
+    ],
+)
+def test_a_next_page_at_no_proper_place_is_not_followed(following: str) -> None:
+    asked = list[str]()
+
+    def answer(url: str) -> Answer:
+        asked.append(url)
+        return Answer(body("A", following=following.replace("{host}", origin.removeprefix("http://"))))
+
+    with answering(answer) as origin, pytest.raises(Exception, match=r"Klaviyo|origin") as ended:
+        ids(client_of(origin, retries=Retries(total=1)))
+    assert isinstance(ended.value, UnavailableError) or "another origin" in str(ended.value)
+    assert all(url.startswith("/api/lists?") for url in asked)
+
+
+def test_a_proxy_of_the_environment_does_not_see_a_key_that_is_not_encrypted(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[str]()
+    with answering(lambda url: seen.append(url) or Answer(body("A"))) as proxy:  # type: ignore[func-returns-value]
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+        assert len(ids(client_of(sandbox.url))) == 25
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.klaviyo.com", "http://10.0.0.1", "http://127.0.0.1.example.com", "ftp://127.0.0.1"]
+)
+def test_plain_http_is_refused_off_loopback(url: str) -> None:
+    with pytest.raises(ConfigError, match="base_url must be an origin"):
+        client_of(url)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {
+            "RateLimit-Reset": "9" * 5000,
+            "RateLimit-Remaining": "0",
+            "RateLimit-Limit": "1, " + "9" * 5000 + ";w=1, 7;w=60",
+        },
+        {"RateLimit-Limit": "0, 0;w=1, 0;w=60"},
+        {"Date": "Mon, 23 Nov 99999999999999999999 10:00:00 GMT", "Retry-After": "soon"},
+        {"Date": "", "Retry-After": "-1", "Content-Type": "\x80"},
+        {"Content-Encoding": "gzip"},
+        {"Content-Encoding": "br, zstd, gzip"},
+    ],
+)
+@pytest.mark.parametrize("code", [200, 429])
+def test_hostile_headers(headers: Mapping[str, str], code: int) -> None:
+    answers = iter([Answer(body("A"), code, headers)] * 2)
+    with answering(lambda _: next(answers, Answer(body("A")))) as origin:
+        assert ids(client_of(origin)) == ["A"]
+
+
+def test_the_time_is_klaviyos_where_it_tells_and_in_utc() -> None:
+    dates = ("Mon, 23 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 10:00:00 -0000", "Mon, 23 Nov 2026 12:00:00 +0200", "")
+    answers = iter([Answer(body(), headers={"Date": date}) for date in dates])
+    with answering(lambda _: next(answers)) as origin:
+        times = [client_of(origin).pages(LISTS, {}).read(whole).server_time for _ in dates]
+    assert times == [1795428000, 1795428000, 1795428000, None]
+
+
+def test_campaigns_need_no_size_that_klaviyo_does_not_take(sandbox: Sandbox) -> None:
+    assert ids(client_of(sandbox.url), CAMPAIGNS, EMAIL)
+    assert max(sizes(sandbox)) == 100
