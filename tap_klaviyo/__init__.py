@@ -7,6 +7,9 @@ __version__ = "0.1.0"
 
 def main() -> int:
     """Run the command line; the console script's entry point."""
-    from tap_klaviyo import cli
+    try:
+        from tap_klaviyo import cli
 
-    return cli.main()
+        return cli.main()
+    except KeyboardInterrupt:  # before the command has its own handling of signals
+        return 130

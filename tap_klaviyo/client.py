@@ -29,7 +29,7 @@ Made = TypeVar("Made")
 MEDIA_TYPE = "application/vnd.api+json"
 BODY_LIMIT = 64 * 2**20
 SMALLEST_PAGE = 10
-_CHUNK = 2**18
+_CHUNK = 2**16
 _CURSOR_REFUSED = "Invalid cursor provided"
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
@@ -86,6 +86,7 @@ class Client:
         self._limits = RateLimits(self._clock)
         self._body_limit = body_limit
         self._session = _session(config)
+        self._slots = threading.Semaphore(config.max_concurrency)
         self._one_page = threading.Lock()
         self._closed = False
         self._requests = 0
@@ -137,7 +138,8 @@ class Client:
             attempt += 1
             try:
                 asked = _resized(url, size)
-                server_time, body = self._ask(endpoint, asked)
+                with self._slots:
+                    server_time, body = self._ask(endpoint, asked)
                 with self._one_page:
                     document = _parsed(body, asked, visited, self._base_url)
                     return Answer(use(document), document.links.next, server_time, size, attempt)
@@ -155,7 +157,7 @@ class Client:
             self._clock.sleep(wait)
             waited += wait
 
-    def _ask(self, endpoint: Endpoint, url: str) -> tuple[int | None, bytearray]:
+    def _ask(self, endpoint: Endpoint, url: str) -> tuple[int | None, bytes]:
         """Return Klaviyo's time and the body of a good answer, asked for once."""
         pacer = self._limits.of(endpoint)
         self._waited += pacer.wait()
@@ -177,17 +179,18 @@ class Client:
                 duration = round(self._clock.monotonic() - began, 3)
                 log.metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
 
-    def _read(self, response: requests.Response, deadline: float) -> bytearray:
-        body = bytearray()
+    def _read(self, response: requests.Response, deadline: float) -> bytes:
+        chunks, size = [], 0
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > self._body_limit:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._body_limit:
                 raise _TryAgainError(f"a body of more than {self._body_limit >> 20} MiB")
             if self._clock.monotonic() > deadline:
                 raise _TryAgainError(f"a body that was not complete after {self._timeout:g} s")
-        return body
+        return b"".join(chunks)
 
-    def _refusal(self, endpoint: Endpoint, response: requests.Response, body: bytearray) -> Exception:
+    def _refusal(self, endpoint: Endpoint, response: requests.Response, body: bytes) -> Exception:
         status = response.status_code
         detail = log.mask(error_detail(body), self._key)
         said = f"Klaviyo answers {status} to GET {endpoint.path}" + (f": {detail.rstrip('.')}." if detail else ".")
@@ -332,7 +335,7 @@ def _session(config: Config) -> requests.Session:
     return session
 
 
-def _parsed(body: bytearray, url: str, visited: Set[str], base_url: str) -> Document:
+def _parsed(body: bytes, url: str, visited: Set[str], base_url: str) -> Document:
     """Return the page in a body; one that cannot be a page, or leads astray, may be a better one at the next try."""
     try:
         document = parse(body)

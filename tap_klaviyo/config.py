@@ -203,7 +203,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "api_revision",
         _revision,
-        "date",
+        "text",
         "The revision of Klaviyo's API that is asked for.",
         default="2026-07-15",
     ),

@@ -6,6 +6,7 @@ neither parsed nor written again, and integers of any length come out as they we
 
 from __future__ import annotations
 
+import codecs
 import re
 
 import msgspec
@@ -16,7 +17,8 @@ from tap_klaviyo.errors import TapError
 Attributes = dict[str, Raw]
 _LONGEST_DETAIL = 1000
 
-_ESCAPE = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
+_PART = 2**12
+_NUL = rb"\u0000"
 _SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
     re.DOTALL,
@@ -130,17 +132,35 @@ def error_detail(body: bytes | bytearray) -> str:
 
 def _writable(body: bytes | bytearray) -> bytes | bytearray:
     """Return the body such that any part of it can stand in a line of output: UTF-8, one line, no NUL."""
-    if not body.isascii():
+    if not (body.isascii() or _is_utf8(body)):
         body = body.decode("utf-8", "replace").encode()
     if b"\n" in body or b"\r" in body:
         body = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    if b"\\u0000" in body:
-        body = _ESCAPE.sub(_strip_nul, body)
-    return body
+    return _without_nul(body) if _NUL in body else body
 
 
-def _strip_nul(escape: re.Match[bytes]) -> bytes:
-    return b"" if escape[0] == b"\\u0000" else escape[0]
+def _is_utf8(body: bytes | bytearray) -> bool:
+    """Return whether a body is UTF-8, by small parts: one emoji makes a string of the whole four times as large."""
+    view, start = memoryview(body), 0
+    try:
+        while start < len(view):
+            end = start + _PART
+            start += codecs.utf_8_decode(view[start:end], "strict", end >= len(view))[1]
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _without_nul(body: bytes | bytearray) -> bytes:
+    """Return the body without the escapes of NUL; behind a backslash that is escaped itself, it is none."""
+    before, *rest = body.split(_NUL)
+    parts = [before]
+    for part in rest:
+        if before.endswith(b"\\") and (len(before) - len(before.rstrip(b"\\"))) % 2:
+            parts.append(_NUL)
+        parts.append(part)
+        before = part
+    return b"".join(parts)
 
 
 def _mend_surrogate(escape: re.Match[bytes]) -> bytes:

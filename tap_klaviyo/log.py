@@ -74,12 +74,15 @@ def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: lo
 
 
 def _is_structured() -> bool:
-    """Return whether Meltano asks for JSON lines, in the way that it asks taps of its own SDK."""
+    """Return whether Meltano asks for JSON lines, in the way that it asks taps of its own SDK.
+
+    It also asks where `meltano config test` reads stderr with stdout, and shows the last line as it is.
+    """
     try:
         wanted = Path(os.environ["SINGER_SDK_LOG_CONFIG"]).read_text("utf-8")
+        return "singer_sdk.logging.StructuredFormatter" in wanted and not os.path.sameopenfile(1, 2)
     except (KeyError, OSError, UnicodeDecodeError):
         return False
-    return "singer_sdk.logging.StructuredFormatter" in wanted
 
 
 def metric(kind: str, name: str, value: float, **tags: Any) -> None:

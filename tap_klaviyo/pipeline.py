@@ -88,6 +88,7 @@ class Pipeline(Generic[Item]):
         self._disk = disk
         self._groups: dict[Hashable, list[_Node[Item]]] = {}
         self._running = 0
+        self._is_hungry = False
         self._in_memory = 0
         self._parked: list[int] = []
         self._workers: list[threading.Thread] = []
@@ -107,6 +108,10 @@ class Pipeline(Generic[Item]):
     def add(self, group: Hashable, fetches: Sequence[Fetch[Item]]) -> None:
         """Put a group's fetches at the end of the order."""
         self._groups[group] = [_Node(fetch) for fetch in fetches]
+
+    def is_hungry(self) -> bool:
+        """Return whether more could run than there is to do; for fetches that can leave more, smaller ones."""
+        return self._is_hungry
 
     def interrupt(self, reason: BaseException) -> None:
         """Make `take` raise the reason at its next item; may be called from a signal handler or another thread."""
@@ -185,6 +190,7 @@ class Pipeline(Generic[Item]):
     def _dispatch(self) -> None:
         """Start the earliest fetches that there is room for; the very first needs none, so nothing can lock up."""
         first = True
+        self._is_hungry = False
         for nodes in self._groups.values():
             for node in nodes:
                 if not node.started:
@@ -194,6 +200,7 @@ class Pipeline(Generic[Item]):
                         return
                     self._start(node)
                 first = False
+        self._is_hungry = self._running < int(self._concurrency.limit)
 
     def _start(self, node: _Node[Item]) -> None:
         node.started = True

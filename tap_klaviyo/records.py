@@ -28,6 +28,7 @@ _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 _object = msgspec.json.Decoder(dict[str, Raw] | None)
 _objects = msgspec.json.Decoder(list[dict[str, Raw]] | None)
 _object_or_objects = msgspec.json.Decoder(dict[str, Raw] | list[dict[str, Raw]] | None)
+_all_objects = msgspec.json.Decoder(list[dict[str, Raw] | list[dict[str, Raw]] | None])
 _text = msgspec.json.Decoder(str)
 
 
@@ -103,7 +104,7 @@ def _shape(schema: Mapping[str, Any], fields: Fields) -> Shape:
 
 def apply(shape: Shape, objects: Sequence[Attributes], where: str, notes: Notes) -> None:
     """Change the attributes of a page's objects, in place, to what the shape says; field by field over all of them."""
-    if not all(attributes.keys() <= shape.known for attributes in objects):
+    if not set().union(*objects) <= shape.known:
         for attributes in objects:
             notes.take_unknown(where, attributes, shape.known)
     for name in shape.dropped:
@@ -126,13 +127,22 @@ def _replace(objects: Sequence[Attributes], name: str, change: Callable[[Raw], R
 
 def _look_into(shape: Shape, objects: Sequence[Record], name: str, where: str, notes: Notes) -> None:
     """Parse a field that holds an object, or an array of them, and apply the shape to what is in it."""
+    holders = [attributes for attributes in objects if name in attributes]
+    values = _decoded_all([attributes[name] for attributes in holders])
     inner: list[Attributes] = []
-    for attributes in objects:
-        found = _decoded(_object_or_objects, attributes.get(name))
-        if found:
-            attributes[name] = found
-            inner += found if isinstance(found, list) else [found]
+    for attributes, value in zip(holders, values, strict=True):
+        if value:
+            attributes[name] = value
+            inner += value if isinstance(value, list) else [value]
     apply(shape, inner, where, notes)
+
+
+def _decoded_all(values: Sequence[Raw]) -> Sequence[Attributes | list[Attributes] | None]:
+    """Return JSON objects and arrays of them, parsed in one go; None for what is neither."""
+    try:
+        return _all_objects.decode(b"[%b]" % b",".join(values))
+    except msgspec.DecodeError:
+        return [_decoded(_object_or_objects, value) for value in values]
 
 
 def _all_in_utc(values: Sequence[Raw]) -> bool:
@@ -157,7 +167,7 @@ def in_utc(value: Raw) -> Raw:
 
 def _as_text(value: Raw) -> Raw:
     text = bytes(value)
-    return Raw(b'"%b"' % text) if text[:1] not in b'"n' else value
+    return Raw(b'"%b"' % text) if text[:1] in b"-0123456789" else value
 
 
 def name_of(metric: Resource) -> str:

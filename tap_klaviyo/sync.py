@@ -27,6 +27,8 @@ from tap_klaviyo.times import format_time
 
 STATE_INTERVAL = 10.0
 LINE_INTERVAL = 30.0
+# Fetches beyond the requests that may be under way: pages that have come and are worked on hold up no request.
+_AT_WORK = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Sync:
         self._unknown: Counter[str] = Counter()
         self._failed: list[str] = []
         self._writing = False
-        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency, park)
+        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency + _AT_WORK, park)
 
     def interrupt(self, reason: BaseException) -> None:
         """End the run by raising the reason, between two pages and with a STATE; for signal handlers."""
@@ -113,7 +115,7 @@ class Sync:
             return full_table.fetches(FullTable(stream, self._client, endpoint, parameters, form, self._version))
         if account.problem:
             return [partial(_refuse, account.problem)]
-        line = Timeline(stream, self._client, parameters, form)
+        line = Timeline(stream, self._client, parameters, form, self._pipeline.is_hungry)
         return timeline.fetches(line, account.metrics[stream.tap_stream_id], *self._range(stream, account))
 
     def _range(self, stream: Stream, account: Account) -> tuple[int, int]:

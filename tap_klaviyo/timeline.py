@@ -32,6 +32,8 @@ SLICE_PAGES = 10
 _FILL = 0.97
 # What looks like less than so many slices is read by its cursor; not all that looks dense is dense for long.
 _WORTH_CUTTING = 1.5
+# A half of this many pages is worth its own request where nothing else is to do.
+_WORTH_HALVING = 2
 # Cutting gives up the cursor, and reads the events of its second again: not worth it for more of a page than this.
 _REREAD = 0.1
 _MOST_CUTS = 8
@@ -41,12 +43,13 @@ _seconds = msgspec.json.Decoder(int | None)
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the requests of one event stream have in common."""
+    """What the requests of one event stream have in common; `is_hungry` tells that more could run side by side."""
 
     stream: Stream
     client: Client
     parameters: Mapping[str, str]
     form: Form
+    is_hungry: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def _rest(timeline: Timeline, part: Slice, pages: Pages, page: Outline) -> list[
     if page.last is None:
         return [partial(_read, timeline, part, pages)]
     rest = _cut(replace(part, start=page.last), page.density)
+    if len(rest) == 1 and timeline.is_hungry():
+        rest = _halved(rest[0], page.density)
     if page.last == page.first or len(rest) == 1 or len(page.straddling) > len(page.ids) * _REREAD:
         restarts = part.restarts if page.last == part.start else 0
         return [partial(_read, timeline, replace(part, start=page.last, seen=page.ids, restarts=restarts), pages)]
@@ -179,6 +184,14 @@ def _cut(part: Slice, density: float) -> list[Slice]:
     cuts = [part.start + step * number for number in range(1, count + 1)]
     bounds = pairwise((part.start, *(cut for cut in cuts if cut < part.end), part.end))
     return [Slice(part.metrics, start, end, density=density, cuts=count) for start, end in bounds]
+
+
+def _halved(part: Slice, density: float) -> list[Slice]:
+    """Cut a slice in two, so that more can run side by side, if each half is worth a request of its own."""
+    middle = (part.start + part.end) // 2
+    if (middle - part.start) * density < _WORTH_HALVING * (EVENTS.page_size or 1):
+        return [part]
+    return [replace(part, end=middle), replace(part, start=middle)]
 
 
 def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:

@@ -34,6 +34,7 @@ Kind = Literal[
     "huge",
     "echo_key",
     "bad_shape",
+    "no_date",
 ]
 
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
@@ -60,6 +61,7 @@ class Fault:
         huge: the body is longer by `size` bytes of blanks
         echo_key: a 400 that repeats the Authorization header
         bad_shape: JSON, but not a document
+        no_date: the Date header is empty
     """
 
     kind: Kind
@@ -183,6 +185,8 @@ def changed(fault: Fault, reply: Reply) -> Reply:
             return replace(reply, body=reply.body[: len(reply.body) // 2])
         case "huge":
             return replace(reply, body=reply.body + b" " * fault.size)
+        case "no_date":
+            return replace(reply, headers={**reply.headers, "Date": ""})
         case _:
             return reply
 
