@@ -5,25 +5,47 @@ from __future__ import annotations
 import json
 import logging
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tap_klaviyo import config
-from tap_klaviyo.client import Client, Retries, whole, whole
+from tap_klaviyo.client import Client, Retries, whole
 from tap_klaviyo.errors import AuthError, ConfigError, CursorError, RequestError, ScopeError, UnavailableError
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
 from tap_klaviyo.sandbox.faults import PASSING, first, poisoned, status
-from tap_klaviyo.streams import CAMPAIGNS, EVENTS, LISTS, METRICS, Endpoint
+from tap_klaviyo.streams import EVENTS, LISTS, METRICS, Endpoint
 from tests.canned import Answer, answering
 
 KEY = Sandbox.api_key
-EMAIL = {"filter": 'and(equals(messages.channel,"email"),equals(archived,false))', "sort": "id"}
 PAST = {"filter": "less-than(datetime,2026-11-23T00:00:00Z)", "sort": "datetime"}
+
+
+# Vouches for 127.0.0.1, by nobody's word but its own.
+CERTIFICATE = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgoQrruw0fm2M3PSLR
+/2m0bdvmP5HMD8A3yT4l0/F5rTihRANCAASVgdRafHqHWXwcoJfh50duqxv/CNAt
+Oiy3WBNQnFunjmSvsARrzh8EioB0/vy2/QT8nDk1CqZZhIH6qWnXjRch
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBkDCCATagAwIBAgIUA23i9fFVIA8rzcqqC5lSZC6iTDIwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzIxNTM0NloYDzIxMjYxMDMw
+MjE1MzQ2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAASVgdRafHqHWXwcoJfh50duqxv/CNAtOiy3WBNQnFunjmSvsARrzh8E
+ioB0/vy2/QT8nDk1CqZZhIH6qWnXjRcho2QwYjAdBgNVHQ4EFgQUMXQ73geEh/VN
+RT21nDUGJCTRnXIwHwYDVR0jBBgwFoAUMXQ73geEh/VNRT21nDUGJCTRnXIwDwYD
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0gAMEUC
+IQDMKPwkga2IGpI2Kxc9ahDrGOqWEAUnhsbW3LK7bT0bVwIgaBGd4A5HY4R20zkq
+kGgX6RfGMFpHcvEHXdZfD3t1OhE=
+-----END CERTIFICATE-----
+"""
 
 
 class Time:
@@ -320,6 +342,16 @@ def test_the_time_is_klaviyos_where_it_tells_and_in_utc() -> None:
     assert times == [1795428000, 1795428000, 1795428000, None]
 
 
-def test_campaigns_need_no_size_that_klaviyo_does_not_take(sandbox: Sandbox) -> None:
-    assert ids(client_of(sandbox.url), CAMPAIGNS, EMAIL)
-    assert max(sizes(sandbox)) == 100
+@pytest.mark.parametrize("setting", [{}, {"verify": False}, {"verify_ssl": "false"}])
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, setting: Mapping[str, Any]) -> None:
+    (tmp_path / "server.pem").write_text(CERTIFICATE)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "server.pem")
+    asked = list[str]()
+    with answering(lambda url: asked.append(url) or Answer(body("A")), tls) as origin:  # type: ignore[func-returns-value]
+        settings = config.check({"api_key": KEY, "base_url": origin, "start_date": "2026-01-01", **setting})
+        with pytest.raises(
+            UnavailableError, match=r"The TLS certificate of https://127\.0\.0\.1:\d+ cannot be verified"
+        ):
+            ids(Client(settings, Time().clock))
+    assert asked == []

@@ -1,0 +1,30 @@
+"""Options of the test run: how many seeds the chaos suite tries, and which."""
+
+from __future__ import annotations
+
+import pytest
+
+DEFAULT_SEEDS = 300
+# Some tests take longer for each seed, so they take only every so many-th.
+SHARES = {"chaos_seed": 1, "history_seed": 5}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chaos")
+    group.addoption("--chaos", type=int, default=DEFAULT_SEEDS, metavar="N", help="try so many seeds (%(default)s)")
+    group.addoption("--chaos-seed", type=int, metavar="SEED", help="try this seed only")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    only = metafunc.config.getoption("--chaos-seed")
+    for name in SHARES.keys() & set(metafunc.fixturenames):
+        seeds = range(metafunc.config.getoption("--chaos") // SHARES[name]) if only is None else [only]
+        metafunc.parametrize(name, seeds)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the command that repeats each seed that failed."""
+    for report in terminalreporter.getreports("failed"):
+        name, _, seed = report.nodeid.rpartition("::")[2].rstrip("]").partition("[")
+        if "/chaos/" in report.nodeid and seed.isdecimal():
+            terminalreporter.write_line(f"once more: scripts/test -k {name} --chaos-seed {seed}")

@@ -1,0 +1,241 @@
+"""The process interrupted at any point: the next run from the last STATE that was read completes the data."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_klaviyo.catalog import discover
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
+from tests.chaos.harness import Message, Target, as_sets, messages
+
+KILLS = 100
+CHAINS = 4
+STREAMS = ("receive", "open", "unsubscribe", "lists", "campaigns", "global_exclusions")
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    return Account.build(events=900, burst=100, campaigns=60, suppressed=80)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with Sandbox(account, limits=False, largest_page=50) as sandbox:
+        yield sandbox
+
+
+class Tap:
+    """The command as a process of its own, with its files in a folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        sandbox: Sandbox,
+        state: Any = None,
+        stdout: Any = subprocess.PIPE,
+        streams: Sequence[str] = STREAMS,
+    ) -> None:
+        chosen = [entry for entry in discover()["streams"] if entry["stream"] in streams]
+        files = {"config": sandbox.config, "catalog": {"streams": chosen}, "state": state or {}}
+        arguments = [sys.executable, "-m", "tap_klaviyo"]
+        for name, value in files.items():
+            (folder / f"{name}.json").write_text(json.dumps(value))
+            arguments += [f"--{name}", str(folder / f"{name}.json")]
+        self.process = subprocess.Popen(arguments, stdout=stdout, stderr=subprocess.PIPE, bufsize=0)
+
+    def read(self, count: int) -> bytes:
+        """Return so many bytes of what is written, or all of it."""
+        assert self.process.stdout is not None
+        read = b""
+        while len(read) < count and (more := self.process.stdout.read(count - len(read))):
+            read += more
+        return read
+
+    def end(self) -> tuple[bytes, str, int]:
+        """Wait for the end; return the rest of what is written, what was logged, and the exit code."""
+        out, err = self.process.communicate(timeout=60)
+        return out or b"", err.decode(), self.process.returncode
+
+
+def whole_lines(written: bytes) -> list[Message]:
+    """Return the messages that were written to their end."""
+    return messages(written[: written.rfind(b"\n") + 1].splitlines())
+
+
+def confirmed(found: list[Message]) -> list[Message]:
+    """Return the messages up to the last STATE."""
+    last = max((place for place, each in enumerate(found) if each.type == "STATE"), default=-1)
+    return found[: last + 1]
+
+
+def wanted(sandbox: Sandbox) -> dict[str, set[str]]:
+    ledger = sandbox.account.ledger(sandbox.now)
+    return as_sets({name: ledger[name] for name in STREAMS})
+
+
+def length(folder: Path, sandbox: Sandbox) -> int:
+    """Return how many bytes a whole run writes."""
+    out, _, code = Tap(folder, sandbox).end()
+    assert code == 0
+    return len(out)
+
+
+def chain(folder: Path, sandbox: Sandbox, size: int, chance: random.Random, kills: int) -> int:
+    """Run the tap until it is done, killed each time somewhere on the way; return how often it was."""
+    target, killed = Target(), 0
+    while killed < kills:
+        tap = Tap(folder, sandbox, target.state)
+        written = tap.read(chance.choice((0, chance.randrange(size // 2), chance.randrange(size // 8))))
+        tap.process.kill()
+        rest, _, code = tap.end()
+        target.load(confirmed(whole_lines(written + rest)))
+        if code == 0:
+            break
+        killed += 1
+    out, _, code = Tap(folder, sandbox, target.state).end()
+    target.load(messages(out.splitlines()))
+    assert code == 0
+    assert target.keys() == wanted(sandbox)
+    return killed
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_resumed_until_done_nothing_is_missing(tmp_path: Path, sandbox: Sandbox) -> None:
+    size = length(tmp_path, sandbox)
+
+    def chains(number: int) -> int:
+        folder, chance, killed = tmp_path / str(number), random.Random(number), 0
+        folder.mkdir()
+        while killed < KILLS / CHAINS:
+            killed += chain(folder, sandbox, size, chance, chance.randint(4, 12))
+        return killed
+
+    with ThreadPoolExecutor(CHAINS) as pool:
+        assert sum(pool.map(chains, range(CHAINS))) >= KILLS
+
+
+class SignalAt:
+    """A schedule without faults that sends the tap a signal when it asks for the n-th time."""
+
+    def __init__(self, number: signal.Signals, request: int) -> None:
+        self.tap: Tap | None = None
+        self._number, self._request = number, request
+
+    def __call__(self, request: Request) -> Fault | None:
+        if self.tap and request.index == self._request:
+            os.kill(self.tap.process.pid, self._number)
+        return None
+
+
+@pytest.mark.parametrize("request_number", [2, 8, 20, 30])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_a_state(
+    tmp_path: Path, account: Account, number: signal.Signals, request_number: int
+) -> None:
+    schedule = SignalAt(number, request_number)
+    with Sandbox(account, limits=False, largest_page=50, faults=schedule, latency=0.02) as sandbox:
+        schedule.tap = Tap(tmp_path, sandbox)
+        out, err, code = schedule.tap.end()
+        assert (code, "Traceback" in err) == (128 + number, False)
+        assert f"WARNING Ended by {number.name}" in err.splitlines()[-1]
+        found = whole_lines(out)
+        assert not out or (out.endswith(b"\n") and found[-1].type == "STATE")
+        target = Target()
+        target.load(found)
+        resumed, _, code = Tap(tmp_path, sandbox, target.state).end()
+        target.load(messages(resumed.splitlines()))
+        assert (code, target.keys()) == (0, wanted(sandbox))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_record(tmp_path: Path, account: Account, number: signal.Signals) -> None:
+    schedule = SignalAt(number, 0)
+    with Sandbox(account, limits=False, faults=schedule, latency=0.2) as sandbox:
+        schedule.tap = Tap(tmp_path, sandbox)
+        out, err, code = schedule.tap.end()
+    assert (code, "Traceback" in err) == (128 + number, False)
+    assert out == b"" or whole_lines(out)[-1].type == "STATE"
+
+
+@pytest.mark.parametrize(("place", "path"), [(0, "/api/lists"), (1, "/api/campaigns"), (2, "/api/profiles")])
+def test_a_table_that_was_cut_short_is_not_activated(tmp_path: Path, account: Account, place: int, path: str) -> None:
+    seen = list[Request]()
+
+    def end_at_the_third(request: Request) -> None:
+        if request.path == path:
+            seen.append(request)
+            if len(seen) == 3:
+                tap.process.terminate()
+
+    tables = STREAMS[-3:]
+    with Sandbox(account, limits=False, largest_page=10, latency=0.03, faults=end_at_the_third) as sandbox:
+        tap = Tap(tmp_path, sandbox, streams=tables)
+        out, _, code = tap.end()
+    assert code == 128 + signal.SIGTERM
+    assert {each.stream for each in whole_lines(out) if each.type == "ACTIVATE_VERSION"} <= set(tables[:place])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
+def test_a_reader_that_goes_away_is_one_sentence_and_loses_nothing(
+    tmp_path: Path, sandbox: Sandbox, share: float
+) -> None:
+    tap = Tap(tmp_path, sandbox)
+    written = tap.read(int(share * 300_000))
+    assert tap.process.stdout is not None
+    tap.process.stdout.close()
+    assert tap.process.stderr is not None
+    err = tap.process.stderr.read().decode()
+    tap.process.stderr.close()
+    assert tap.process.wait(60) == 1
+    assert err.splitlines()[-1] == "CRITICAL The target closed the pipe; see its own messages."
+    assert "Traceback" not in err
+    target = Target()
+    target.load(confirmed(whole_lines(written)))
+    target.load(messages(Tap(tmp_path, sandbox, target.state).end()[0].splitlines()))
+    assert target.keys() == wanted(sandbox)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_is_one_sentence(tmp_path: Path, sandbox: Sandbox) -> None:
+    with open("/dev/full", "wb") as full:
+        _, err, code = Tap(tmp_path, sandbox, stdout=full).end()
+    assert code == 1
+    assert err.splitlines()[-1] == "CRITICAL Standard output cannot be written: the disk is full."
+    assert "Traceback" not in err
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines_and_a_part_to_go_on_from(tmp_path: Path, sandbox: Sandbox) -> None:
+    size, out = length(tmp_path, sandbox), tmp_path / "out.jsonl"
+    limited = [sys.executable, "-c", _LIMITED.format(size // 2), "--config", str(tmp_path / "config.json")]
+    with out.open("wb") as stdout:
+        ended = subprocess.run(
+            [*limited, "--catalog", str(tmp_path / "catalog.json")], stdout=stdout, stderr=subprocess.PIPE, timeout=60
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.decode().splitlines()[-1].startswith("CRITICAL Standard output cannot be written: ")
+    target = Target()
+    target.load(confirmed(whole_lines(out.read_bytes())))
+    assert target.state is not None
+    target.load(messages(Tap(tmp_path, sandbox, target.state).end()[0].splitlines()))
+    assert target.keys() == wanted(sandbox)
+
+
+# A limit of the file's size stands for a disk that fills up on the way: the write that exceeds it is cut short.
+_LIMITED = """
+import resource, signal, sys
+from tap_klaviyo import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
+sys.exit(main())
+"""
