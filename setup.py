@@ -60,6 +60,7 @@ setup(
             "pytest-cov>=7.0",
             # The formatter's style may change with each minor version.
             "ruff~=0.17.0",
+            "setuptools>=65",
             "types-requests>=2.32",
         ],
     },
