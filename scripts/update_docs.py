@@ -1,65 +1,159 @@
-"""Write what is generated into the repository: the README's tables and catalog.json; `--check` only compares."""
+"""Write what is generated into the repository: tables of the documents, and catalog.json; `--check` only compares."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from tap_klaviyo.catalog import discover, select_all
-from tap_klaviyo.config import SETTINGS, Setting
-from tap_klaviyo.streams import STREAMS, Stream
+from tap_klaviyo import query
+from tap_klaviyo.about import settings_table, streams_table
+from tap_klaviyo.catalog import discover, other_names, select_all
+from tap_klaviyo.streams import METRICS, STREAMS, Endpoint, Stream, load_schema
 
 ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+UPGRADING = ROOT / "docs" / "upgrading.md"
+
+_STREAMS_HEAD = """\
+# Streams
+
+Every table and column that the tap writes. This page is made from the schemas and the table of streams by
+`scripts/update_docs.py`; the [README](../README.md#streams) has the list in short.
+
+- The catalog always has all of these streams, and all are selected by default.
+- A field in **bold** is always written: the key, and the replication key. All others can be left out in the catalog;
+  those marked *off* have to be selected.
+- In a path, a dot leads into an object, and `[]` into the objects of an array. An `object` without fields of its own
+  here is passed on as Klaviyo sent it.
+- Any field but the key may be null. A `date-time` is text in RFC 3339, in UTC; timestamps that are integers count
+  seconds since 1970-01-01T00:00:00Z.
+- Rate limits are Klaviyo's for one account, in requests a second and a minute; all streams of an endpoint share them.
+- Klaviyo does not document whether a profile or a tag that comes along with another resource needs its own scope, so
+  give the key `profiles:read` and `tags:read` as well.
+"""
+_TIMELINES_HEAD = """\
+## Timelines
+
+Each of these streams has the events of the metrics beside it, those of Klaviyo's own integration. All have the same
+fields."""
 
 
 def main(arguments: list[str]) -> int:
     """Write, or with --check compare, and return the exit code."""
-    stale = [path for path, text in generated().items() if path.read_text("utf-8") != text]
+    texts = generated()
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in arguments:
         print("\n".join(f"{path.name} is not current; run scripts/update_docs.py." for path in stale))
         return bool(stale)
     for path in stale:
-        path.write_text(generated()[path], "utf-8")
+        path.write_text(texts[path], "utf-8")
     return 0
 
 
 def generated() -> dict[Path, str]:
     """Return each generated file with the text that it should have."""
-    readme = ROOT / "README.md"
-    text = _between(readme.read_text("utf-8"), "streams", streams_table())
+    readme = _between(README.read_text("utf-8"), "streams", streams_table())
     return {
-        readme: _between(text, "settings", settings_table()),
+        README: _between(readme, "settings", settings_table()),
         ROOT / "catalog.json": json.dumps(select_all(discover()), indent=2, ensure_ascii=False) + "\n",
+        ROOT / "docs" / "streams.md": streams_page(),
+        UPGRADING: _between(UPGRADING.read_text("utf-8"), "names", names_table()),
     }
 
 
-def streams_table() -> str:
-    """Return the table of streams."""
-    rows = [f"| {each.tap_stream_id} | {each.replication_method} | {each.key} | {_source(each)} |" for each in STREAMS]
-    return "\n".join(["| stream | replication | key | from |", "|---|---|---|---|", *rows])
+def names_table() -> str:
+    """Return the table of the names that other taps give the streams."""
+    rows = ((f"`{each.tap_stream_id}`", _codes(other_names(each))) for each in STREAMS if other_names(each))
+    return _table(("stream here", "also known as"), rows)
 
 
-def settings_table() -> str:
-    """Return the table of settings."""
-    head = ["| setting | what it is | default |", "|---|---|---|"]
-    return "\n".join(head + [f"| {_name(each)} | {each.description} | {_default(each)} |" for each in SETTINGS])
+def streams_page() -> str:
+    """Return the page of all streams and fields: the timelines, which share a schema, and each full table."""
+    timelines = [stream for stream in STREAMS if stream.metric_names]
+    metrics = _table(
+        ("stream", "metrics"), ((f"`{each.tap_stream_id}`", " · ".join(each.metric_names)) for each in timelines)
+    )
+    note = f"The metrics are looked up at `{METRICS.path}` (scope `{METRICS.scope}`, {_limits(METRICS)}) once a run."
+    parts = [_STREAMS_HEAD, f"{_TIMELINES_HEAD}\n\n{_facts(timelines[0])}\n\n{note}\n", f"{metrics}\n"]
+    parts.append(f"### Fields of a timeline\n\n{fields_table(timelines[0])}\n")
+    for stream in STREAMS:
+        if stream not in timelines:
+            parts.append(f"## {stream.tap_stream_id}\n\n{_facts(stream)}\n\n{fields_table(stream)}\n")
+    return "\n".join(parts)
 
 
-def _source(stream: Stream) -> str:
-    return " · ".join(stream.metric_names) or stream.endpoint.path
+def fields_table(stream: Stream) -> str:
+    """Return the table of a stream's fields, nested ones by their paths."""
+    rows = (
+        (_path(stream, path), _type(definition), _description(stream, path, definition))
+        for path, definition in _fields(load_schema(stream.schema_name))
+    )
+    return _table(("field", "type", "what it is"), rows)
 
 
-def _name(setting: Setting) -> str:
-    names = [setting.name, *setting.aliases]
-    return " or ".join(f"`{name}`" for name in names)
+def _fields(schema: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the path and definition of each field, and of those within it."""
+    for name, definition in schema["properties"].items():
+        path = f"{before}{name}"
+        yield path, definition
+        inner = definition.get("items", definition)
+        if inner.get("properties"):
+            yield from _fields(inner, f"{path}{'[]' * ('items' in definition)}.")
 
 
-def _default(setting: Setting) -> str:
-    if setting.required:
-        return "required"
-    return "" if setting.default is None else f"`{json.dumps(setting.default)}`"
+def _path(stream: Stream, path: str) -> str:
+    return f"**`{path}`**" if path in stream.automatic else f"`{path}`"
+
+
+def _type(definition: Mapping[str, Any]) -> str:
+    (kind,) = (each for each in definition["type"] if each != "null")
+    if "items" in definition:
+        return f"array of {_type(definition['items'])}s"
+    return str(definition.get("format", kind))
+
+
+def _description(stream: Stream, path: str, definition: Mapping[str, Any]) -> str:
+    off = "*Off.* " if path in stream.default_off else ""
+    return off + str(definition["description"]).replace("|", r"\|")
+
+
+def _facts(stream: Stream) -> str:
+    """Return a stream's key, replication, endpoint, scopes and limits as a list."""
+    endpoint = stream.endpoint
+    follows = f" by `{stream.replication_key}`" if stream.replication_key else ""
+    facts = [f"Key `{stream.key}`, {stream.replication_method}{follows}, selected by default."]
+    facts.append(f"Read from `{endpoint.path}`, which needs the scope `{endpoint.scope}`.")
+    facts.append(f"{_sentence(_limits(endpoint))}{_page(endpoint)}.")
+    for name in sorted(stream.default_off):
+        costly = query.endpoint(stream, {name: None})
+        if costly != endpoint:
+            facts.append(f"{_sentence(_limits(costly))} where `{name}` is selected.")
+    return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _limits(endpoint: Endpoint) -> str:
+    return f"{endpoint.burst} requests a second and {endpoint.steady:,} a minute"
+
+
+def _page(endpoint: Endpoint) -> str:
+    return f", {endpoint.page_size:,} rows each" if endpoint.page_size else ""
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def _between(text: str, name: str, content: str) -> str:

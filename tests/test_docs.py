@@ -1,0 +1,172 @@
+"""The documents and the container: what they say of streams, and that what they are made from suffices."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_klaviyo import catalog
+from tap_klaviyo.streams import METRICS, STREAMS
+from tests.test_project import LAYERS
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DOCKERFILE = [
+    line.split(maxsplit=1) for line in re.sub(r"\\\n", "", (ROOT / "Dockerfile").read_text()).splitlines() if line
+]
+RULES = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+
+
+def fields(schema: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, definition in schema["properties"].items():
+        yield before + name, definition["description"]
+        inner = definition.get("items", definition)
+        if "properties" in inner:
+            yield from fields(inner, f"{before}{name}{'[]' if 'items' in definition else ''}.")
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.tap_stream_id)
+def test_the_page_of_streams_has_each_stream_and_field(stream: Any) -> None:
+    page = (ROOT / "docs" / "streams.md").read_text("utf-8")
+    title = "Timelines" if stream.metric_names else stream.tap_stream_id
+    section = re.split(rf"^## {title}$", page, flags=re.MULTILINE)[1].split("\n## ")[0]
+    assert f"`{stream.tap_stream_id}` |" in section or not stream.metric_names
+    for fact in (*stream.metric_names, stream.endpoint.scope, f"Key `{stream.key}`", stream.replication_method):
+        assert fact in section
+    assert f"{stream.endpoint.burst} requests a second and {stream.endpoint.steady:,} a minute" in section
+    rows = {
+        row[0].strip("*`"): row for row in (line[2:-2].split(" | ") for line in section.splitlines() if "| " in line)
+    }
+    for path, description in fields(stream.schema):
+        assert rows[path][2].endswith(description.replace("|", r"\|"))
+        assert rows[path][2].startswith("*Off.*") == (path in stream.default_off)
+        assert rows[path][0].startswith("**") == (path in stream.automatic)
+
+
+def test_the_page_of_streams_tells_of_the_metrics() -> None:
+    assert f"`{METRICS.path}` (scope `{METRICS.scope}`" in (ROOT / "docs" / "streams.md").read_text("utf-8")
+
+
+def test_the_names_of_other_taps_are_documented() -> None:
+    page = (ROOT / "docs" / "upgrading.md").read_text("utf-8")
+    table = page.split("<!-- names -->")[1].split("<!-- /names -->")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
+    for stream in STREAMS:
+        assert re.findall(r"`(\w+)`", rows.get(stream.tap_stream_id, "")) == catalog.other_names(stream)
+
+
+def test_headings_that_links_point_at_are_there() -> None:
+    for document in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#([\w-]+)\)", document.read_text("utf-8")):
+            if not target.startswith("https://"):
+                page = (document.parent / target if target else document).read_text("utf-8")
+                headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+                slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in slugs, (document.name, target, anchor)
+
+
+def test_the_architecture_has_each_module_in_its_layer() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.split("## The modules")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| \w* ?\| (.*?) \|", table, re.MULTILINE)
+    level = {name: row for row, names in enumerate(LAYERS) for name in names}
+    told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(told) == sorted(level.keys() - {"__init__", "__main__"})
+    assert [level[name] for name in told] == sorted(level[name] for name in told)
+
+
+def test_files_that_the_documents_name_are_there() -> None:
+    for document in DOCUMENTS:
+        for name in re.findall(
+            r"`((?:tap_klaviyo|tests|scripts|docs|examples)/[\w./-]*)[^`]*`", document.read_text("utf-8")
+        ):
+            assert (ROOT / name).exists() or name == "tap_klaviyo/schemas/segment.json", (document.name, name)
+
+
+def test_the_example_of_contributing_fits_the_code() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    before = next(line.strip() for line in text.splitlines() if line.strip().startswith("_native("))
+    sandbox = (ROOT / "tap_klaviyo" / "sandbox" / "metrics.py").read_text("utf-8")
+    assert before.replace('"received_push"', "None") in sandbox
+    for module in re.findall(r"`(test_\w+)`", text):
+        assert (ROOT / "tests" / f"{module}.py").exists(), module
+
+
+def let_through() -> list[Path]:
+    """Return the files that .dockerignore lets into the build."""
+    first = [each for each in ROOT.iterdir() if _let_through(Path(each.name))]
+    files = [file for each in first for file in (each, *each.rglob("*")) if file.is_file()]
+    return [file.relative_to(ROOT) for file in files if _let_through(file.relative_to(ROOT))]
+
+
+def _let_through(path: Path) -> bool:
+    through = True
+    for rule in RULES:
+        pattern = rule.removeprefix("!")
+        if any(fnmatch.fnmatch(f"/{each}", f"/{pattern}") for each in (path, *path.parents[:-1])):
+            through = rule.startswith("!")
+    return through
+
+
+def copied(directory: Path) -> None:
+    """Copy what the Dockerfile copies, of what .dockerignore lets through."""
+    files = let_through()
+    for _, sources in (step for step in DOCKERFILE if step[0] == "COPY"):
+        for source in map(Path, shlex.split(sources)[:-1]):
+            found = [each for each in files if each == source or source in each.parents]
+            assert found, f"{source} is not let through"
+            for each in found:
+                (directory / each).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / each, directory / each)
+
+
+def test_the_package_builds_from_what_the_container_copies(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    source, library = tmp_path / "source", tmp_path / "library"
+    copied(source)
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": ""}
+    subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "build", "--build-lib", library],
+        cwd=source, env=environment, capture_output=True, check=True,
+    )  # fmt: skip
+    built = subprocess.run(
+        [sys.executable, "-m", "tap_klaviyo", "--discover"],
+        cwd=tmp_path, env={**environment, "PYTHONPATH": str(library)}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert json.loads(built.stdout) == catalog.discover()
+    assert (library / "tap_klaviyo" / "py.typed").exists()
+
+
+def test_nothing_secret_gets_into_the_container() -> None:
+    names = {str(path) for path in let_through()}
+    assert {"setup.py", "README.md", "tap_klaviyo/cli.py", "tap_klaviyo/schemas/event.json"} <= names
+    for name in (
+        ".env",
+        "config.json",
+        "state.json",
+        ".git/config",
+        "tests/running.py",
+        "tap_klaviyo/__pycache__/a.pyc",
+    ):
+        assert not _let_through(Path(name)), name
+
+
+def test_the_container_runs_the_tap_as_a_user_without_rights() -> None:
+    steps = dict(DOCKERFILE)
+    assert json.loads(steps["ENTRYPOINT"]) == ["tap-klaviyo"]
+    assert int(steps["USER"]) >= 1000
+    assert re.fullmatch(r"python:3\.1[0-3]-slim", steps["FROM"])
+    for name, arguments in DOCKERFILE:
+        if name == "RUN":
+            subprocess.run(["sh", "-n", "-c", arguments], check=True)
