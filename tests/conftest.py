@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 DEFAULT_SEEDS = 300
+SLOW = ("tests/chaos/", "tests/test_kill.py", "tests/test_fuzz.py")
 # Some tests take longer for each seed, so they take only every so many-th.
 SHARES = {"chaos_seed": 1, "history_seed": 5}
 
@@ -13,6 +14,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--chaos", type=int, default=DEFAULT_SEEDS, metavar="N", help="try so many seeds (%(default)s)")
     group.addoption("--chaos-seed", type=int, metavar="SEED", help="try this seed only")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whole suites that take long, so that `-m "not slow"` leaves the fast one, of less than two minutes."""
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
