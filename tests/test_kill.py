@@ -21,7 +21,7 @@ from tests.chaos.harness import Message, Target, as_sets, messages
 
 KILLS = 100
 CHAINS = 4
-STREAMS = ("receive", "open", "unsubscribe", "lists", "global_exclusions")
+STREAMS = ("receive", "open", "unsubscribe", "lists", "campaigns", "global_exclusions")
 
 
 @pytest.fixture(scope="module")
