@@ -110,7 +110,7 @@ class Pipeline(Generic[Item]):
         self._groups[group] = [_Node(fetch) for fetch in fetches]
 
     def is_hungry(self) -> bool:
-        """Return whether more could run than there is to do; for fetches that can leave more, smaller ones."""
+        """Return whether twice as many could run as there are to do; for fetches that can leave more, smaller ones."""
         return self._is_hungry
 
     def interrupt(self, reason: BaseException) -> None:
@@ -200,7 +200,7 @@ class Pipeline(Generic[Item]):
                         return
                     self._start(node)
                 first = False
-        self._is_hungry = self._running < int(self._concurrency.limit)
+        self._is_hungry = self._running < self._concurrency.limit / 2
 
     def _start(self, node: _Node[Item]) -> None:
         node.started = True

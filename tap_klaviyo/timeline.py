@@ -33,7 +33,7 @@ _FILL = 0.97
 # What looks like less than so many slices is read by its cursor; not all that looks dense is dense for long.
 _WORTH_CUTTING = 1.5
 # A half of this many pages is worth its own request where nothing else is to do.
-_WORTH_HALVING = 2
+_WORTH_HALVING = 4
 # Cutting gives up the cursor, and reads the events of its second again: not worth it for more of a page than this.
 _REREAD = 0.1
 _MOST_CUTS = 8
