@@ -60,14 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except TapError as problem:
-        log.logger.critical("%s", problem)
+        log.last(logging.CRITICAL, "%s", problem)
         return problem.exit_code
     except Ended as ended:
-        log.logger.warning("Ended by %s; the last STATE tells where to go on.", signal.Signals(ended.number).name)
+        name = signal.Signals(ended.number).name
+        log.last(logging.WARNING, "Ended by %s; the last STATE tells where to go on.", name)
         return 128 + ended.number
     except Exception:
         log.logger.exception("This should not have happened; please report it with the lines below.")
-        log.logger.critical("Ended by an unexpected error; its traceback stands above.")
+        log.last(logging.CRITICAL, "Ended by an unexpected error; its traceback stands above.")
         return 1
 
 

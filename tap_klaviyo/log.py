@@ -20,6 +20,22 @@ logger.propagate = False
 _metrics = logging.getLogger("tap_klaviyo.metrics")
 
 
+class OneVoice(logging.Handler):
+    """Hands lines on to another handler until the last one has been said, whatever other threads still have to say."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        """Take what shows the lines."""
+        super().__init__()
+        self._handler = handler
+        self._ended = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a line on; called with the handler's lock held, so that none can slip in behind the last."""
+        if not self._ended:
+            self._handler.handle(record)
+            self._ended = getattr(record, "is_last", False)
+
+
 class MaskingFormatter(logging.Formatter):
     """Format records with secrets masked, whatever they came in by: message, arguments or traceback."""
 
@@ -69,8 +85,13 @@ def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: lo
     _metrics.disabled = handler is not None and level > logging.DEBUG
     handler = handler or logging.StreamHandler(sys.stderr)
     handler.setFormatter(MaskingFormatter(secrets, _is_structured()))
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [OneVoice(handler)]
     logger.setLevel(level)
+
+
+def last(level: int, text: str, *arguments: object) -> None:
+    """Log the line that a run ends with; nothing is logged after it."""
+    logger.log(level, text, *arguments, extra={"is_last": True})
 
 
 def _is_structured() -> bool:
