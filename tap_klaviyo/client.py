@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from tap_klaviyo import log
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, CursorError, RequestError, ScopeError, UnavailableError
-from tap_klaviyo.jsonapi import Document, MalformedError, error_detail, parse
+from tap_klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, error_detail, parse
 from tap_klaviyo.ratelimit import Clock, RateLimits
 from tap_klaviyo.streams import Endpoint
 
@@ -29,12 +29,12 @@ Made = TypeVar("Made")
 MEDIA_TYPE = "application/vnd.api+json"
 BODY_LIMIT = 64 * 2**20
 SMALLEST_PAGE = 10
-_CHUNK = 2**16
+_CHUNK = 2**18
 _CURSOR_REFUSED = "Invalid cursor provided"
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
 
-def whole(document: Document) -> Document:
+def whole(document: Page) -> Page:
     """Make of a page just the page; for small ones."""
     return document
 
@@ -57,7 +57,8 @@ class Answer(Generic[Made]):
     """What was made of one page, and how it was had.
 
     `next` is the URL of the page behind it, None behind the last; `server_time` is Klaviyo's clock in epoch seconds,
-    None where it did not tell; `page_size` is the size that the page was had at; `attempts` counts the requests.
+    None where it did not tell; `page_size` is the size that the page was had at; `attempts` counts the requests;
+    `queued` is that it took less time to come than it then waited for its turn to be parsed.
     """
 
     made: Made
@@ -65,6 +66,7 @@ class Answer(Generic[Made]):
     server_time: int | None
     page_size: int | None
     attempts: int
+    queued: bool = False
 
 
 class Client:
@@ -100,9 +102,11 @@ class Client:
         """Return, in words, what has been asked so far, and waited for."""
         return f"{self._requests:,} requests; {self._waited:,.0f} s waited for rate limits, over all threads"
 
-    def pages(self, endpoint: Endpoint, parameters: Mapping[str, str], restarts: int = 5) -> Pages:
+    def pages(
+        self, endpoint: Endpoint, parameters: Mapping[str, str], decoder: PageDecoder = PLAIN, restarts: int = 5
+    ) -> Pages:
         """Return the pages of a query, none of them read yet."""
-        return Pages(self, endpoint, self.url(endpoint, parameters), restarts)
+        return Pages(self, endpoint, self.url(endpoint, parameters), decoder, restarts)
 
     def url(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> str:
         """Return the URL of a query's first page."""
@@ -113,7 +117,8 @@ class Client:
         endpoint: Endpoint,
         url: str,
         size: int | None,
-        use: Callable[[Document], Made],
+        use: Callable[[Page], Made],
+        decoder: PageDecoder = PLAIN,
         visited: Set[str] = frozenset(),
     ) -> Answer[Made]:
         """Return what is made of the page at a URL.
@@ -124,6 +129,7 @@ class Client:
             size: how many resources to ask for; fewer are, when that many cannot be had.
             use: makes of the page what is wanted of it. One page at a time is parsed and used: parsed, a page takes
                 several times the memory, and the interpreter runs one thread at a time anyway.
+            decoder: what the page is decoded by.
             visited: the pages that cannot come next.
 
         Raises:
@@ -139,10 +145,13 @@ class Client:
             try:
                 asked = _resized(url, size)
                 with self._slots:
+                    began = self._clock.monotonic()
                     server_time, body = self._ask(endpoint, asked)
+                    came = self._clock.monotonic()
                 with self._one_page:
-                    document = _parsed(body, asked, visited, self._base_url)
-                    return Answer(use(document), document.links.next, server_time, size, attempt)
+                    queued = self._clock.monotonic() - came > (came - began) / 4
+                    document = self._parsed(body, decoder, asked, visited)
+                    return Answer(use(document), document.links.next, server_time, size, attempt, queued)
             except CursorError:
                 cursor_refusals += 1
                 if cursor_refusals > 1:
@@ -189,6 +198,19 @@ class Client:
             if self._clock.monotonic() > deadline:
                 raise _TryAgainError(f"a body that was not complete after {self._timeout:g} s")
         return b"".join(chunks)
+
+    def _parsed(self, body: bytes, decoder: PageDecoder, url: str, visited: Set[str]) -> Page:
+        """Return the page in a body; one that is none, or leads astray, may be a better one at the next try."""
+        try:
+            document = parse(body, decoder)
+        except MalformedError as problem:
+            raise _TryAgainError(f"an answer that is no page ({problem})", 200) from None
+        following = document.links.next
+        if following is not None and (following == url or following in visited):
+            raise _TryAgainError("an answer whose next page is one that came before", 200)
+        if following is not None and _origin(following) != _origin(self._base_url):
+            raise _TryAgainError("an answer whose next page is on another origin", 200)
+        return document
 
     def _refusal(self, endpoint: Endpoint, response: requests.Response, body: bytes) -> Exception:
         status = response.status_code
@@ -245,10 +267,11 @@ class Client:
 class Pages:
     """The pages of one query, one after the other, by Klaviyo's cursors."""
 
-    def __init__(self, client: Client, endpoint: Endpoint, url: str, restarts: int) -> None:
+    def __init__(self, client: Client, endpoint: Endpoint, url: str, decoder: PageDecoder, restarts: int) -> None:
         """Stand before the first page; it is gone back to so many times, where Klaviyo refuses a cursor."""
         self._client = client
         self._endpoint = endpoint
+        self._decoder = decoder
         self._restarts = restarts
         self._first = url
         self._url: str | None = url
@@ -260,7 +283,7 @@ class Pages:
         """Whether the last page has been read."""
         return self._url is None
 
-    def read(self, use: Callable[[Document], Made]) -> Answer[Made]:
+    def read(self, use: Callable[[Page], Made]) -> Answer[Made]:
         """Return what `use` makes of the next page, and go on behind it; after an error it can be read again.
 
         A page that could be had only at a smaller size is followed by one of twice that, up to the full size.
@@ -272,7 +295,7 @@ class Pages:
         if self._url is None:
             raise LookupError("There is no page behind the last one.")
         try:
-            answer = self._client.get(self._endpoint, self._url, self._size, use, self._visited)
+            answer = self._client.get(self._endpoint, self._url, self._size, use, self._decoder, self._visited)
         except CursorError as problem:
             if not self._restarts:
                 raise
@@ -333,20 +356,6 @@ def _session(config: Config) -> requests.Session:
         }
     )
     return session
-
-
-def _parsed(body: bytes, url: str, visited: Set[str], base_url: str) -> Document:
-    """Return the page in a body; one that cannot be a page, or leads astray, may be a better one at the next try."""
-    try:
-        document = parse(body)
-    except MalformedError as problem:
-        raise _TryAgainError(f"an answer that is no page ({problem})", 200) from None
-    following = document.links.next
-    if following is not None and (following == url or following in visited):
-        raise _TryAgainError("an answer whose next page is one that came before", 200)
-    if following is not None and _origin(following) != _origin(base_url):
-        raise _TryAgainError("an answer whose next page is on another origin", 200)
-    return document
 
 
 def _resized(url: str, size: int | None) -> str:

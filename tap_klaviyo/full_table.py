@@ -9,10 +9,11 @@ from functools import partial
 import msgspec
 
 from tap_klaviyo.client import Client, Pages
-from tap_klaviyo.jsonapi import Document
+from tap_klaviyo.jsonapi import Page
 from tap_klaviyo.messages import Batch, encode_records
 from tap_klaviyo.pipeline import Fetch, Fetched
-from tap_klaviyo.records import BUILDERS, Form, Notes, Record
+from tap_klaviyo.records import BUILDERS, Form, Notes
+from tap_klaviyo.shapes import Record
 from tap_klaviyo.streams import Endpoint, Partition, Stream
 
 
@@ -37,7 +38,7 @@ def fetches(table: FullTable) -> list[Fetch[Batch]]:
 
 def _pages(table: FullTable, partition: Partition) -> Pages:
     condition = {"filter": partition.filter} if partition.filter else {}
-    return table.client.pages(table.endpoint, {**table.parameters, **condition})
+    return table.client.pages(table.endpoint, {**table.parameters, **condition}, table.form.decoder)
 
 
 def _read(table: FullTable, partition: Partition, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
@@ -45,21 +46,19 @@ def _read(table: FullTable, partition: Partition, pages: Pages, seen: frozenset[
     answer = pages.read(partial(_made, table, partition, seen))
     batch, ids = answer.made
     then = [] if pages.ended else [partial(_read, table, partition, pages, ids)]
-    return Fetched(batch, batch.size, then, answer.attempts)
+    return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 
 
-def _made(
-    table: FullTable, partition: Partition, seen: frozenset[str], document: Document
-) -> tuple[Batch, frozenset[str]]:
+def _made(table: FullTable, partition: Partition, seen: frozenset[str], document: Page) -> tuple[Batch, frozenset[str]]:
     ids, notes = frozenset(resource.id for resource in document.data), Notes()
     document.data = [resource for resource in document.data if resource.id not in seen]
-    records = BUILDERS[table.stream.schema_name](document, table.form, dict(partition.constants), notes)
+    records = BUILDERS[table.stream.schema_name](document, table.form, partition.constants, notes)
     return _batch(table, records, notes), ids
 
 
 def _batch(table: FullTable, records: list[Record], notes: Notes) -> Batch:
     name = table.stream.tap_stream_id
-    keys = [_key(record[table.stream.key]) for record in records] if notes.recurring else []
+    keys = [_key(getattr(record, table.stream.key)) for record in records] if notes.recurring else []
     once = (
         [record for record, key in zip(records, keys, strict=True) if key not in notes.recurring] if keys else records
     )

@@ -1,24 +1,24 @@
-"""JSON:API documents: a response body to typed resources, with attribute values left as bytes.
-
-Attributes stay `msgspec.Raw`, so values that the tap does not look at (event properties above all) are
-neither parsed nor written again, and integers of any length come out as they went in.
-"""
+"""JSON:API documents: a response body to typed resources, with the attributes left as bytes."""
 
 from __future__ import annotations
 
 import codecs
 import re
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from tap_klaviyo.errors import TapError
 
-Attributes = dict[str, Raw]
-_LONGEST_DETAIL = 1000
+# What attributes are decoded as: of a page's resources, and of those that are included.
+Own = TypeVar("Own")
+Related = TypeVar("Related")
 
+_LONGEST_DETAIL = 1000
 _PART = 2**12
-_NUL = rb"\u0000"
+# With a backslash that is escaped itself, so that what follows it is not taken for the escape of NUL.
+_NUL = re.compile(rb"\\(?:\\|u0000)")
 _SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
     re.DOTALL,
@@ -26,10 +26,9 @@ _SURROGATE = re.compile(
 
 
 class Identifier(Struct, gc=False):
-    """A resource's type and id, as relationships name it."""
+    """A resource's id, as relationships name it."""
 
     id: str
-    type: str = ""
 
 
 class Relationship(Struct, gc=False):
@@ -38,13 +37,31 @@ class Relationship(Struct, gc=False):
     data: Identifier | list[Identifier] | None = None
 
 
-class Resource(Struct, gc=False):
-    """One resource of `data` or `included`."""
+class Relationships(Struct, rename="kebab", gc=False):
+    """The relationships that records are made by, of all kinds of resources."""
+
+    profile: Relationship | None = None
+    attributions: Relationship | None = None
+    tags: Relationship | None = None
+    campaign_messages: Relationship | None = None
+    template: Relationship | None = None
+    image: Relationship | None = None
+    event: Relationship | None = None
+    attributed_event: Relationship | None = None
+    campaign: Relationship | None = None
+    campaign_message: Relationship | None = None
+    flow: Relationship | None = None
+    flow_message: Relationship | None = None
+    flow_message_variation: Relationship | None = None
+
+
+class Resource(Struct, Generic[Own], gc=False):
+    """One resource of `data` or `included`; without attributes, they are `Raw(b"{}")`, whatever else their type."""
 
     id: str
     type: str
-    attributes: Attributes = {}
-    relationships: dict[str, Relationship | None] | None = None
+    attributes: Own = Raw(b"{}")  # type: ignore[assignment]
+    relationships: Relationships | None = None
 
     def one(self, name: str) -> str | None:
         """Return the id that a to-one relationship points at."""
@@ -57,7 +74,7 @@ class Resource(Struct, gc=False):
         return [each.id for each in data] if isinstance(data, list) else []
 
     def _related(self, name: str) -> Identifier | list[Identifier] | None:
-        relationship = self.relationships.get(name) if self.relationships else None
+        relationship: Relationship | None = getattr(self.relationships, name, None)
         return relationship.data if relationship else None
 
 
@@ -68,12 +85,16 @@ class Links(Struct):
     next: str | None = None
 
 
-class Document(Struct):
+class Document(Struct, Generic[Own, Related]):
     """One page of a collection."""
 
-    data: list[Resource]
+    data: list[Resource[Own]]
     links: Links
-    included: list[Resource] = []
+    included: list[Resource[Related]] = []
+
+
+Page = Document[Any, Any]
+PageDecoder = msgspec.json.Decoder[Page]
 
 
 class ErrorDetail(Struct):
@@ -94,19 +115,28 @@ class MalformedError(TapError):
     """A body is not the JSON:API document that it should be."""
 
 
-_document = msgspec.json.Decoder(Document)
+PLAIN: PageDecoder = msgspec.json.Decoder(Document[Raw, Raw])
 _error = msgspec.json.Decoder(ErrorDocument)
 
 
-def parse(body: bytes | bytearray) -> Document:
+def page_decoder(own: Any, related: Any) -> PageDecoder:
+    """Return what decodes pages whose attributes are of these types; worth it where pages are large and many."""
+    return msgspec.json.Decoder(Document[own, related])
+
+
+def parse(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
     """Return the body as a document.
+
+    Args:
+        body: of an answer.
+        decoder: its types of attributes; if any of them do not fit, all attributes are `msgspec.Raw`.
 
     Raises:
         MalformedError: the body is cut, is no JSON, or has another shape.
     """
     body = _writable(body)
     try:
-        return _document.decode(body)
+        return _decode(body, decoder)
     except msgspec.DecodeError as error:
         # msgspec refuses half of a surrogate pair, which Klaviyo passes on where a sender cut an emoji in two.
         mended = _SURROGATE.sub(_mend_surrogate, body)
@@ -115,9 +145,16 @@ def parse(body: bytes | bytearray) -> Document:
     except RecursionError:
         raise MalformedError("it is nested too deep") from None
     try:
-        return _document.decode(mended)
+        return _decode(mended, decoder)
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedError(str(error)) from None
+
+
+def _decode(body: bytes | bytearray, decoder: PageDecoder) -> Page:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        return PLAIN.decode(body)
 
 
 def error_detail(body: bytes | bytearray) -> str:
@@ -136,7 +173,7 @@ def _writable(body: bytes | bytearray) -> bytes | bytearray:
         body = body.decode("utf-8", "replace").encode()
     if b"\n" in body or b"\r" in body:
         body = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    return _without_nul(body) if _NUL in body else body
+    return _NUL.sub(_without_nul, body)
 
 
 def _is_utf8(body: bytes | bytearray) -> bool:
@@ -151,16 +188,8 @@ def _is_utf8(body: bytes | bytearray) -> bool:
     return True
 
 
-def _without_nul(body: bytes | bytearray) -> bytes:
-    """Return the body without the escapes of NUL; behind a backslash that is escaped itself, it is none."""
-    before, *rest = body.split(_NUL)
-    parts = [before]
-    for part in rest:
-        if before.endswith(b"\\") and (len(before) - len(before.rstrip(b"\\"))) % 2:
-            parts.append(_NUL)
-        parts.append(part)
-        before = part
-    return b"".join(parts)
+def _without_nul(escape: re.Match[bytes]) -> bytes:
+    return escape[0] if len(escape[0]) == 2 else b""
 
 
 def _mend_surrogate(escape: re.Match[bytes]) -> bytes:

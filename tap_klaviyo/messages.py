@@ -13,11 +13,19 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 import singer
+from msgspec import UNSET, Struct, UnsetType
 
 from tap_klaviyo.errors import OutputError
-from tap_klaviyo.records import Record
+from tap_klaviyo.shapes import Record
 
 _encoder = msgspec.json.Encoder()
+
+
+class _RecordMessage(Struct, tag="RECORD", tag_field="type", gc=False):
+    stream: str
+    record: Record
+    version: int | UnsetType
+    time_extracted: str
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,8 @@ class Batch:
 def encode_records(stream: str, records: Sequence[Record], version: int | None = None) -> bytes:
     """Return the RECORD lines of records that were fetched just now."""
     extracted = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    message: dict[str, Any] = {"type": "RECORD", "stream": stream}
-    tail: dict[str, Any] = {"version": version} if version is not None else {}
-    tail["time_extracted"] = extracted
-    return _encoder.encode_lines([{**message, "record": record, **tail} for record in records])
+    shared = (UNSET if version is None else version, extracted)
+    return _encoder.encode_lines([_RecordMessage(stream, record, *shared) for record in records])
 
 
 def park(batch: Batch) -> Batch:

@@ -26,12 +26,16 @@ PARKED_AHEAD = 200
 
 @dataclass(frozen=True)
 class Fetched(Generic[Item]):
-    """What a fetch gave: the item, its size in bytes, the fetches that come next, and how many tries it took."""
+    """What a fetch gave: the item, its size in bytes, the fetches that come next, and how it went.
+
+    `attempts` is how many tries it took; `queued` is that more fetches at once would have been of no use.
+    """
 
     item: Item
     size: int
     then: Sequence[Callable[[], Fetched[Item]]] = ()
     attempts: int = 1
+    queued: bool = False
 
 
 Fetch = Callable[[], Fetched[Item]]
@@ -49,7 +53,11 @@ class _Node(Generic[Item]):
 
 @dataclass
 class Concurrency:
-    """How many fetches may run at once: one more for each that came well, a third fewer for one that did not."""
+    """How many fetches may run at once.
+
+    One more for each that came well; one fewer for one that was queued, since what is fetched faster than it can be
+    worked on only takes up memory; a third fewer for one that took several tries.
+    """
 
     highest: int
     limit: float = field(init=False)
@@ -58,9 +66,10 @@ class Concurrency:
         """Begin at half of the most."""
         self.limit = max(1, self.highest / 2)
 
-    def observe(self, attempts: int) -> None:
-        """Learn from one fetch's tries."""
-        self.limit = min(self.highest, self.limit + 1) if attempts == 1 else max(1, self.limit * 2 / 3)
+    def observe(self, attempts: int, queued: bool = False) -> None:
+        """Learn from how one fetch went."""
+        wanted = self.limit * 2 / 3 if attempts > 1 else self.limit - 1 if queued else self.limit + 1
+        self.limit = min(self.highest, max(1, wanted))
 
 
 class Pipeline(Generic[Item]):
@@ -156,7 +165,7 @@ class Pipeline(Generic[Item]):
             return
         node.result = result
         if isinstance(result, Fetched):
-            self._concurrency.observe(result.attempts)
+            self._concurrency.observe(result.attempts, result.queued)
             place = nodes.index(node) + 1
             nodes[place:place] = [_Node(fetch) for fetch in result.then]
             is_ahead = place > 1 or nodes is not next(iter(self._groups.values()))

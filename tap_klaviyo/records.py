@@ -1,51 +1,50 @@
 """JSON:API resources to records; pure.
 
-Attribute values pass through as bytes. Only what must change is looked at: date-times that are not RFC 3339 in UTC,
-coordinates that came as numbers, and objects of which a part is selected. What that is for a stream is worked out
-once, as a Shape.
+A record is a Struct of the stream's schema, whose values pass through as bytes. Only what must change is looked at:
+fields that are not selected, date-times that are not RFC 3339 in UTC, and coordinates that came as numbers. What that
+is for a stream is worked out once, as a Form.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from tap_klaviyo.catalog import Fields
-from tap_klaviyo.jsonapi import Attributes, Document, Resource
+from tap_klaviyo.jsonapi import PLAIN, Page, PageDecoder, Resource, page_decoder
+from tap_klaviyo.shapes import Record, Shape, read, shape_of
+from tap_klaviyo.streams import Stream
 
-Record = dict[str, Any]
 _NULL = Raw(b"null")
-# Fields that are made of related resources, not of attributes.
-_RELATED = ("profile", "metric", "attributions", "campaign_messages", "tags")
+_COORDINATES = frozenset({"latitude", "longitude"})
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 _object = msgspec.json.Decoder(dict[str, Raw] | None)
-_objects = msgspec.json.Decoder(list[dict[str, Raw]] | None)
-_object_or_objects = msgspec.json.Decoder(dict[str, Raw] | list[dict[str, Raw]] | None)
-_all_objects = msgspec.json.Decoder(list[dict[str, Raw] | list[dict[str, Raw]] | None])
+_array = msgspec.json.Decoder(list[Raw] | None)
 _text = msgspec.json.Decoder(str)
+_integer = msgspec.json.Decoder(int)
+_integers = msgspec.json.Decoder(list[int])
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What becomes of an object's attributes: which are known, dropped, or looked into."""
+class Changes:
+    """What is changed of an object: fields that are dropped, date-times, numbers made text, and objects within."""
 
-    known: frozenset[str]
     dropped: tuple[str, ...]
     dates: tuple[str, ...]
     texts: tuple[str, ...]
-    nested: tuple[tuple[str, Shape], ...]
+    nested: tuple[tuple[str, Changes], ...]
 
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether values can pass unseen."""
-        return not (self.dropped or self.dates or self.texts or self.nested)
+
+_UNCHANGED = Changes((), (), (), ())
 
 
 @dataclass
@@ -55,101 +54,96 @@ class Notes:
     unknown: Counter[str] = field(default_factory=Counter)
     recurring: set[str] = field(default_factory=set)
 
-    def take_unknown(self, where: str, attributes: Attributes, known: frozenset[str]) -> None:
-        """Take the unknown attributes out, and count them."""
-        for name in attributes.keys() - known:
-            del attributes[name]
-            self.unknown[f"{where}.{name}"] += 1
-
 
 @dataclass(frozen=True)
 class Form:
-    """How a stream's resources become records: the selected fields, the shape of attributes, and of what is related."""
+    """How a stream's pages become records: the selected fields, what attributes are read as, and what is changed."""
 
     fields: Fields
-    own: Shape
-    parts: Mapping[str, Shape]
+    shape: Shape
+    changes: Changes
+    decoder: PageDecoder
 
 
-def form(schema: Mapping[str, Any], fields: Fields) -> Form:
-    """Work out how a stream's records are made.
-
-    Args:
-        schema: the stream's whole schema.
-        fields: what is selected of it.
-    """
-    properties: Mapping[str, Any] = schema["properties"]
-    parts = {name: _shape(properties[name]["items"], fields.get(name) or {}) for name in _RELATED if name in properties}
-    own = {name: definition for name, definition in properties.items() if name not in _RELATED}
-    return Form(fields, _shape({"properties": own}, fields), parts)
+def form(stream: Stream, fields: Fields) -> Form:
+    """Work out how the records of a stream are made with the selected fields."""
+    name = stream.schema_name
+    return Form(fields, shape_of(name), _changes(stream.schema, fields), _decoder(name))
 
 
-def _shape(schema: Mapping[str, Any], fields: Fields) -> Shape:
+@cache
+def _decoder(schema_name: str) -> PageDecoder:
+    """Return what decodes the pages of streams: events, which are most of all rows, straight to records."""
+    shape = shape_of(schema_name)
+    return page_decoder(shape.struct, shape.nested["profile"].struct) if schema_name == "event" else PLAIN
+
+
+def _changes(schema: Mapping[str, Any], fields: Fields) -> Changes:
     properties: Mapping[str, Any] = schema["properties"]
     chosen = {name: properties[name] for name in properties if name in fields}
     inner = {
-        name: _shape(definition.get("items", definition), fields[name] or {})
+        name: _changes(definition.get("items", definition), fields[name] or {})
         for name, definition in chosen.items()
         if definition.get("items", definition).get("properties")
     }
-    return Shape(
-        known=frozenset(properties),
+    return Changes(
         dropped=tuple(name for name in properties if name not in fields),
         dates=tuple(name for name, definition in chosen.items() if definition.get("format") == "date-time"),
         # Klaviyo's document gives coordinates two types, text or number; a column has one.
-        texts=tuple(name for name in chosen if name in ("latitude", "longitude")),
-        nested=tuple((name, shape) for name, shape in inner.items() if not shape.changes_nothing),
+        texts=tuple(name for name in chosen if name in _COORDINATES),
+        nested=tuple((name, changes) for name, changes in inner.items() if changes != _UNCHANGED),
     )
 
 
-def apply(shape: Shape, objects: Sequence[Attributes], where: str, notes: Notes) -> None:
-    """Change the attributes of a page's objects, in place, to what the shape says; field by field over all of them."""
-    if not set().union(*objects) <= shape.known:
-        for attributes in objects:
-            notes.take_unknown(where, attributes, shape.known)
-    for name in shape.dropped:
-        for attributes in objects:
-            attributes.pop(name, None)
-    for name in shape.dates:
-        if not _all_in_utc([attributes[name] for attributes in objects if name in attributes]):
-            _replace(objects, name, in_utc)
-    for name in shape.texts:
-        _replace(objects, name, _as_text)
-    for name, inner in shape.nested:
-        _look_into(inner, objects, name, f"{where}.{name}", notes)
+def apply(changes: Changes, objects: Sequence[Record]) -> None:
+    """Change a page's objects in place, field by field over all of them."""
+    for name in changes.dropped:
+        for each in objects:
+            setattr(each, name, UNSET)
+    for name in changes.dates:
+        _date(objects, name)
+    for name in changes.texts:
+        _quote(objects, name)
+    for name, inner in changes.nested:
+        apply(inner, _within(objects, name))
 
 
-def _replace(objects: Sequence[Attributes], name: str, change: Callable[[Raw], Raw]) -> None:
-    for attributes in objects:
-        if name in attributes:
-            attributes[name] = change(attributes[name])
+def _within(objects: Sequence[Record], name: str) -> list[Record]:
+    """Return the objects in a field that holds one each, or an array of them."""
+    values = [value for value in map(attrgetter(name), objects) if value]
+    if any(isinstance(value, list) for value in values):
+        return [each for value in values for each in (value if isinstance(value, list) else [value]) if each]
+    return values
 
 
-def _look_into(shape: Shape, objects: Sequence[Record], name: str, where: str, notes: Notes) -> None:
-    """Parse a field that holds an object, or an array of them, and apply the shape to what is in it."""
-    holders = [attributes for attributes in objects if name in attributes]
-    values = _decoded_all([attributes[name] for attributes in holders])
-    inner: list[Attributes] = []
-    for attributes, value in zip(holders, values, strict=True):
-        if value:
-            attributes[name] = value
-            inner += value if isinstance(value, list) else [value]
-    apply(shape, inner, where, notes)
-
-
-def _decoded_all(values: Sequence[Raw]) -> Sequence[Attributes | list[Attributes] | None]:
-    """Return JSON objects and arrays of them, parsed in one go; None for what is neither."""
-    try:
-        return _all_objects.decode(b"[%b]" % b",".join(values))
-    except msgspec.DecodeError:
-        return [_decoded(_object_or_objects, value) for value in values]
-
-
-def _all_in_utc(values: Sequence[Raw]) -> bool:
-    """Return whether JSON date-times are all RFC 3339 in UTC or null, by their marks in the whole."""
+def _date(objects: Sequence[Record], name: str) -> None:
+    """Make the JSON date-times of a field RFC 3339 in UTC; that all of them are is seen by their marks in the whole."""
+    values = _values(objects, name)
     text = b",".join(values)
     nulls = text.count(b"null")
-    return text.count(b"T") == text.count(b'+00:00"') + text.count(b'Z"') == len(values) - nulls
+    if text.count(b"T") == text.count(b'+00:00"') + text.count(b'Z"') == len(values) - nulls:
+        return
+    for each, value in zip(_holders(objects, name), values, strict=True):
+        setattr(each, name, in_utc(value))
+
+
+def _quote(objects: Sequence[Record], name: str) -> None:
+    """Make the JSON numbers of a field texts of the same digits."""
+    # No value has a line break in it: `jsonapi.parse` leaves none.
+    texts = b"\n".join(_values(objects, name)).split(b"\n")
+    for each, text in zip(_holders(objects, name), texts, strict=False):
+        if b"-" <= text < b":":
+            setattr(each, name, Raw(b'"%b"' % text))
+
+
+def _values(objects: Sequence[Record], name: str) -> list[Raw]:
+    """Return the values of a field where it is set."""
+    return [value for value in map(attrgetter(name), objects) if value is not UNSET]
+
+
+def _holders(objects: Sequence[Record], name: str) -> Iterator[Record]:
+    """Yield the objects in which a field is set."""
+    return (each for each in objects if getattr(each, name) is not UNSET)
 
 
 def in_utc(value: Raw) -> Raw:
@@ -165,192 +159,176 @@ def in_utc(value: Raw) -> Raw:
         return value
 
 
-def _as_text(value: Raw) -> Raw:
-    text = bytes(value)
-    return Raw(b'"%b"' % text) if text[:1] in b"-0123456789" else value
+def timestamps(records: Sequence[Record]) -> list[int]:
+    """Return the timestamps of events in epoch seconds; 0 where there is none, or no integer."""
+    values = [_or_null(each.timestamp) for each in records]
+    try:
+        return _integers.decode(b"[%b]" % b",".join(values))
+    except msgspec.DecodeError:
+        return [_decoded(_integer, value) or 0 for value in values]
 
 
-def name_of(metric: Resource) -> str:
+def name_of(metric: Resource[Any]) -> str:
     """Return a metric's name as names are compared, in no case."""
-    return str(_decoded(_text, metric.attributes.get("name")) or "").casefold()
+    attributes = _decoded(_object, metric.attributes) or {}
+    return str(_decoded(_text, attributes.get("name")) or "").casefold()
 
 
-def is_native(metric: Resource) -> bool:
+def is_native(metric: Resource[Any]) -> bool:
     """Return whether a metric is Klaviyo's own; users can make metrics of the same names by the API."""
-    integration = _decoded(_object, metric.attributes.get("integration"))
+    attributes = _decoded(_object, metric.attributes) or {}
+    integration = _decoded(_object, attributes.get("integration"))
     names = [_decoded(_text, (integration or {}).get(key)) for key in ("key", "name")]
     return integration is None or "klaviyo" in [str(name).casefold() for name in names]
 
 
-def metric_constants(metric: Resource, form: Form) -> Record:
+def metric_constants(metric: Resource[Any], form: Form) -> dict[str, Any]:
     """Return the fields that all events of a metric share, as they stand in a record."""
-    attributes = dict(metric.attributes)
-    name = attributes.get("name", _NULL)
-    constants: Record = {"metric_id": metric.id, "metric_name": name}
-    if "metric" in form.fields:
-        apply(form.parts["metric"], [attributes], "metric", Notes())
-        encoded = msgspec.json.encode([_with_id(metric.id, attributes, form.fields["metric"])])
-        constants["metric"] = Raw(encoded)
-    return {field: value for field, value in constants.items() if field in form.fields}
+    (attributes,) = read(form.shape.nested["metric"], [metric.attributes], "metric", Counter())
+    name = _or_null(attributes.name)
+    attributes.id = metric.id
+    apply(dict(form.changes.nested).get("metric", _UNCHANGED), [attributes])
+    return {"metric_id": metric.id, "metric_name": name, "metric": Raw(msgspec.json.encode([attributes]))}
 
 
-def events(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
-    """Return the records of a page of events."""
-    fields, found = form.fields, document.data
-    apply(form.own, [event.attributes for event in found], "event", notes)
-    records: list[Record] = [{"id": event.id, **event.attributes, **constants} for event in found]
-    if "type" in fields:
-        for record, event in zip(records, found, strict=True):
-            record["type"] = event.type
-    if "profile_id" in fields or "profile" in fields:
-        _add_profiles(records, document, form, notes)
-    if "attributions" in fields:
-        included = _included(document, "attribution")
-        for record, event in zip(records, found, strict=True):
-            record["attributions"] = _attributions(event, included, fields["attributions"] or {})
-    return records
+def events(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
+    """Return the records of a page of events; a deleted profile leaves its id, no profile at all an empty array."""
+    records = read(form.shape, [event.attributes for event in document.data], "event", notes.unknown)
+    part = form.shape.nested["profile"].struct
+    profiles = {name: [each] for name, each in _included(document, "profile", form, "profile", notes).items()}
+    for record, event in zip(records, document.data, strict=True):
+        profile_id = event.one("profile")
+        record.id = event.id
+        record.type = event.type
+        record.profile_id = profile_id
+        record.profile = profiles.get(profile_id or "") or ([part(id=profile_id)] if profile_id else [])
+    if "attributions" in form.fields:
+        _add_attributions(records, document, form)
+    return _finished(records, form, constants)
 
 
-def _add_profiles(records: list[Record], document: Document, form: Form, notes: Notes) -> None:
-    """Add the profiles to events; a deleted one leaves its id, no profile at all an empty array."""
-    fields = form.fields
-    ids = [event.one("profile") for event in document.data]
-    if "profile_id" in fields:
-        for record, profile_id in zip(records, ids, strict=True):
-            record["profile_id"] = profile_id
-    if "profile" not in fields:
-        return
-    part, inner = form.parts["profile"], fields["profile"]
-    included = _included(document, "profile")
-    apply(part, [profile.attributes for profile in included.values()], "profile", notes)
-    profiles: dict[str | None, list[Record]] = {
-        profile_id: [_with_id(profile_id, profile.attributes, inner)] for profile_id, profile in included.items()
+def _add_attributions(records: Sequence[Record], document: Page, form: Form) -> None:
+    part = form.shape.nested["attributions"]
+    names = sorted(part.names - {"id"})
+    found = {
+        each.id: part.struct(id=each.id, **{name: each.one(name.removesuffix("_id")) for name in names})
+        for each in document.included
+        if each.type == "attribution"
     }
-    profiles[None] = []
-    for record, profile_id in zip(records, ids, strict=True):
-        known = profiles.get(profile_id)
-        record["profile"] = known if known is not None else [_with_id(profile_id or "", {}, inner)]
+    for record, event in zip(records, document.data, strict=True):
+        record.attributions = _related(event, "attributions", form, found)
 
 
-_ATTRIBUTED = {
-    "event_id": "event",
-    "attributed_event_id": "attributed-event",
-    "campaign_id": "campaign",
-    "campaign_message_id": "campaign-message",
-    "flow_id": "flow",
-    "flow_message_id": "flow-message",
-    "flow_message_variation_id": "flow-message-variation",
-}
-
-
-def _attributions(event: Resource, included: Mapping[str, Resource], fields: Fields) -> list[Record]:
-    records = []
-    for attribution_id in event.many("attributions"):
-        resource = included.get(attribution_id) or Resource(attribution_id, "attribution")
-        record = {name: resource.one(relationship) for name, relationship in _ATTRIBUTED.items() if name in fields}
-        records.append(_with_id(attribution_id, record, fields))
-    return records
-
-
-def lists(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
+def lists(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
     """Return the records of a page of lists."""
-    where = document.data[0].type if document.data else ""
-    apply(form.own, [resource.attributes for resource in document.data], where, notes)
-    records: list[Record] = [{"id": each.id, **each.attributes, **constants} for each in document.data]
-    if "tags" in form.fields:
-        tags = _included(document, "tag")
-        apply(form.parts["tags"], [tag.attributes for tag in tags.values()], "tag", notes)
-        for record, resource in zip(records, document.data, strict=True):
-            record["tags"] = [
-                _with_id(*_attributes_of(tag, tags), form.fields["tags"]) for tag in resource.many("tags")
-            ]
+    return _finished(_tagged(document, form, "list", notes), form, constants)
+
+
+def _tagged(document: Page, form: Form, where: str, notes: Notes) -> list[Record]:
+    records = read(form.shape, [resource.attributes for resource in document.data], where, notes.unknown)
+    tags = _included(document, "tag", form, "tags", notes)
+    for record, resource in zip(records, document.data, strict=True):
+        record.id = resource.id
+        record.tags = _related(resource, "tags", form, tags)
     return records
 
 
-def _attributes_of(resource_id: str, included: Mapping[str, Resource]) -> tuple[str, Attributes]:
-    return resource_id, included[resource_id].attributes if resource_id in included else {}
-
-
-def campaigns(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
+def campaigns(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
     """Return the records of a page of campaigns, each with its messages and tags."""
-    chosen = {name: value for name, value in constants.items() if name in form.fields}
-    records = lists(document, form, chosen, notes)
-    if "campaign_messages" in form.fields:
-        messages = _included(document, "campaign-message")
-        made = {message_id: _message(message, form, notes) for message_id, message in messages.items()}
-        for record, campaign in zip(records, document.data, strict=True):
-            record["campaign_messages"] = [made[each] for each in campaign.many("campaign-messages") if each in made]
-    return records
+    records = _tagged(document, form, "campaign", notes)
+    messages = _included(document, "campaign-message", form, "campaign_messages", notes)
+    for resource in document.included:
+        if resource.id in messages and resource.type == "campaign-message":
+            _complete(messages[resource.id], resource)
+    for record, campaign in zip(records, document.data, strict=True):
+        ids = campaign.many("campaign_messages")
+        record.campaign_messages = [messages[each] for each in ids if each in messages]
+    return _finished(records, form, constants)
 
 
-def _message(message: Resource, form: Form, notes: Notes) -> Record:
-    """Return a campaign message: its definition, and beside it the fields that revisions before 2025-01-15 had."""
-    attributes = message.attributes
-    definition = _decoded(_object, attributes.get("definition")) or {}
+def _complete(message: Record, resource: Resource[Any]) -> None:
+    """Put beside a message's definition the fields that revisions before 2025-01-15 had, and the ids."""
+    definition = _decoded(_object, message.definition) or {}
     for name in ("label", "channel", "content", "render_options"):
-        if name in definition:
-            attributes.setdefault(name, definition[name])
-    record: Record = {"template_id": message.one("template"), "image_id": message.one("image"), **attributes}
-    apply(form.parts["campaign_messages"], [record], "campaign-message", notes)
-    return _with_id(message.id, record, form.fields["campaign_messages"])
+        if name in definition and getattr(message, name) is UNSET:
+            setattr(message, name, definition[name])
+    message.template_id, message.image_id = resource.one("template"), resource.one("image")
 
 
-def global_exclusions(document: Document, form: Form, constants: Record, notes: Notes) -> list[Record]:
+def global_exclusions(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
     """Return the records of a page of suppressed profiles; one without an e-mail address has no key, and is counted."""
     records = []
-    for profile in document.data:
-        suppressions = _suppressions(profile)
-        record: Record = {"id": profile.id, **profile.attributes, **constants, **suppressions}
-        email = _decoded(_text, record.get("email"))
+    found = read(form.shape, [profile.attributes for profile in document.data], "profile", notes.unknown)
+    for record, profile in zip(found, document.data, strict=True):
+        email = _decoded(_text, record.email)
         if email is None:
             notes.unknown["profile without email"] += 1
             continue
-        if len(_decoded(_objects, suppressions["suppressions"]) or ()) > 1:
+        record.id = profile.id
+        _add_suppressions(record, form, notes)
+        if len(record.suppressions or ()) > 1:
             notes.recurring.add(email)
         records.append(record)
-    apply(form.own, records, "profile", notes)
-    return records
+    return _finished(records, form, constants)
 
 
-def _suppressions(profile: Resource) -> Record:
-    subscriptions = _decoded(_object, profile.attributes.get("subscriptions")) or {}
-    email = _decoded(_object, subscriptions.get("email")) or {}
+def _add_suppressions(record: Record, form: Form, notes: Notes) -> None:
+    email = _decoded(_object, getattr(record.subscriptions, "email", None)) or {}
     marketing = _decoded(_object, email.get("marketing")) or {}
-    suppressions = _decoded(_objects, marketing.get("suppression")) or []
-    newest: Attributes = max(suppressions, key=_moment, default={})
-    return {
-        "reason": newest.get("reason", _NULL),
-        "timestamp": newest.get("timestamp", _NULL),
-        "suppressions": marketing.get("suppression", _NULL),
-        "list_suppressions": marketing.get("list_suppressions", _NULL),
-    }
+    for name, source in (("suppressions", "suppression"), ("list_suppressions", "list_suppressions")):
+        values = _decoded(_array, marketing.get(source))
+        shape, where = form.shape.nested[name], f"profile.{name}"
+        setattr(record, name, None if values is None else read(shape, values, where, notes.unknown))
+    newest = max(record.suppressions or (), key=_moment, default=form.shape.nested["suppressions"].struct())
+    record.reason, record.timestamp = _or_null(newest.reason), _or_null(newest.timestamp)
 
 
-def _moment(suppression: Attributes) -> datetime:
+def _moment(suppression: Record) -> datetime:
     try:
-        return datetime.fromisoformat(_text.decode(in_utc(suppression["timestamp"])).replace("Z", "+00:00"))
-    except (KeyError, ValueError, msgspec.DecodeError):
+        return datetime.fromisoformat(_text.decode(in_utc(suppression.timestamp)).replace("Z", "+00:00"))
+    except (TypeError, ValueError, msgspec.DecodeError):
         return _EPOCH
 
 
-def _included(document: Document, kind: str) -> dict[str, Resource]:
-    return {resource.id: resource for resource in document.included if resource.type == kind}
+def _included(document: Page, kind: str, form: Form, field: str, notes: Notes) -> dict[str, Record]:
+    """Return by id the related resources of a kind, read as what a field of the record holds."""
+    resources = [resource for resource in document.included if resource.type == kind]
+    found = read(form.shape.nested[field], [each.attributes for each in resources], kind, notes.unknown)
+    for each, resource in zip(found, resources, strict=True):
+        each.id = resource.id
+    return {each.id: each for each in found}
 
 
-def _with_id(resource_id: str, attributes: Record, fields: Fields | None) -> Record:
-    return {"id": resource_id, **attributes} if fields is None or "id" in fields else attributes
+def _related(resource: Resource[Any], name: str, form: Form, found: Mapping[str, Record]) -> list[Record]:
+    """Return what a to-many relationship points at; of what was not sent with it, the ids."""
+    struct = form.shape.nested[name].struct
+    return [found.get(each) or struct(id=each) for each in resource.many(name)]
 
 
-def _decoded(decoder: Any, value: Raw | None) -> Any:
+def _finished(records: list[Record], form: Form, constants: Mapping[str, Any]) -> list[Record]:
+    """Return the records as they are written: changed to what is selected, with the fields that all of them share."""
+    apply(form.changes, records)
+    for name, value in constants.items():
+        if name in form.fields:
+            for record in records:
+                setattr(record, name, value)
+    return records
+
+
+def _or_null(value: Raw | UnsetType) -> Raw:
+    return _NULL if isinstance(value, UnsetType) else value
+
+
+def _decoded(decoder: Any, value: Any) -> Any:
     """Return a value of the decoder's type, None where there is none or it is of another."""
     try:
-        return decoder.decode(value) if value is not None else None
+        return decoder.decode(value) if isinstance(value, Raw) else None
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
 # By the stream's schema: the function that makes its records.
-BUILDERS: Mapping[str, Callable[[Document, Form, Record, Notes], list[Record]]] = {
+BUILDERS: Mapping[str, Callable[[Page, Form, Mapping[str, Any], Notes], list[Record]]] = {
     "event": events,
     "list": lists,
     "campaign": campaigns,

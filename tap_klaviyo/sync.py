@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from tap_klaviyo import full_table, log, query, records, state, timeline
 from tap_klaviyo.catalog import Selection
@@ -35,7 +36,7 @@ _AT_WORK = 3
 class Account:
     """What is asked before the streams: the metrics that feed each timeline, and Klaviyo's clock (epoch seconds)."""
 
-    metrics: Mapping[str, Sequence[Resource]]
+    metrics: Mapping[str, Sequence[Resource[Any]]]
     now: int
     problem: ApiError | None = None
 
@@ -108,7 +109,7 @@ class Sync:
 
     def _fetches(self, selection: Selection, account: Account) -> list[Fetch[Batch]]:
         stream, fields = selection.stream, selection.fields
-        form = records.form(stream.schema, fields)
+        form = records.form(stream, fields)
         parameters = query.parameters(stream, fields)
         if not stream.metric_names:
             endpoint = query.endpoint(stream, fields)
@@ -194,7 +195,7 @@ def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[
     return [*selections[first:], *selections[:first]]
 
 
-def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:
+def metrics_of(stream: Stream, metrics: Sequence[Resource[Any]]) -> list[Resource[Any]]:
     """Return the metrics that feed a timeline: of its names, and of Klaviyo's own integration."""
     wanted = {name.casefold() for name in stream.metric_names}
     return [metric for metric in metrics if records.name_of(metric) in wanted and records.is_native(metric)]

@@ -11,18 +11,19 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
-
-import msgspec
+from itertools import pairwise, takewhile
+from operator import itemgetter
+from typing import Any
 
 from tap_klaviyo import query
 from tap_klaviyo.client import Answer, Client, Made, Pages
 from tap_klaviyo.errors import CursorError, RequestError
-from tap_klaviyo.jsonapi import Document, Resource
+from tap_klaviyo.jsonapi import Page, Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.messages import Batch, encode_records
 from tap_klaviyo.pipeline import Fetch, Fetched
-from tap_klaviyo.records import Form, Notes, Record, events, metric_constants
+from tap_klaviyo.records import Form, Notes, events, metric_constants, timestamps
+from tap_klaviyo.shapes import Record
 from tap_klaviyo.streams import EVENTS, Stream
 from tap_klaviyo.times import format_time
 
@@ -38,7 +39,9 @@ _WORTH_HALVING = 4
 _REREAD = 0.1
 _MOST_CUTS = 8
 _MOST_RESTARTS = 5
-_seconds = msgspec.json.Decoder(int | None)
+
+# An event's timestamp (epoch seconds, 0 where it has none) and its record.
+Row = tuple[int, Record]
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Slice:
     `restarts` counts how often in a row it was read anew from this start; `is_first` is that nothing was read before.
     """
 
-    metrics: tuple[Resource, ...]
+    metrics: tuple[Resource[Any], ...]
     start: int
     end: int
     seen: frozenset[str] = field(default=frozenset(), repr=False)
@@ -75,31 +78,31 @@ class Slice:
 class Outline:
     """What of a page decides how its slice goes on: the times of its first and last event, and its ids.
 
-    Times are epoch seconds, None where there are none; `straddling` are the ids of the last second.
+    Times are epoch seconds, 0 where there are none; `straddling` are the ids of the last second.
     """
 
-    first: int | None
-    last: int | None
+    first: int
+    last: int
     ids: frozenset[str]
     straddling: frozenset[str]
 
     @property
     def density(self) -> float:
         """Events a second."""
-        return len(self.ids) / max((self.last or 0) - (self.first or 0), 1)
+        return len(self.ids) / max(self.last - self.first, 1)
 
 
 @dataclass(frozen=True)
 class Run:
     """A metric's first page of a slice that other metrics feed as well; `ended` if there is no page behind it."""
 
-    metric: Resource
-    records: Sequence[Record]
+    metric: Resource[Any]
+    rows: Sequence[Row]
     outline: Outline
     ended: bool = False
 
 
-def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
+def fetches(timeline: Timeline, metrics: Sequence[Resource[Any]], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
     once = tuple({metric.id: metric for metric in metrics}.values())
     return [_fetch(timeline, Slice(once, start, end, is_first=True))] if once and start < end else []
@@ -111,9 +114,9 @@ def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
     return partial(_read, timeline, part, _pages(timeline, part.metrics[0], part))
 
 
-def _pages(timeline: Timeline, metric: Resource, part: Slice) -> Pages:
+def _pages(timeline: Timeline, metric: Resource[Any], part: Slice) -> Pages:
     within = {"filter": query.between(part.start, part.end, metric.id)}
-    return timeline.client.pages(EVENTS, {**timeline.parameters, **within}, restarts=0)
+    return timeline.client.pages(EVENTS, {**timeline.parameters, **within}, timeline.form.decoder, restarts=0)
 
 
 def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
@@ -129,10 +132,10 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
         return Fetched(Batch(b"", 0, 0), 0)
     batch, outline = answer.made
     then = [] if pages.ended else _rest(timeline, replace(part, is_first=False), pages, outline)
-    return Fetched(batch, batch.size, then, answer.attempts)
+    return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 
 
-def _page(pages: Pages, part: Slice, use: Callable[[Document], Made]) -> Answer[Made] | None:
+def _page(pages: Pages, part: Slice, use: Callable[[Page], Made]) -> Answer[Made] | None:
     """Return what is made of the next page; None if Klaviyo denies from the start the metric that it listed."""
     try:
         return pages.read(use)
@@ -143,22 +146,29 @@ def _page(pages: Pages, part: Slice, use: Callable[[Document], Made]) -> Answer[
         return None
 
 
-def _made(timeline: Timeline, part: Slice, document: Document) -> tuple[Batch, Outline]:
-    outline, notes = _outline(document.data), Notes()
-    document.data = [event for event in document.data if event.id not in part.seen]
-    records = events(document, timeline.form, metric_constants(part.metrics[0], timeline.form), notes)
-    return _batch(timeline, part, records, notes), outline
+def _made(timeline: Timeline, part: Slice, document: Page) -> tuple[Batch, Outline]:
+    notes = Notes()
+    rows = _rows(timeline, part.metrics[0], notes, document)
+    fresh = [row for row in rows if row[1].id not in part.seen] if part.seen else rows
+    return _batch(timeline, part, fresh, notes), _outline(rows)
 
 
-def _outline(found: Sequence[Resource]) -> Outline:
-    first, last = (_time(found[0]), _time(found[-1])) if found else (None, None)
-    straddling = frozenset(event.id for event in found if _time(event) == last)
-    return Outline(first, last, frozenset(event.id for event in found), straddling)
+def _rows(timeline: Timeline, metric: Resource[Any], notes: Notes, document: Page) -> list[Row]:
+    records = events(document, timeline.form, metric_constants(metric, timeline.form), notes)
+    return list(zip(timestamps(records), records, strict=True))
+
+
+def _outline(rows: Sequence[Row]) -> Outline:
+    first, last = (rows[0][0], rows[-1][0]) if rows else (0, 0)
+    straddling = takewhile(lambda row: row[0] == last, reversed(rows))
+    return Outline(
+        first, last, frozenset([record.id for _, record in rows]), frozenset(row[1].id for row in straddling)
+    )
 
 
 def _rest(timeline: Timeline, part: Slice, pages: Pages, page: Outline) -> list[Fetch[Batch]]:
     """Return how a slice goes on behind a page: by its cursor, or cut by the density that the page shows."""
-    if page.last is None:
+    if not page.last:
         return [partial(_read, timeline, part, pages)]
     rest = _cut(replace(part, start=page.last), page.density)
     if len(rest) == 1 and timeline.is_hungry():
@@ -211,17 +221,17 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
         return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts)
-    ready = [[record for record in run.records if _timestamp(record) < horizon] for run in runs]
-    batch = _batch(timeline, part, list(heapq.merge(*ready, key=_timestamp)), notes)
-    live = [run for run in runs if not run.ended or (run.outline.last or 0) >= horizon]
+    ready = [[row for row in run.rows if row[0] < horizon] for run in runs]
+    batch = _batch(timeline, part, list(heapq.merge(*ready, key=itemgetter(0))), notes)
+    live = [run for run in runs if not run.ended or run.outline.last >= horizon]
     density = max((run.outline.density for run in runs if not run.ended), default=0.0)
     rest = _cut(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts)
 
 
-def _run(timeline: Timeline, metric: Resource, notes: Notes, document: Document) -> Run:
-    outline = _outline(document.data)
-    return Run(metric, events(document, timeline.form, metric_constants(metric, timeline.form), notes), outline)
+def _run(timeline: Timeline, metric: Resource[Any], notes: Notes, document: Page) -> Run:
+    rows = _rows(timeline, metric, notes, document)
+    return Run(metric, rows, _outline(rows))
 
 
 def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
@@ -231,26 +241,9 @@ def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
     return [_fetch(timeline, each) for each in (*burst, *rest)]
 
 
-def _batch(timeline: Timeline, part: Slice, records: Sequence[Record], notes: Notes) -> Batch:
+def _batch(timeline: Timeline, part: Slice, rows: Sequence[Row], notes: Notes) -> Batch:
     # Klaviyo gives events in order of time; the bounds keep a bookmark from ever passing the run's start.
-    newest = _timestamp(records[-1]) if records else 0
+    newest = rows[-1][0] if rows else 0
     bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
-    lines = encode_records(timeline.stream.tap_stream_id, records)
-    return Batch(lines, len(lines), len(records), bookmark, unknown=notes.unknown)
-
-
-def _time(event: Resource) -> int | None:
-    """Return an event's timestamp in epoch seconds."""
-    return _whole_seconds(event.attributes.get("timestamp"))
-
-
-def _timestamp(record: Record) -> int:
-    """Return the timestamp in a record, 0 where it has none."""
-    return _whole_seconds(record.get("timestamp")) or 0
-
-
-def _whole_seconds(value: msgspec.Raw | None) -> int | None:
-    try:
-        return _seconds.decode(value) if value is not None else None
-    except msgspec.DecodeError:
-        return None
+    lines = encode_records(timeline.stream.tap_stream_id, [record for _, record in rows])
+    return Batch(lines, len(lines), len(rows), bookmark, unknown=notes.unknown)

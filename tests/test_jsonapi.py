@@ -8,7 +8,7 @@ from tap_klaviyo.jsonapi import MalformedError, error_detail, parse
 def value_of(text: bytes) -> bytes:
     """Return an attribute's value after a body that holds it has been parsed."""
     body = b'{"data":[{"type":"event","id":"1","attributes":{"v":%b}}],"links":{"self":"x"}}' % text
-    return bytes(parse(body).data[0].attributes["v"])
+    return bytes(parse(body).data[0].attributes).removeprefix(b'{"v":').removesuffix(b"}")
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,14 @@ def test_what_no_target_could_take_is_mended(value: bytes, mended: bytes) -> Non
 
 def test_relationships_of_each_kind() -> None:
     body = b"""{"data":[{"type":"event","id":"1","relationships":{"profile":{"data":{"type":"profile","id":"p"}},
-        "metric":{"data":null},"tags":{"data":[{"type":"tag","id":"t"}]},"lists":{"links":{}},"x":null}}],
+        "campaign-message":{"data":{"type":"campaign-message","id":"m"}},"template":{"data":null},"lists":{"links":{}},
+        "tags":{"data":[{"type":"tag","id":"t"}]},"image":{"links":{}},"flow":null}},{"type":"event","id":"2"}],
         "links":{"self":"s","next":null},"meta":{}}"""
-    (resource,) = parse(body).data
-    assert [resource.one(name) for name in ("profile", "metric", "tags", "lists", "x", "y")] == ["p"] + [None] * 5
-    assert [resource.many(name) for name in ("tags", "profile", "y")] == [["t"], [], []]
+    one, other = parse(body).data
+    names = ("profile", "campaign_message", "template", "image", "flow", "event", "tags")
+    assert [one.one(name) for name in names] == ["p", "m"] + [None] * 5
+    assert [one.many(name) for name in ("tags", "profile", "flow")] == [["t"], [], []]
+    assert (other.one("profile"), other.many("tags")) == (None, [])
 
 
 @pytest.mark.parametrize(

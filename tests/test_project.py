@@ -24,7 +24,7 @@ LAYERS = (
     ("pipeline", "client"),
     ("ratelimit", "query", "messages", "state"),
     ("records",),
-    ("catalog",),
+    ("catalog", "shapes"),
     ("config", "jsonapi"),
     ("streams", "times", "log", "tuning"),
     ("errors",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +11,9 @@ from msgspec import Raw
 
 from tap_klaviyo import records
 from tap_klaviyo.catalog import Fields, discover, read_catalog
-from tap_klaviyo.jsonapi import Resource, parse
+from tap_klaviyo.jsonapi import PLAIN, Page, Resource, parse
 from tap_klaviyo.messages import encode_records
-from tap_klaviyo.records import Notes
+from tap_klaviyo.records import Form, Notes
 from tap_klaviyo.streams import BY_ID
 
 METRIC: dict[str, Any] = {
@@ -62,15 +62,20 @@ def all_fields(stream: str) -> Fields:
 def built(
     stream: str, data: list[Any], included: Sequence[Any] = (), fields: Fields | None = None, **constants: Any
 ) -> tuple[list[dict[str, Any]], Notes]:
-    """Return the records of a page, as a target would read them, and what was noticed."""
-    schema = BY_ID[stream].schema
+    """Return the records of a page, as a target would read them, and what was noticed, whatever it is decoded by."""
     body = json.dumps({"data": data, "included": [*included], "links": {"self": "x"}}).encode()
-    form = records.form(schema, all_fields(stream) if fields is None else fields)
-    notes = Notes()
+    form = records.form(BY_ID[stream], all_fields(stream) if fields is None else fields)
     if stream == "open":
         metric = parse(json.dumps({"data": [METRIC], "links": {"self": "x"}}).encode()).data[0]
         constants = records.metric_constants(metric, form)
-    found = records.BUILDERS[BY_ID[stream].schema_name](parse(body), form, constants, notes)
+    results = [of_page(stream, parse(body, decoder), form, constants) for decoder in (form.decoder, PLAIN)]
+    assert results[0] == results[1]
+    return results[0]
+
+
+def of_page(stream: str, page: Page, form: Form, constants: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Notes]:
+    notes = Notes()
+    found = records.BUILDERS[BY_ID[stream].schema_name](page, form, constants, notes)
     return [json.loads(line)["record"] for line in encode_records(stream, found).splitlines()], notes
 
 
@@ -134,6 +139,14 @@ def test_unknown_attributes_are_left_out_and_counted() -> None:
     found, notes = built("open", [event, event], [changed(PROFILE, location={"planet": 3})])
     assert all("mood" not in each for each in found)
     assert notes.unknown == {"event.mood": 2, "profile.location.planet": 1}
+
+
+@pytest.mark.parametrize("location", ["Boston", [3], 4.5])
+def test_what_is_no_object_where_one_is_due_is_left_out_and_counted(location: object) -> None:
+    ((record,), notes) = built("open", [EVENT], [changed(PROFILE, location=location)])
+    assert record["profile"][0]["email"] == "a@example.org"
+    assert record["profile"][0]["location"] in (None, [None])
+    assert notes.unknown == {"profile.location": 1}
 
 
 @pytest.mark.parametrize(
@@ -241,7 +254,7 @@ def test_a_profile_without_an_address_has_no_key_and_is_counted() -> None:
     ],
 )
 def test_which_metrics_are_klaviyos_own(integration: object, native: bool) -> None:
-    metric = Resource("m", "metric", {"integration": Raw(json.dumps(integration).encode())})
+    metric = Resource("m", "metric", Raw(json.dumps({"integration": integration}).encode()))
     assert records.is_native(metric) is native
 
 
