@@ -8,7 +8,7 @@ is for a stream is worked out once, as a Form.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
@@ -118,7 +118,7 @@ def _within(objects: Sequence[Record], name: str) -> list[Record]:
 
 def _date(objects: Sequence[Record], name: str) -> None:
     """Make the JSON date-times of a field RFC 3339 in UTC; that all of them are is seen by their marks in the whole."""
-    values = _values(objects, name)
+    values = [value for value in map(attrgetter(name), objects) if value is not UNSET]
     text = b",".join(values)
     nulls = text.count(b"null")
     if text.count(b"T") == text.count(b'+00:00"') + text.count(b'Z"') == len(values) - nulls:
@@ -129,21 +129,17 @@ def _date(objects: Sequence[Record], name: str) -> None:
 
 def _quote(objects: Sequence[Record], name: str) -> None:
     """Make the JSON numbers of a field texts of the same digits."""
+    holders = _holders(objects, name)
     # No value has a line break in it: `jsonapi.parse` leaves none.
-    texts = b"\n".join(_values(objects, name)).split(b"\n")
-    for each, text in zip(_holders(objects, name), texts, strict=False):
+    texts = b"\n".join(map(attrgetter(name), holders)).split(b"\n")
+    for each, text in zip(holders, texts, strict=False):
         if b"-" <= text < b":":
             setattr(each, name, Raw(b'"%b"' % text))
 
 
-def _values(objects: Sequence[Record], name: str) -> list[Raw]:
-    """Return the values of a field where it is set."""
-    return [value for value in map(attrgetter(name), objects) if value is not UNSET]
-
-
-def _holders(objects: Sequence[Record], name: str) -> Iterator[Record]:
-    """Yield the objects in which a field is set."""
-    return (each for each in objects if getattr(each, name) is not UNSET)
+def _holders(objects: Sequence[Record], name: str) -> list[Record]:
+    """Return the objects in which a field is set."""
+    return [each for each in objects if getattr(each, name) is not UNSET]
 
 
 def in_utc(value: Raw) -> Raw:
