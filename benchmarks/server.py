@@ -71,9 +71,9 @@ class Server:
             return self._tell(http.method)
         began = time.monotonic()
         request = Request(len(self._log), 1, http.method, self._asked(http.raw_path), http.headers, began)
-        if self._service.latency:
-            await asyncio.sleep(self._service.latency)
         answer = self._admitted(request)
+        # What it took to make the page is part of the time that it takes.
+        await asyncio.sleep(began + self._service.latency - time.monotonic())
         served = Served(request.path, began, time.monotonic(), answer.status, answer.rows, len(answer.body))
         self._log.append(served)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
