@@ -55,8 +55,8 @@ class _Node(Generic[Item]):
 class Concurrency:
     """How many fetches may run at once.
 
-    One more for each that came well; one fewer for one that was queued, since what is fetched faster than it can be
-    worked on only takes up memory; a third fewer for one that took several tries.
+    One more for each that came well; a third fewer for one that took several tries, and for one that was queued, since
+    what is fetched faster than it can be worked on only takes up memory.
     """
 
     highest: int
@@ -68,7 +68,7 @@ class Concurrency:
 
     def observe(self, attempts: int, queued: bool = False) -> None:
         """Learn from how one fetch went."""
-        wanted = self.limit * 2 / 3 if attempts > 1 else self.limit - 1 if queued else self.limit + 1
+        wanted = self.limit * 2 / 3 if attempts > 1 or queued else self.limit + 1
         self.limit = min(self.highest, max(1, wanted))
 
 

@@ -170,10 +170,9 @@ def test_concurrency_grows_by_one_and_shrinks_by_a_third_within_its_bounds() -> 
     assert seen[-1] == 1
 
 
-def test_concurrency_shrinks_by_one_for_what_is_queued() -> None:
-    concurrency = Concurrency(16)
-    seen = []
-    for queued in [True] * 9 + [False] * 2:
-        concurrency.observe(1, queued)
-        seen.append(concurrency.limit)
-    assert seen == [7, 6, 5, 4, 3, 2, 1, 1, 1, 2, 3]
+def test_concurrency_shrinks_where_pages_come_faster_than_they_can_be_worked_on() -> None:
+    concurrency = Concurrency(18)
+    concurrency.observe(1, queued=True)
+    assert concurrency.limit == 6
+    concurrency.observe(1, queued=False)
+    assert concurrency.limit == 7
