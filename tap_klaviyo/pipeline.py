@@ -43,10 +43,9 @@ Fetch = Callable[[], Fetched[Item]]
 
 @dataclass(eq=False)
 class _Node(Generic[Item]):
-    """A fetch and its place in the order."""
+    """A fetch and its place in the order; once started, it is the worker's alone, since what it holds takes memory."""
 
-    fetch: Fetch[Item]
-    started: bool = False
+    fetch: Fetch[Item] | None
     parked: bool = False
     result: Fetched[Item] | BaseException | None = None
 
@@ -101,7 +100,7 @@ class Pipeline(Generic[Item]):
         self._in_memory = 0
         self._parked: list[int] = []
         self._workers: list[threading.Thread] = []
-        self._todo: SimpleQueue[_Node[Item] | None] = SimpleQueue()
+        self._todo: SimpleQueue[tuple[_Node[Item], Fetch[Item]] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[_Node[Item], Fetched[Item] | BaseException] | BaseException] = SimpleQueue()
 
     def __enter__(self) -> Pipeline[Item]:
@@ -169,13 +168,14 @@ class Pipeline(Generic[Item]):
             place = nodes.index(node) + 1
             nodes[place:place] = [_Node(fetch) for fetch in result.then]
             is_ahead = place > 1 or nodes is not next(iter(self._groups.values()))
-            self._keep(node, result, is_ahead)
+            self._keep(node, replace(result, then=()), is_ahead)
 
     def _keep(self, node: _Node[Item], result: Fetched[Item], is_ahead: bool) -> None:
         """Keep what was fetched: in memory, or parked where it is ahead, memory is full and there is a disk."""
+        node.result = result
         if is_ahead and self._in_memory + result.size > self._memory and self._disk:
             try:
-                node.result = replace(result, item=self._park(result.item), then=())
+                node.result = replace(result, item=self._park(result.item))
                 node.parked = True
                 self._parked.append(result.size)
                 return
@@ -202,27 +202,28 @@ class Pipeline(Generic[Item]):
         self._is_hungry = False
         for nodes in self._groups.values():
             for node in nodes:
-                if not node.started:
+                if node.fetch is not None:
                     if self._running >= int(self._concurrency.limit):
                         return
                     if not first and self._is_full():
                         return
-                    self._start(node)
+                    self._start(node, node.fetch)
                 first = False
         self._is_hungry = self._running < self._concurrency.limit / 2
 
-    def _start(self, node: _Node[Item]) -> None:
-        node.started = True
+    def _start(self, node: _Node[Item], fetch: Fetch[Item]) -> None:
+        node.fetch = None
         self._running += 1
         if self._running > len(self._workers):
             worker = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._workers)}")
             self._workers.append(worker)
             worker.start()
-        self._todo.put(node)
+        self._todo.put((node, fetch))
 
     def _work(self) -> None:
-        while (node := self._todo.get()) is not None:
+        while (todo := self._todo.get()) is not None:
+            node, fetch = todo
             try:
-                self._done.put((node, node.fetch()))
+                self._done.put((node, fetch()))
             except BaseException as problem:
                 self._done.put((node, problem))
