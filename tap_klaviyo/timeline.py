@@ -94,10 +94,13 @@ class Outline:
 
 @dataclass(frozen=True)
 class Run:
-    """A metric's first page of a slice that other metrics feed as well; `ended` if there is no page behind it."""
+    """A metric's first page of a slice that other metrics feed as well; `ended` if there is no page behind it.
+
+    `lines` are the RECORD lines with their timestamps; parsed, a page would take several times the memory.
+    """
 
     metric: Resource[Any]
-    rows: Sequence[Row]
+    lines: Sequence[tuple[int, bytes]]
     outline: Outline
     ended: bool = False
 
@@ -150,7 +153,7 @@ def _made(timeline: Timeline, part: Slice, document: Page) -> tuple[Batch, Outli
     notes = Notes()
     rows = _rows(timeline, part.metrics[0], notes, document)
     fresh = [row for row in rows if row[1].id not in part.seen] if part.seen else rows
-    return _batch(timeline, part, fresh, notes), _outline(rows)
+    return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], notes), _outline(rows)
 
 
 def _rows(timeline: Timeline, metric: Resource[Any], notes: Notes, document: Page) -> list[Row]:
@@ -209,29 +212,31 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
 
     The events behind the horizon, where the first of the unfinished pages ends, are read again by what follows.
     """
-    notes, attempts = Notes(), 1
+    notes, attempts, queued = Notes(), 1, False
     runs: list[Run] = []
     for metric in part.metrics:
         pages = _pages(timeline, metric, part)
         answer = _page(pages, part, partial(_run, timeline, metric, notes))
         if answer is not None:
             runs.append(replace(answer.made, ended=pages.ended))
-            attempts = max(attempts, answer.attempts)
+            attempts, queued = max(attempts, answer.attempts), queued or answer.queued
     horizon = min((run.outline.last or part.start for run in runs if not run.ended), default=part.end)
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
-        return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts)
-    ready = [[row for row in run.rows if row[0] < horizon] for run in runs]
-    batch = _batch(timeline, part, list(heapq.merge(*ready, key=itemgetter(0))), notes)
+        return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts, queued)
+    ready = [[each for each in run.lines if each[0] < horizon] for run in runs]
+    merged = list(heapq.merge(*ready, key=itemgetter(0)))
+    batch = _batch(part, b"".join(line for _, line in merged), [moment for moment, _ in merged], notes)
     live = [run for run in runs if not run.ended or run.outline.last >= horizon]
     density = max((run.outline.density for run in runs if not run.ended), default=0.0)
     rest = _cut(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
-    return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts)
+    return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts, queued)
 
 
 def _run(timeline: Timeline, metric: Resource[Any], notes: Notes, document: Page) -> Run:
     rows = _rows(timeline, metric, notes, document)
-    return Run(metric, rows, _outline(rows))
+    lines = _encoded(timeline, rows).splitlines(keepends=True)
+    return Run(metric, [(moment, line) for (moment, _), line in zip(rows, lines, strict=True)], _outline(rows))
 
 
 def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
@@ -241,9 +246,12 @@ def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
     return [_fetch(timeline, each) for each in (*burst, *rest)]
 
 
-def _batch(timeline: Timeline, part: Slice, rows: Sequence[Row], notes: Notes) -> Batch:
+def _encoded(timeline: Timeline, rows: Sequence[Row]) -> bytes:
+    return encode_records(timeline.stream.tap_stream_id, [record for _, record in rows])
+
+
+def _batch(part: Slice, lines: bytes, moments: Sequence[int], notes: Notes) -> Batch:
     # Klaviyo gives events in order of time; the bounds keep a bookmark from ever passing the run's start.
-    newest = rows[-1][0] if rows else 0
+    newest = moments[-1] if moments else 0
     bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
-    lines = encode_records(timeline.stream.tap_stream_id, [record for _, record in rows])
-    return Batch(lines, len(lines), len(rows), bookmark, unknown=notes.unknown)
+    return Batch(lines, len(lines), len(moments), bookmark, unknown=notes.unknown)
