@@ -79,12 +79,14 @@ def _known(shape: Shape, value: Raw, where: str, unknown: Counter[str]) -> Recor
         return None
     if attributes is None:
         return None
-    for name in attributes.keys() - shape.names:
-        del attributes[name]
-        unknown[f"{where}.{name}"] += 1
-    known: dict[str, Any] = dict(attributes)
-    for name in attributes.keys() & shape.nested.keys():
-        known[name] = _nested(shape.nested[name], attributes[name], f"{where}.{name}", unknown)
+    known: dict[str, Any] = {}
+    for name, each in attributes.items():
+        if name not in shape.names:
+            unknown[f"{where}.{name}"] += 1
+        elif name in shape.nested:
+            known[name] = _nested(shape.nested[name], each, f"{where}.{name}", unknown)
+        else:
+            known[name] = each
     return shape.struct(**known)
 
 
