@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tap_klaviyo.catalog import Selection
-from tap_klaviyo.client import Client, whole
+from tap_klaviyo.client import Client
 from tap_klaviyo.errors import ApiError, AuthError
+from tap_klaviyo.pages import whole
 from tap_klaviyo.streams import METRICS, Endpoint
 
 

@@ -1,4 +1,4 @@
-"""Klaviyo over HTTP: one session, authentication, revision, pages by cursor, retries. Knows nothing of Singer."""
+"""Klaviyo over HTTP: one session, authentication, revision, retries. Knows nothing of Singer."""
 
 from __future__ import annotations
 
@@ -34,11 +34,6 @@ _CHUNK = 2**18
 _FAIR_PART = 0.25
 _CURSOR_REFUSED = "Invalid cursor provided"
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-
-
-def whole(document: Page) -> Page:
-    """Make of a page just the page; for small ones."""
-    return document
 
 
 @dataclass(frozen=True)
@@ -103,12 +98,6 @@ class Client:
     def spent(self) -> str:
         """Return, in words, what has been asked so far, and waited for."""
         return f"{self._requests:,} requests; {self._waited:,.0f} s waited for rate limits, over all threads"
-
-    def pages(
-        self, endpoint: Endpoint, parameters: Mapping[str, str], decoder: PageDecoder = PLAIN, restarts: int = 5
-    ) -> Pages:
-        """Return the pages of a query, none of them read yet."""
-        return Pages(self, endpoint, self.url(endpoint, parameters), decoder, restarts)
 
     def url(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> str:
         """Return the URL of a query's first page."""
@@ -264,56 +253,6 @@ class Client:
         if trouble.status == 429:
             self._limits.of(endpoint).pause(wait)
         return wait
-
-
-class Pages:
-    """The pages of one query, one after the other, by Klaviyo's cursors."""
-
-    def __init__(self, client: Client, endpoint: Endpoint, url: str, decoder: PageDecoder, restarts: int) -> None:
-        """Stand before the first page; it is gone back to so many times, where Klaviyo refuses a cursor."""
-        self._client = client
-        self._endpoint = endpoint
-        self._decoder = decoder
-        self._restarts = restarts
-        self._first = url
-        self._url: str | None = url
-        self._size = endpoint.page_size
-        self._visited: set[str] = set()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the last page has been read."""
-        return self._url is None
-
-    def read(self, use: Callable[[Page], Made]) -> Answer[Made]:
-        """Return what `use` makes of the next page, and go on behind it; after an error it can be read again.
-
-        A page that could be had only at a smaller size is followed by one of twice that, up to the full size.
-        Where a cursor is refused, the pages begin anew, so that resources can come a second time.
-
-        Raises:
-            ApiError: as `Client.get` does.
-        """
-        if self._url is None:
-            raise LookupError("There is no page behind the last one.")
-        try:
-            answer = self._client.get(self._endpoint, self._url, self._size, use, self._decoder, self._visited)
-        except CursorError as problem:
-            if not self._restarts:
-                raise
-            self._restart(problem)
-            return self.read(use)
-        if self._endpoint.page_size and answer.page_size:
-            self._size = min(self._endpoint.page_size, answer.page_size * 2)
-        self._visited.add(self._url)
-        self._url = answer.next
-        return answer
-
-    def _restart(self, problem: CursorError) -> None:
-        log.logger.warning("%s It is read from its first page again.", problem)
-        self._restarts -= 1
-        self._visited.clear()
-        self._url = self._first
 
 
 class _TryAgainError(Exception):

@@ -8,9 +8,10 @@ from functools import partial
 
 import msgspec
 
-from tap_klaviyo.client import Client, Pages
+from tap_klaviyo.client import Client
 from tap_klaviyo.jsonapi import Page
 from tap_klaviyo.messages import Batch, encode_records
+from tap_klaviyo.pages import Pages
 from tap_klaviyo.pipeline import Fetch, Fetched
 from tap_klaviyo.records import BUILDERS, Form, Notes
 from tap_klaviyo.shapes import Record
@@ -38,7 +39,7 @@ def fetches(table: FullTable) -> list[Fetch[Batch]]:
 
 def _pages(table: FullTable, partition: Partition) -> Pages:
     condition = {"filter": partition.filter} if partition.filter else {}
-    return table.client.pages(table.endpoint, {**table.parameters, **condition}, table.form.decoder)
+    return Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.form.decoder)
 
 
 def _read(table: FullTable, partition: Partition, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:

@@ -11,13 +11,14 @@ from typing import Any
 
 from tap_klaviyo import full_table, log, query, records, state, timeline, tuning
 from tap_klaviyo.catalog import Selection
-from tap_klaviyo.client import Client, whole
+from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, SyncError
 from tap_klaviyo.full_table import FullTable
 from tap_klaviyo.jsonapi import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.messages import Batch, Writer, park
+from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.pipeline import Fetch, Fetched, Pipeline
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.ratelimit import Clock
@@ -97,7 +98,7 @@ class Sync:
         now, found = int(self._clock.wall()), []
         if not any(stream.metric_names for stream in streams):
             return Account({}, now)
-        pages = self._client.pages(METRICS, {})
+        pages = Pages(self._client, METRICS, {})
         try:
             while not pages.ended:
                 answer = pages.read(whole)

@@ -16,11 +16,12 @@ from operator import itemgetter
 from typing import Any
 
 from tap_klaviyo import query
-from tap_klaviyo.client import Answer, Client, Made, Pages
+from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError, RequestError
 from tap_klaviyo.jsonapi import Page, Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.messages import Batch, encode_records
+from tap_klaviyo.pages import Pages
 from tap_klaviyo.pipeline import Fetch, Fetched
 from tap_klaviyo.records import Form, Notes, events, metric_constants, timestamps
 from tap_klaviyo.shapes import Record
@@ -119,7 +120,7 @@ def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
 
 def _pages(timeline: Timeline, metric: Resource[Any], part: Slice) -> Pages:
     within = {"filter": query.between(part.start, part.end, metric.id)}
-    return timeline.client.pages(EVENTS, {**timeline.parameters, **within}, timeline.form.decoder, restarts=0)
+    return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, timeline.form.decoder, restarts=0)
 
 
 def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tap_klaviyo import config
-from tap_klaviyo.client import Client, Retries, whole
+from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import AuthError, ConfigError, CursorError, RequestError, ScopeError, UnavailableError
+from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
 from tap_klaviyo.sandbox.faults import PASSING, first, poisoned, status
@@ -80,7 +81,7 @@ def client_of(origin: str, time: Time | None = None, **more: Any) -> Client:
 
 
 def ids(client: Client, endpoint: Endpoint = LISTS, parameters: Mapping[str, str] = {"sort": "id"}) -> list[str]:
-    pages, found = client.pages(endpoint, parameters), list[str]()
+    pages, found = Pages(client, endpoint, parameters), list[str]()
     while not pages.ended:
         found += [resource.id for resource in pages.read(whole).made.data]
     return found
@@ -117,7 +118,7 @@ def test_what_passes_is_tried_again_and_nothing_is_missing(sandbox: Sandbox, fau
 def test_retry_after_is_waited_for(sandbox: Sandbox, header: str, least: float, most: float) -> None:
     time = Time()
     sandbox.faults = lambda request: status(429, retry_after=header) if request.index == 0 else None
-    client_of(sandbox.url, time).pages(METRICS, {}).read(whole)
+    Pages(client_of(sandbox.url, time), METRICS, {}).read(whole)
     assert least <= time.slept <= most
 
 
@@ -202,7 +203,7 @@ def test_what_cannot_pass_is_not_tried_again(sandbox: Sandbox, code: int, error:
 
 def test_a_page_that_cannot_be_had_is_asked_for_at_half_the_size_and_the_size_recovers(sandbox: Sandbox) -> None:
     sandbox.faults = poisoned(100)
-    pages = client_of(sandbox.url).pages(EVENTS, PAST)
+    pages = Pages(client_of(sandbox.url), EVENTS, PAST)
     assert len(pages.read(whole).made.data) == 62
     assert sizes(sandbox) == [1000, 1000, 500, 250, 125, 62]
     sandbox.faults = None
@@ -217,7 +218,7 @@ def test_no_page_is_smaller_than_ten(sandbox: Sandbox) -> None:
         ids(client_of(sandbox.url), EVENTS, PAST)
     assert sizes(sandbox)[-1] == 10 == min(sizes(sandbox))
     sandbox.faults = poisoned(10)
-    assert len(client_of(sandbox.url).pages(EVENTS, PAST).read(whole).made.data) == 10
+    assert len(Pages(client_of(sandbox.url), EVENTS, PAST).read(whole).made.data) == 10
 
 
 def test_all_events_come_whatever_size_their_pages_can_be_had_at(sandbox: Sandbox) -> None:
@@ -338,7 +339,7 @@ def test_the_time_is_klaviyos_where_it_tells_and_in_utc() -> None:
     dates = ("Mon, 23 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 10:00:00 -0000", "Mon, 23 Nov 2026 12:00:00 +0200", "")
     answers = iter([Answer(body(), headers={"Date": date}) for date in dates])
     with answering(lambda _: next(answers)) as origin:
-        times = [client_of(origin).pages(LISTS, {}).read(whole).server_time for _ in dates]
+        times = [Pages(client_of(origin), LISTS, {}).read(whole).server_time for _ in dates]
     assert times == [1795428000, 1795428000, 1795428000, None]
 
 

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from tap_klaviyo import config
 from tap_klaviyo.catalog import discover, read_catalog
-from tap_klaviyo.client import Client, Retries, whole
+from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.config import SETTINGS
 from tap_klaviyo.errors import ApiError, CatalogError, ConfigError, StateError, TapError
 from tap_klaviyo.jsonapi import MalformedError, error_detail, parse
 from tap_klaviyo.messages import Writer
+from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.sandbox import Account, Sandbox
 from tap_klaviyo.state import adopt, read_state, start_of
 from tap_klaviyo.streams import STREAMS
@@ -272,7 +273,7 @@ def test_any_refusal() -> None:
     def refuse(status: int, body: bytes) -> None:
         answers.append(Answer(body, status))
         with pytest.raises(ApiError) as refusal:
-            client.pages(STREAMS[-1].endpoint, {}).read(whole)
+            Pages(client, STREAMS[-1].endpoint, {}).read(whole)
         assert KEY not in f"{refusal.value} {refusal.value!r}"
         assert "\n" not in str(refusal.value)
 

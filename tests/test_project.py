@@ -21,6 +21,7 @@ LAYERS = (
     ("cli",),
     ("sync", "access", "about"),
     ("timeline", "full_table", "progress", "choice"),
+    ("pages",),
     ("pipeline", "client"),
     ("ratelimit", "query", "messages", "state"),
     ("records",),
