@@ -54,21 +54,29 @@ class _Node(Generic[Item]):
 class Concurrency:
     """How many fetches may run at once.
 
-    One more for each that came well; a third fewer for one that took several tries, and for one that was queued, since
-    what is fetched faster than it can be worked on only takes up memory.
+    A third fewer for one that took several tries; else, where the limit was reached, one more for each that came well.
+    What is fetched faster than it can be worked on only has to be parked: half as many for a fetch that was queued, and
+    from then on one more for as many as run at once, until that leads back to the most.
     """
 
     highest: int
     limit: float = field(init=False)
+    _is_crowded: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Begin at half of the most."""
         self.limit = max(1, self.highest / 2)
 
-    def observe(self, attempts: int, queued: bool = False) -> None:
-        """Learn from how one fetch went."""
-        wanted = self.limit * 2 / 3 if attempts > 1 or queued else self.limit + 1
-        self.limit = min(self.highest, max(1, wanted))
+    def observe(self, attempts: int, queued: bool = False, at_limit: bool = True) -> None:
+        """Learn from how one fetch went, and from whether as many ran as were allowed to."""
+        if queued:
+            self._is_crowded = True
+            self.limit = max(1, self.limit / 2)
+        elif attempts > 1:
+            self.limit = max(1, self.limit * 2 / 3)
+        elif at_limit:
+            self.limit = min(self.highest, self.limit + (1 / self.limit if self._is_crowded else 1))
+            self._is_crowded = self._is_crowded and self.limit < self.highest
 
 
 class Pipeline(Generic[Item]):
@@ -97,6 +105,7 @@ class Pipeline(Generic[Item]):
         self._groups: dict[Hashable, list[_Node[Item]]] = {}
         self._running = 0
         self._is_hungry = False
+        self._is_at_limit = False
         self._in_memory = 0
         self._parked: list[int] = []
         self._workers: list[threading.Thread] = []
@@ -162,26 +171,35 @@ class Pipeline(Generic[Item]):
         nodes = next((each for each in self._groups.values() if node in each), None)
         if nodes is None:
             return
-        node.result = result
-        if isinstance(result, Fetched):
-            self._concurrency.observe(result.attempts, result.queued)
+        if isinstance(result, BaseException):
+            node.result = result
+        else:
+            self._concurrency.observe(result.attempts, result.queued, self._is_at_limit)
             place = nodes.index(node) + 1
             nodes[place:place] = [_Node(fetch) for fetch in result.then]
-            is_ahead = place > 1 or nodes is not next(iter(self._groups.values()))
-            self._keep(node, replace(result, then=()), is_ahead)
+            node.result = replace(result, then=())
+            self._in_memory += result.size
+            if self._in_memory > self._memory:
+                self._make_room()
 
-    def _keep(self, node: _Node[Item], result: Fetched[Item], is_ahead: bool) -> None:
-        """Keep what was fetched: in memory, or parked where it is ahead, memory is full and there is a disk."""
-        node.result = result
-        if is_ahead and self._in_memory + result.size > self._memory and self._disk:
-            try:
-                node.result = replace(result, item=self._park(result.item))
-                node.parked = True
-                self._parked.append(result.size)
+    def _make_room(self) -> None:
+        """Park what memory has no room for, where there is a disk: what will be wanted last."""
+        latest_first = (node for nodes in reversed(self._groups.values()) for node in reversed(nodes))
+        for node in latest_first:
+            if self._in_memory <= self._memory or not self._disk:
                 return
-            except OSError:
-                self._disk = 0
-        self._in_memory += result.size
+            if isinstance(node.result, Fetched) and not node.parked:
+                self._put_aside(node, node.result)
+
+    def _put_aside(self, node: _Node[Item], result: Fetched[Item]) -> None:
+        try:
+            node.result = replace(result, item=self._park(result.item))
+        except OSError:
+            self._disk = 0
+            return
+        node.parked = True
+        self._parked.append(result.size)
+        self._in_memory -= result.size
 
     def _release(self, node: _Node[Item]) -> None:
         if not isinstance(node.result, Fetched):
@@ -199,11 +217,12 @@ class Pipeline(Generic[Item]):
     def _dispatch(self) -> None:
         """Start the earliest fetches that there is room for; the very first needs none, so nothing can lock up."""
         first = True
-        self._is_hungry = False
+        self._is_hungry = self._is_at_limit = False
         for nodes in self._groups.values():
             for node in nodes:
                 if node.fetch is not None:
                     if self._running >= int(self._concurrency.limit):
+                        self._is_at_limit = True
                         return
                     if not first and self._is_full():
                         return

@@ -94,26 +94,20 @@ def test_what_is_fetched_ahead_stays_within_the_bounds(
     assert highest <= most + 4 * 10
 
 
-def test_what_memory_has_no_room_for_is_parked() -> None:
-    before, gate = threading.Event(), threading.Event()
+def test_what_memory_has_no_room_for_is_parked_the_last_first() -> None:
+    parked = threading.Event()
 
-    def wait_at_the_head(name: str) -> None:
+    def head_waits(name: str) -> None:
         if name == "0":
-            gate.wait(10)
-        elif name == "3":
-            before.set()
+            parked.wait(10)
 
-    def open_the_gate() -> None:
-        before.wait(10)
-        gate.set()
+    def tell(name: str) -> str:
+        parked.set()
+        return park(name)
 
-    threading.Thread(target=open_the_gate).start()
-    with Pipeline[str](8, park, memory=10, disk=1000) as pipeline:
-        pipeline.add("a", [partial(fetch, (str(n), ()), 10, wait_at_the_head) for n in range(4)])
-        taken = list(pipeline.take("a"))
-    assert [item.removeprefix("parked ") for item in taken] == ["0", "1", "2", "3"]
-    assert taken[0] == "0"
-    assert any(item.startswith("parked ") for item in taken)
+    with Pipeline[str](8, tell, memory=25, disk=1000) as pipeline:
+        pipeline.add("a", [partial(fetch, (str(n), ()), 10, head_waits) for n in range(4)])
+        assert list(pipeline.take("a")) == ["0", "1", "parked 2", "parked 3"]
 
 
 def test_an_error_is_raised_at_its_place_and_the_other_groups_go_on() -> None:
@@ -170,9 +164,21 @@ def test_concurrency_grows_by_one_and_shrinks_by_a_third_within_its_bounds() -> 
     assert seen[-1] == 1
 
 
-def test_concurrency_shrinks_where_pages_come_faster_than_they_can_be_worked_on() -> None:
+def test_concurrency_is_halved_where_pages_come_faster_than_they_can_be_worked_on_and_then_grows_slowly() -> None:
     concurrency = Concurrency(18)
     concurrency.observe(1, queued=True)
-    assert concurrency.limit == 6
-    concurrency.observe(1, queued=False)
-    assert concurrency.limit == 7
+    assert concurrency.limit == 4.5
+    for _ in range(4):
+        concurrency.observe(1)
+    assert 5 < concurrency.limit < 5.5
+    while concurrency.limit < 18:
+        concurrency.observe(1)
+    concurrency.observe(2)
+    concurrency.observe(1)
+    assert concurrency.limit == 13  # at the most again, it is as if it had never been crowded
+
+
+def test_concurrency_does_not_grow_where_it_is_not_made_use_of() -> None:
+    concurrency = Concurrency(16)
+    concurrency.observe(1, at_limit=False)
+    assert concurrency.limit == 8
