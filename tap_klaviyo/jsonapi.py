@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import NODEFAULT, Raw, Struct
 
 from tap_klaviyo.errors import TapError
 
-# What attributes are decoded as: of a page's resources, and of those that are included.
+# What a page's resources are decoded as, and those that are included.
 Own = TypeVar("Own")
 Related = TypeVar("Related")
 
+_EMPTY = Raw(b"{}")
 _LONGEST_DETAIL = 1000
 _PART = 2**12
 # With a backslash that is escaped itself, so that what follows it is not taken for the escape of NUL.
@@ -55,27 +57,26 @@ class Relationships(Struct, rename="kebab", gc=False):
     flow_message_variation: Relationship | None = None
 
 
-class Resource(Struct, Generic[Own], gc=False):
-    """One resource of `data` or `included`; without attributes, they are `Raw(b"{}")`, whatever else their type."""
+class Resource(Struct, gc=False):
+    """One resource of `data` or `included`; what it does not have of attributes is empty."""
 
     id: str
     type: str
-    attributes: Own = Raw(b"{}")  # type: ignore[assignment]
+    attributes: Raw = _EMPTY
     relationships: Relationships | None = None
 
     def one(self, name: str) -> str | None:
         """Return the id that a to-one relationship points at."""
-        data = self._related(name)
-        return data.id if isinstance(data, Identifier) else None
+        try:
+            found: str = getattr(self.relationships, name).data.id
+        except AttributeError:
+            return None
+        return found
 
     def many(self, name: str) -> list[str]:
         """Return the ids that a to-many relationship points at."""
-        data = self._related(name)
+        data = getattr(getattr(self.relationships, name, None), "data", None)
         return [each.id for each in data] if isinstance(data, list) else []
-
-    def _related(self, name: str) -> Identifier | list[Identifier] | None:
-        relationship: Relationship | None = getattr(self.relationships, name, None)
-        return relationship.data if relationship else None
 
 
 class Links(Struct):
@@ -88,12 +89,12 @@ class Links(Struct):
 class Document(Struct, Generic[Own, Related]):
     """One page of a collection."""
 
-    data: list[Resource[Own]]
+    data: list[Own]
     links: Links
-    included: list[Resource[Related]] = []
+    included: list[Related] = []
 
 
-Page = Document[Any, Any]
+Page = Document[Resource, Resource]
 PageDecoder = msgspec.json.Decoder[Page]
 
 
@@ -115,13 +116,22 @@ class MalformedError(TapError):
     """A body is not the JSON:API document that it should be."""
 
 
-PLAIN: PageDecoder = msgspec.json.Decoder(Document[Raw, Raw])
+PLAIN: PageDecoder = msgspec.json.Decoder(Page)
 _error = msgspec.json.Decoder(ErrorDocument)
 
 
-def page_decoder(own: Any, related: Any) -> PageDecoder:
-    """Return what decodes pages whose attributes are of these types; worth it where pages are large and many."""
-    return msgspec.json.Decoder(Document[own, related])
+def typed(kinds: Sequence[str], attributes: Any) -> type[Resource]:
+    """Return the type of resources of some kinds with attributes of a type: for where they are very many."""
+    fields: list[tuple[str, Any, Any]] = [
+        ("type", Literal[tuple(kinds)], NODEFAULT),
+        ("attributes", attributes, _EMPTY),
+    ]
+    return cast(type[Resource], msgspec.defstruct("TypedResource", fields, bases=(Resource,), gc=False))
+
+
+def page_decoder(own: type[Resource], related: type[Resource]) -> PageDecoder:
+    """Return what decodes pages of these types of resources, and pages that do not fit them as PLAIN does."""
+    return msgspec.json.Decoder(Document[own, related])  # type: ignore[valid-type]
 
 
 def parse(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
@@ -129,7 +139,7 @@ def parse(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
 
     Args:
         body: of an answer.
-        decoder: its types of attributes; if any of them do not fit, all attributes are `msgspec.Raw`.
+        decoder: its types of resources; if any of the body's do not fit, all of them are plain ones.
 
     Raises:
         MalformedError: the body is cut, is no JSON, or has another shape.

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -19,7 +20,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from tap_klaviyo.catalog import Fields
-from tap_klaviyo.jsonapi import PLAIN, Page, PageDecoder, Resource, page_decoder
+from tap_klaviyo.jsonapi import PLAIN, Page, PageDecoder, Resource, page_decoder, typed
 from tap_klaviyo.shapes import Record, Shape, read, shape_of
 from tap_klaviyo.streams import Stream
 
@@ -41,10 +42,12 @@ class Changes:
     dropped: tuple[str, ...]
     dates: tuple[str, ...]
     texts: tuple[str, ...]
-    nested: tuple[tuple[str, Changes], ...]
+    nested: Mapping[str, Changes]
 
 
-_UNCHANGED = Changes((), (), (), ())
+_UNCHANGED = Changes((), (), (), {})
+# Fields made of other resources, or of the metric. They are changed where they are made, once for all that have them.
+_RELATED = frozenset({"profile", "metric", "attributions", "tags", "campaign_messages"})
 
 
 @dataclass
@@ -57,25 +60,34 @@ class Notes:
 
 @dataclass(frozen=True)
 class Form:
-    """How a stream's pages become records: the selected fields, what attributes are read as, and what is changed."""
+    """How a stream's pages become records: the selected fields, what attributes are read as, and what is changed.
+
+    `changes` are those of the resources of the page, `related` those of the resources in a field.
+    """
 
     fields: Fields
     shape: Shape
     changes: Changes
+    related: Mapping[str, Changes]
     decoder: PageDecoder
 
 
 def form(stream: Stream, fields: Fields) -> Form:
     """Work out how the records of a stream are made with the selected fields."""
-    name = stream.schema_name
-    return Form(fields, shape_of(name), _changes(stream.schema, fields), _decoder(name))
+    name, changes = stream.schema_name, _changes(stream.schema, fields)
+    related = {field: changes.nested.get(field, _UNCHANGED) for field in _RELATED}
+    own = {field: inner for field, inner in changes.nested.items() if field not in _RELATED}
+    return Form(fields, shape_of(name), replace(changes, nested=own), related, _decoder(name))
 
 
 @cache
 def _decoder(schema_name: str) -> PageDecoder:
     """Return what decodes the pages of streams: events, which are most of all rows, straight to records."""
     shape = shape_of(schema_name)
-    return page_decoder(shape.struct, shape.nested["profile"].struct) if schema_name == "event" else PLAIN
+    if schema_name != "event":
+        return PLAIN
+    profile = shape.nested["profile"].struct
+    return page_decoder(typed(["event"], shape.struct), typed(["profile", "attribution"], profile))
 
 
 def _changes(schema: Mapping[str, Any], fields: Fields) -> Changes:
@@ -91,55 +103,55 @@ def _changes(schema: Mapping[str, Any], fields: Fields) -> Changes:
         dates=tuple(name for name, definition in chosen.items() if definition.get("format") == "date-time"),
         # Klaviyo's document gives coordinates two types, text or number; a column has one.
         texts=tuple(name for name in chosen if name in _COORDINATES),
-        nested=tuple((name, changes) for name, changes in inner.items() if changes != _UNCHANGED),
+        nested={name: changes for name, changes in inner.items() if changes != _UNCHANGED},
     )
 
 
 def apply(changes: Changes, objects: Sequence[Record]) -> None:
-    """Change a page's objects in place, field by field over all of them."""
+    """Change a page's objects in place, fields over all of them at once."""
     for name in changes.dropped:
         for each in objects:
             setattr(each, name, UNSET)
-    for name in changes.dates:
-        _date(objects, name)
+    if changes.dates and not _are_utc(objects, changes.dates):
+        _change(objects, changes.dates, in_utc)
     for name in changes.texts:
         _quote(objects, name)
-    for name, inner in changes.nested:
+    for name, inner in changes.nested.items():
         apply(inner, _within(objects, name))
 
 
 def _within(objects: Sequence[Record], name: str) -> list[Record]:
     """Return the objects in a field that holds one each, or an array of them."""
     values = [value for value in map(attrgetter(name), objects) if value]
-    if any(isinstance(value, list) for value in values):
+    if list in set(map(type, values)):
         return [each for value in values for each in (value if isinstance(value, list) else [value]) if each]
     return values
 
 
-def _date(objects: Sequence[Record], name: str) -> None:
-    """Make the JSON date-times of a field RFC 3339 in UTC; that all of them are is seen by their marks in the whole."""
-    values = [value for value in map(attrgetter(name), objects) if value is not UNSET]
-    text = b",".join(values)
-    nulls = text.count(b"null")
-    if text.count(b"T") == text.count(b'+00:00"') + text.count(b'Z"') == len(values) - nulls:
-        return
-    for each, value in zip(_holders(objects, name), values, strict=True):
-        setattr(each, name, in_utc(value))
+def _are_utc(objects: Sequence[Record], names: Sequence[str]) -> bool:
+    """Return whether the JSON date-times of the fields are RFC 3339 in UTC, or null, by their marks in the whole."""
+    try:
+        text = b",".join(chain.from_iterable(map(attrgetter(name), objects) for name in names))
+    except TypeError:  # one of them is not set
+        return False
+    marks = text.count(b'+00:00"') + (text.count(b'Z"') if b"Z" in text else 0)
+    return text.count(b"T") == marks == len(objects) * len(names) - text.count(b"null")
+
+
+def _change(objects: Sequence[Record], names: Sequence[str], change: Callable[[Raw], Raw]) -> None:
+    for name in names:
+        for each in objects:
+            value = getattr(each, name)
+            if value is not UNSET:
+                setattr(each, name, change(value))
 
 
 def _quote(objects: Sequence[Record], name: str) -> None:
     """Make the JSON numbers of a field texts of the same digits."""
-    holders = _holders(objects, name)
-    # No value has a line break in it: `jsonapi.parse` leaves none.
-    texts = b"\n".join(map(attrgetter(name), holders)).split(b"\n")
-    for each, text in zip(holders, texts, strict=False):
-        if b"-" <= text < b":":
-            setattr(each, name, Raw(b'"%b"' % text))
-
-
-def _holders(objects: Sequence[Record], name: str) -> list[Record]:
-    """Return the objects in which a field is set."""
-    return [each for each in objects if getattr(each, name) is not UNSET]
+    for each in objects:
+        value = getattr(each, name)
+        if value is not UNSET and b"-" <= (text := bytes(value)) < b":":
+            setattr(each, name, text.decode())
 
 
 def in_utc(value: Raw) -> Raw:
@@ -157,20 +169,19 @@ def in_utc(value: Raw) -> Raw:
 
 def timestamps(records: Sequence[Record]) -> list[int]:
     """Return the timestamps of events in epoch seconds; 0 where there is none, or no integer."""
-    values = [_or_null(each.timestamp) for each in records]
     try:
-        return _integers.decode(b"[%b]" % b",".join(values))
-    except msgspec.DecodeError:
-        return [_decoded(_integer, value) or 0 for value in values]
+        return _integers.decode(b"[%b]" % b",".join(map(attrgetter("timestamp"), records)))
+    except (TypeError, msgspec.DecodeError):
+        return [_decoded(_integer, each.timestamp) or 0 for each in records]
 
 
-def name_of(metric: Resource[Any]) -> str:
+def name_of(metric: Resource) -> str:
     """Return a metric's name as names are compared, in no case."""
     attributes = _decoded(_object, metric.attributes) or {}
     return str(_decoded(_text, attributes.get("name")) or "").casefold()
 
 
-def is_native(metric: Resource[Any]) -> bool:
+def is_native(metric: Resource) -> bool:
     """Return whether a metric is Klaviyo's own; users can make metrics of the same names by the API."""
     attributes = _decoded(_object, metric.attributes) or {}
     integration = _decoded(_object, attributes.get("integration"))
@@ -178,26 +189,26 @@ def is_native(metric: Resource[Any]) -> bool:
     return integration is None or "klaviyo" in [str(name).casefold() for name in names]
 
 
-def metric_constants(metric: Resource[Any], form: Form) -> dict[str, Any]:
+def metric_constants(metric: Resource, form: Form) -> dict[str, Any]:
     """Return the fields that all events of a metric share, as they stand in a record."""
     (attributes,) = read(form.shape.nested["metric"], [metric.attributes], "metric", Counter())
     name = _or_null(attributes.name)
     attributes.id = metric.id
-    apply(dict(form.changes.nested).get("metric", _UNCHANGED), [attributes])
+    apply(form.related["metric"], [attributes])
     return {"metric_id": metric.id, "metric_name": name, "metric": Raw(msgspec.json.encode([attributes]))}
 
 
 def events(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
     """Return the records of a page of events; a deleted profile leaves its id, no profile at all an empty array."""
     records = read(form.shape, [event.attributes for event in document.data], "event", notes.unknown)
-    part = form.shape.nested["profile"].struct
-    profiles = {name: [each] for name, each in _included(document, "profile", form, "profile", notes).items()}
+    profiles = _included(document, "profile", form, "profile", notes)
+    apply(form.related["profile"], list(profiles.values()))
     for record, event in zip(records, document.data, strict=True):
         profile_id = event.one("profile")
         record.id = event.id
         record.type = event.type
         record.profile_id = profile_id
-        record.profile = profiles.get(profile_id or "") or ([part(id=profile_id)] if profile_id else [])
+        record.profile = [profiles.get(profile_id) or _stub(form, "profile", profile_id)] if profile_id else []
     if "attributions" in form.fields:
         _add_attributions(records, document, form)
     return _finished(records, form, constants)
@@ -211,6 +222,7 @@ def _add_attributions(records: Sequence[Record], document: Page, form: Form) -> 
         for each in document.included
         if each.type == "attribution"
     }
+    apply(form.related["attributions"], list(found.values()))
     for record, event in zip(records, document.data, strict=True):
         record.attributions = _related(event, "attributions", form, found)
 
@@ -223,6 +235,7 @@ def lists(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes
 def _tagged(document: Page, form: Form, where: str, notes: Notes) -> list[Record]:
     records = read(form.shape, [resource.attributes for resource in document.data], where, notes.unknown)
     tags = _included(document, "tag", form, "tags", notes)
+    apply(form.related["tags"], list(tags.values()))
     for record, resource in zip(records, document.data, strict=True):
         record.id = resource.id
         record.tags = _related(resource, "tags", form, tags)
@@ -236,13 +249,14 @@ def campaigns(document: Page, form: Form, constants: Mapping[str, Any], notes: N
     for resource in document.included:
         if resource.id in messages and resource.type == "campaign-message":
             _complete(messages[resource.id], resource)
+    apply(form.related["campaign_messages"], list(messages.values()))
     for record, campaign in zip(records, document.data, strict=True):
         ids = campaign.many("campaign_messages")
         record.campaign_messages = [messages[each] for each in ids if each in messages]
     return _finished(records, form, constants)
 
 
-def _complete(message: Record, resource: Resource[Any]) -> None:
+def _complete(message: Record, resource: Resource) -> None:
     """Put beside a message's definition the fields that revisions before 2025-01-15 had, and the ids."""
     definition = _decoded(_object, message.definition) or {}
     for name in ("label", "channel", "content", "render_options"):
@@ -290,15 +304,21 @@ def _included(document: Page, kind: str, form: Form, field: str, notes: Notes) -
     """Return by id the related resources of a kind, read as what a field of the record holds."""
     resources = [resource for resource in document.included if resource.type == kind]
     found = read(form.shape.nested[field], [each.attributes for each in resources], kind, notes.unknown)
-    for each, resource in zip(found, resources, strict=True):
-        each.id = resource.id
-    return {each.id: each for each in found}
+    names = [resource.id for resource in resources]
+    for each, name in zip(found, names, strict=True):
+        each.id = name
+    return dict(zip(names, found, strict=True))
 
 
-def _related(resource: Resource[Any], name: str, form: Form, found: Mapping[str, Record]) -> list[Record]:
+def _stub(form: Form, field: str, name: str) -> Record:
+    """Return what is known of a related resource that was not sent: its id."""
+    struct = form.shape.nested[field].struct
+    return struct() if "id" in form.related[field].dropped else struct(id=name)
+
+
+def _related(resource: Resource, name: str, form: Form, found: Mapping[str, Record]) -> list[Record]:
     """Return what a to-many relationship points at; of what was not sent with it, the ids."""
-    struct = form.shape.nested[name].struct
-    return [found.get(each) or struct(id=each) for each in resource.many(name)]
+    return [found.get(each) or _stub(form, name, each) for each in resource.many(name)]
 
 
 def _finished(records: list[Record], form: Form, constants: Mapping[str, Any]) -> list[Record]:

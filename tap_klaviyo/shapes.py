@@ -64,6 +64,8 @@ def read(shape: Shape, values: Sequence[Record | Raw], where: str, unknown: Coun
         where: what they are called when something is counted, such as "event".
         unknown: is added what the shape does not have, which is left out.
     """
+    if set(map(type, values)) == {shape.struct}:
+        return list(values)
     return [
         (_known(shape, value, where, unknown) or shape.struct()) if isinstance(value, Raw) else value
         for value in values

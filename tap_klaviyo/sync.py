@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from tap_klaviyo import full_table, log, query, records, state, timeline, tuning
 from tap_klaviyo.catalog import Selection
@@ -38,7 +37,7 @@ _AT_WORK = 3
 class Account:
     """What is asked before the streams: the metrics that feed each timeline, and Klaviyo's clock (epoch seconds)."""
 
-    metrics: Mapping[str, Sequence[Resource[Any]]]
+    metrics: Mapping[str, Sequence[Resource]]
     now: int
     problem: ApiError | None = None
 
@@ -201,7 +200,7 @@ def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[
     return [*selections[first:], *selections[:first]]
 
 
-def metrics_of(stream: Stream, metrics: Sequence[Resource[Any]]) -> list[Resource[Any]]:
+def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:
     """Return the metrics that feed a timeline: of its names, and of Klaviyo's own integration."""
     wanted = {name.casefold() for name in stream.metric_names}
     return [metric for metric in metrics if records.name_of(metric) in wanted and records.is_native(metric)]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise, takewhile
 from operator import itemgetter
-from typing import Any
 
 from tap_klaviyo import query
 from tap_klaviyo.client import Answer, Client, Made
@@ -65,7 +64,7 @@ class Slice:
     `restarts` counts how often in a row it was read anew from this start; `is_first` is that nothing was read before.
     """
 
-    metrics: tuple[Resource[Any], ...]
+    metrics: tuple[Resource, ...]
     start: int
     end: int
     seen: frozenset[str] = field(default=frozenset(), repr=False)
@@ -100,13 +99,13 @@ class Run:
     `lines` are the RECORD lines with their timestamps; parsed, a page would take several times the memory.
     """
 
-    metric: Resource[Any]
+    metric: Resource
     lines: Sequence[tuple[int, bytes]]
     outline: Outline
     ended: bool = False
 
 
-def fetches(timeline: Timeline, metrics: Sequence[Resource[Any]], start: int, end: int) -> list[Fetch[Batch]]:
+def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
     once = tuple({metric.id: metric for metric in metrics}.values())
     return [_fetch(timeline, Slice(once, start, end, is_first=True))] if once and start < end else []
@@ -118,7 +117,7 @@ def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
     return partial(_read, timeline, part, _pages(timeline, part.metrics[0], part))
 
 
-def _pages(timeline: Timeline, metric: Resource[Any], part: Slice) -> Pages:
+def _pages(timeline: Timeline, metric: Resource, part: Slice) -> Pages:
     within = {"filter": query.between(part.start, part.end, metric.id)}
     return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, timeline.form.decoder, restarts=0)
 
@@ -157,7 +156,7 @@ def _made(timeline: Timeline, part: Slice, document: Page) -> tuple[Batch, Outli
     return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], notes), _outline(rows)
 
 
-def _rows(timeline: Timeline, metric: Resource[Any], notes: Notes, document: Page) -> list[Row]:
+def _rows(timeline: Timeline, metric: Resource, notes: Notes, document: Page) -> list[Row]:
     records = events(document, timeline.form, metric_constants(metric, timeline.form), notes)
     return list(zip(timestamps(records), records, strict=True))
 
@@ -234,7 +233,7 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts, queued)
 
 
-def _run(timeline: Timeline, metric: Resource[Any], notes: Notes, document: Page) -> Run:
+def _run(timeline: Timeline, metric: Resource, notes: Notes, document: Page) -> Run:
     rows = _rows(timeline, metric, notes, document)
     lines = _encoded(timeline, rows).splitlines(keepends=True)
     return Run(metric, [(moment, line) for (moment, _), line in zip(rows, lines, strict=True)], _outline(rows))

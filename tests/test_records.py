@@ -134,6 +134,37 @@ def test_only_what_is_selected_comes_out() -> None:
     }
 
 
+def test_the_older_fields_of_a_message_can_be_selected_without_its_definition() -> None:
+    campaign = {
+        "type": "campaign",
+        "id": "c1",
+        "attributes": {"name": "Sale"},
+        "relationships": {"campaign-messages": {"data": [{"type": "campaign-message", "id": "m1"}]}},
+    }
+    message = {
+        "type": "campaign-message",
+        "id": "m1",
+        "attributes": {"definition": {"label": "Hi", "channel": "email"}},
+    }
+    fields: Fields = {"id": None, "campaign_messages": {"label": None}}
+    ((record,), _) = built("campaigns", [campaign], [message], fields)
+    assert record == {"id": "c1", "campaign_messages": [{"label": "Hi"}]}
+
+
+def test_an_included_resource_that_no_field_is_made_of_changes_nothing() -> None:
+    segment = {"type": "segment", "id": "p1", "attributes": {"email": "b@example.org"}}
+    alone, _ = built("open", [EVENT], [PROFILE])
+    beside, notes = built("open", [EVENT], [PROFILE, segment])
+    assert beside == alone
+    assert not notes.unknown
+
+
+def test_events_of_one_profile_carry_it_alike() -> None:
+    first, second = built("open", [EVENT, {**EVENT, "id": "e2"}], [PROFILE])[0]
+    assert first["profile"] == second["profile"]
+    assert first["profile"][0]["location"] == {"latitude": "1.5", "longitude": "2"}
+
+
 def test_unknown_attributes_are_left_out_and_counted() -> None:
     event = changed(EVENT, mood="good")
     found, notes = built("open", [event, event], [changed(PROFILE, location={"planet": 3})])
