@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class StreamProgress:
-    """One stream's numbers: rows, the seconds since it began, the date reached (epoch seconds)."""
+    """One stream's numbers: rows, those told of, the seconds since it began, the date reached (epoch seconds)."""
 
     began: float
     rows: int = 0
+    told: int = 0
     seconds: float = 0.0
     reached: int | None = None
 
@@ -48,6 +49,12 @@ class Progress:
         progress.rows += rows
         progress.seconds = self.monotonic() - progress.began
         progress.reached = reached if reached is not None else progress.reached
+
+    def untold(self, stream: str) -> int:
+        """Return how many rows there are since this was asked last."""
+        progress = self.streams[stream]
+        rows, progress.told = progress.rows - progress.told, progress.rows
+        return rows
 
     def line(self, stream: str) -> str:
         """Return a stream's numbers as a sentence."""

@@ -47,16 +47,16 @@ def adopt(state: State, metric_ids: Mapping[str, Iterable[str]]) -> State:
     """
     bookmarks = dict(state.get("bookmarks", {}))
     adopted: dict[str, Any] = {}
-    foreign = {ALL_EVENTS}
+    replaced = {ALL_EVENTS}
     for stream in STREAMS:
         if stream.replication_key:
             names = [*other_names(stream), *metric_ids.get(stream.tap_stream_id, ())]
             found = [_bookmark(bookmarks.get(name), name) for name in (stream.tap_stream_id, *names, ALL_EVENTS)]
             oldest = min((each for each in found if each is not None), default=None)
-            foreign.update(names)
+            replaced.update([stream.tap_stream_id, *names])
             if oldest is not None:
                 adopted[stream.tap_stream_id] = {KEY: format_time(oldest)}
-    kept = {name: entry for name, entry in bookmarks.items() if name not in foreign}
+    kept = {name: entry for name, entry in bookmarks.items() if name not in replaced}
     return {**state, "bookmarks": kept | adopted}
 
 
@@ -78,12 +78,13 @@ def start_of(state: State, stream: Stream, config: Config, now: int) -> int:
 
 
 def advance(state: State, stream: Stream, timestamp: int) -> State:
-    """Return the state with the stream's bookmark at the timestamp (epoch seconds), if that is further."""
-    mark = bookmark(state, stream)
-    if mark is not None and mark >= timestamp:
+    """Return an adopted state with the stream's bookmark at the timestamp (epoch seconds), if that is further."""
+    bookmarks, reached = state.get("bookmarks", {}), format_time(timestamp)
+    mark = bookmarks.get(stream.tap_stream_id)
+    # `adopt` writes all bookmarks in one format, in which the later is the greater text.
+    if mark and mark[KEY] >= reached:
         return state
-    bookmarks = {**state.get("bookmarks", {}), stream.tap_stream_id: {KEY: format_time(timestamp)}}
-    return {**state, "bookmarks": bookmarks}
+    return {**state, "bookmarks": {**bookmarks, stream.tap_stream_id: {KEY: reached}}}
 
 
 def drop(state: State, stream: Stream) -> State:

@@ -161,18 +161,23 @@ class Sync:
         """Write a stream's records, page by page, and return how many they were."""
         rows, recurring, name = 0, set[str](), stream.tap_stream_id
         self.progress.begin(name)
-        for batch in self._pipeline.take(name):
-            shared = {key: line for key, line in batch.shared.items() if key not in recurring}
-            recurring |= shared.keys()
-            self._writer.records(batch.lines, *shared.values())
-            rows += batch.rows + len(shared)
-            self._unknown += batch.unknown
-            log.metric("counter", "record_count", batch.rows + len(shared), endpoint=name)
-            if batch.newest is not None:
-                self._state = state.advance(self._state, stream, batch.newest)
-            self.progress.add(name, batch.rows + len(shared), batch.newest)
-            self._keep_up(name)
+        try:
+            for batch in self._pipeline.take(name):
+                shared = {key: line for key, line in batch.shared.items() if key not in recurring}
+                recurring |= shared.keys()
+                self._writer.records(batch.lines, *shared.values())
+                rows += batch.rows + len(shared)
+                self._unknown += batch.unknown
+                if batch.newest is not None:
+                    self._state = state.advance(self._state, stream, batch.newest)
+                self.progress.add(name, batch.rows + len(shared), batch.newest)
+                self._keep_up(name)
+        finally:
+            self._count(name)
         return rows
+
+    def _count(self, stream: str) -> None:
+        log.metric("counter", "record_count", self.progress.untold(stream), endpoint=stream)
 
     def _keep_up(self, stream: str) -> None:
         """Between two pages, write the state, say how far it is, and tidy up the memory, each when it is time."""
@@ -182,6 +187,7 @@ class Sync:
             self._state_due = now + STATE_INTERVAL
         if now >= self._line_due:
             logger.info("%s", self.progress.line(stream))
+            self._count(stream)
             self._line_due = now + LINE_INTERVAL
         if now >= self._tidy_due:
             tuning.release_memory()

@@ -67,6 +67,14 @@ def test_other_taps_bookmarks_are_adopted(name: str, entry: object) -> None:
     assert adopted["bookmarks"]["open"] == {"timestamp": "2026-11-20T00:00:00Z"}
 
 
+@pytest.mark.parametrize("entry", [{"page": 3}, {"timestamp": None}, {"timestamp": ""}, 7])
+def test_an_entry_of_ours_without_a_date_is_no_bookmark(entry: object) -> None:
+    adopted = state.adopt(marks(open=entry, other=1), {})
+    assert adopted == marks(other=1)
+    reached = state.advance(adopted, OPEN, parse_time("2026-11-20"))
+    assert reached == marks(open={"timestamp": "2026-11-20T00:00:00Z"}, other=1)
+
+
 def test_of_two_bookmarks_the_older_holds_and_only_what_is_not_ours_is_kept() -> None:
     given = {
         **marks(open={"timestamp": "2026-11-20T00:00:00Z"}, SkDfHe={"since": "2026-11-19T00:00:00Z"}, theirs={"x": 1}),
