@@ -13,7 +13,7 @@ from tap_klaviyo.jsonapi import Page
 from tap_klaviyo.messages import Batch, encode_records
 from tap_klaviyo.pages import Pages
 from tap_klaviyo.pipeline import Fetch, Fetched
-from tap_klaviyo.records import BUILDERS, Form, Notes
+from tap_klaviyo.records import BUILDERS, Form, Notes, sharing
 from tap_klaviyo.shapes import Record
 from tap_klaviyo.streams import Endpoint, Partition, Stream
 
@@ -33,7 +33,8 @@ class FullTable:
 def fetches(table: FullTable) -> list[Fetch[Batch]]:
     """Return the fetches of the stream's partitions, in their order."""
     return [
-        partial(_read, table, partition, _pages(table, partition), frozenset()) for partition in table.stream.partitions
+        partial(_read, table, sharing(table.form, partition.constants), _pages(table, partition), frozenset())
+        for partition in table.stream.partitions
     ]
 
 
@@ -42,18 +43,18 @@ def _pages(table: FullTable, partition: Partition) -> Pages:
     return Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.form.decoder)
 
 
-def _read(table: FullTable, partition: Partition, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
+def _read(table: FullTable, form: Form, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
     """Read the next page of a partition, but for the resources that the page before gave already."""
-    answer = pages.read(partial(_made, table, partition, seen))
+    answer = pages.read(partial(_made, table, form, seen))
     batch, ids = answer.made
-    then = [] if pages.ended else [partial(_read, table, partition, pages, ids)]
+    then = [] if pages.ended else [partial(_read, table, form, pages, ids)]
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 
 
-def _made(table: FullTable, partition: Partition, seen: frozenset[str], document: Page) -> tuple[Batch, frozenset[str]]:
+def _made(table: FullTable, form: Form, seen: frozenset[str], document: Page) -> tuple[Batch, frozenset[str]]:
     ids, notes = frozenset(resource.id for resource in document.data), Notes()
     document.data = [resource for resource in document.data if resource.id not in seen]
-    records = BUILDERS[table.stream.schema_name](document, table.form, partition.constants, notes)
+    records = BUILDERS[table.stream.schema_name](document, form, notes)
     return _batch(table, records, notes), ids
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from functools import cache
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -21,7 +21,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from tap_klaviyo.catalog import Fields
 from tap_klaviyo.jsonapi import PLAIN, Page, PageDecoder, Resource, page_decoder, typed
-from tap_klaviyo.shapes import Record, Shape, read, shape_of
+from tap_klaviyo.shapes import Record, Shape, read, shape_of, with_defaults
 from tap_klaviyo.streams import Stream
 
 _NULL = Raw(b"null")
@@ -69,7 +69,14 @@ class Form:
     shape: Shape
     changes: Changes
     related: Mapping[str, Changes]
-    decoder: PageDecoder
+
+    @cached_property
+    def decoder(self) -> PageDecoder:
+        """What decodes the pages: events, which are most of all rows, straight to records."""
+        profile = self.shape.nested.get("profile")
+        if profile is None:
+            return PLAIN
+        return page_decoder(typed(["event"], self.shape.struct), typed(["profile", "attribution"], profile.struct))
 
 
 def form(stream: Stream, fields: Fields) -> Form:
@@ -77,17 +84,23 @@ def form(stream: Stream, fields: Fields) -> Form:
     name, changes = stream.schema_name, _changes(stream.schema, fields)
     related = {field: changes.nested.get(field, _UNCHANGED) for field in _RELATED}
     own = {field: inner for field, inner in changes.nested.items() if field not in _RELATED}
-    return Form(fields, shape_of(name), replace(changes, nested=own), related, _decoder(name))
+    return Form(fields, shape_of(name), replace(changes, nested=own), related)
 
 
-@cache
-def _decoder(schema_name: str) -> PageDecoder:
-    """Return what decodes the pages of streams: events, which are most of all rows, straight to records."""
-    shape = shape_of(schema_name)
-    if schema_name != "event":
-        return PLAIN
-    profile = shape.nested["profile"].struct
-    return page_decoder(typed(["event"], shape.struct), typed(["profile", "attribution"], profile))
+def sharing(form: Form, values: Mapping[str, Any]) -> Form:
+    """Return the form of records that all have these values in the fields of them that are selected."""
+    chosen = {name: value for name, value in values.items() if name in form.fields}
+    return replace(form, shape=with_defaults(form.shape, chosen))
+
+
+def of_metric(form: Form, metric: Resource) -> Form:
+    """Return the form of a metric's events."""
+    (attributes,) = read(form.shape.nested["metric"], [metric.attributes], "metric", Counter())
+    name = _or_null(attributes.name)
+    attributes.id = metric.id
+    apply(form.related["metric"], [attributes])
+    as_field = Raw(msgspec.json.encode([attributes]))
+    return sharing(form, {"type": "event", "metric_id": metric.id, "metric_name": name, "metric": as_field})
 
 
 def _changes(schema: Mapping[str, Any], fields: Fields) -> Changes:
@@ -189,16 +202,7 @@ def is_native(metric: Resource) -> bool:
     return integration is None or "klaviyo" in [str(name).casefold() for name in names]
 
 
-def metric_constants(metric: Resource, form: Form) -> dict[str, Any]:
-    """Return the fields that all events of a metric share, as they stand in a record."""
-    (attributes,) = read(form.shape.nested["metric"], [metric.attributes], "metric", Counter())
-    name = _or_null(attributes.name)
-    attributes.id = metric.id
-    apply(form.related["metric"], [attributes])
-    return {"metric_id": metric.id, "metric_name": name, "metric": Raw(msgspec.json.encode([attributes]))}
-
-
-def events(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
+def events(document: Page, form: Form, notes: Notes) -> list[Record]:
     """Return the records of a page of events; a deleted profile leaves its id, no profile at all an empty array."""
     records = read(form.shape, [event.attributes for event in document.data], "event", notes.unknown)
     profiles = _included(document, "profile", form, "profile", notes)
@@ -206,12 +210,12 @@ def events(document: Page, form: Form, constants: Mapping[str, Any], notes: Note
     for record, event in zip(records, document.data, strict=True):
         profile_id = event.one("profile")
         record.id = event.id
-        record.type = event.type
         record.profile_id = profile_id
         record.profile = [profiles.get(profile_id) or _stub(form, "profile", profile_id)] if profile_id else []
     if "attributions" in form.fields:
         _add_attributions(records, document, form)
-    return _finished(records, form, constants)
+    apply(form.changes, records)
+    return records
 
 
 def _add_attributions(records: Sequence[Record], document: Page, form: Form) -> None:
@@ -227,9 +231,11 @@ def _add_attributions(records: Sequence[Record], document: Page, form: Form) -> 
         record.attributions = _related(event, "attributions", form, found)
 
 
-def lists(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
+def lists(document: Page, form: Form, notes: Notes) -> list[Record]:
     """Return the records of a page of lists."""
-    return _finished(_tagged(document, form, "list", notes), form, constants)
+    records = _tagged(document, form, "list", notes)
+    apply(form.changes, records)
+    return records
 
 
 def _tagged(document: Page, form: Form, where: str, notes: Notes) -> list[Record]:
@@ -242,7 +248,7 @@ def _tagged(document: Page, form: Form, where: str, notes: Notes) -> list[Record
     return records
 
 
-def campaigns(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
+def campaigns(document: Page, form: Form, notes: Notes) -> list[Record]:
     """Return the records of a page of campaigns, each with its messages and tags."""
     records = _tagged(document, form, "campaign", notes)
     messages = _included(document, "campaign-message", form, "campaign_messages", notes)
@@ -253,7 +259,8 @@ def campaigns(document: Page, form: Form, constants: Mapping[str, Any], notes: N
     for record, campaign in zip(records, document.data, strict=True):
         ids = campaign.many("campaign_messages")
         record.campaign_messages = [messages[each] for each in ids if each in messages]
-    return _finished(records, form, constants)
+    apply(form.changes, records)
+    return records
 
 
 def _complete(message: Record, resource: Resource) -> None:
@@ -265,7 +272,7 @@ def _complete(message: Record, resource: Resource) -> None:
     message.template_id, message.image_id = resource.one("template"), resource.one("image")
 
 
-def global_exclusions(document: Page, form: Form, constants: Mapping[str, Any], notes: Notes) -> list[Record]:
+def global_exclusions(document: Page, form: Form, notes: Notes) -> list[Record]:
     """Return the records of a page of suppressed profiles; one without an e-mail address has no key, and is counted."""
     records = []
     found = read(form.shape, [profile.attributes for profile in document.data], "profile", notes.unknown)
@@ -279,7 +286,8 @@ def global_exclusions(document: Page, form: Form, constants: Mapping[str, Any], 
         if len(record.suppressions or ()) > 1:
             notes.recurring.add(email)
         records.append(record)
-    return _finished(records, form, constants)
+    apply(form.changes, records)
+    return records
 
 
 def _add_suppressions(record: Record, form: Form, notes: Notes) -> None:
@@ -289,7 +297,8 @@ def _add_suppressions(record: Record, form: Form, notes: Notes) -> None:
         values = _decoded(_array, marketing.get(source))
         shape, where = form.shape.nested[name], f"profile.{name}"
         setattr(record, name, None if values is None else read(shape, values, where, notes.unknown))
-    newest = max(record.suppressions or (), key=_moment, default=form.shape.nested["suppressions"].struct())
+    none: Record = form.shape.nested["suppressions"].struct()
+    newest = max(record.suppressions or (), key=_moment, default=none)
     record.reason, record.timestamp = _or_null(newest.reason), _or_null(newest.timestamp)
 
 
@@ -321,16 +330,6 @@ def _related(resource: Resource, name: str, form: Form, found: Mapping[str, Reco
     return [found.get(each) or _stub(form, name, each) for each in resource.many(name)]
 
 
-def _finished(records: list[Record], form: Form, constants: Mapping[str, Any]) -> list[Record]:
-    """Return the records as they are written: changed to what is selected, with the fields that all of them share."""
-    apply(form.changes, records)
-    for name, value in constants.items():
-        if name in form.fields:
-            for record in records:
-                setattr(record, name, value)
-    return records
-
-
 def _or_null(value: Raw | UnsetType) -> Raw:
     return _NULL if isinstance(value, UnsetType) else value
 
@@ -344,7 +343,7 @@ def _decoded(decoder: Any, value: Any) -> Any:
 
 
 # By the stream's schema: the function that makes its records.
-BUILDERS: Mapping[str, Callable[[Page, Form, Mapping[str, Any], Notes], list[Record]]] = {
+BUILDERS: Mapping[str, Callable[[Page, Form, Notes], list[Record]]] = {
     "event": events,
     "list": lists,
     "campaign": campaigns,

@@ -8,13 +8,13 @@ refuse what the schema does not have; `read` tells what that is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from tap_klaviyo.streams import load_schema
 
@@ -29,7 +29,7 @@ _array = msgspec.json.Decoder(list[Raw])
 class Shape:
     """What an object is read as: the Struct, its fields, and the shapes of objects within it."""
 
-    struct: Callable[..., Record]
+    struct: type[Struct]
     names: frozenset[str]
     nested: Mapping[str, Shape]
 
@@ -51,8 +51,19 @@ def _shape(name: str, schema: Mapping[str, Any]) -> Shape:
             within: Any = nested[field].struct
             types[field] = (list[within | None] if "items" in definition else within) | None
     fields = [(field, kind | UnsetType, UNSET) for field, kind in types.items()]
-    struct = msgspec.defstruct(name, fields, gc=False, forbid_unknown_fields=True)
-    return Shape(struct, frozenset(properties), nested)
+    return Shape(_struct(name, fields), frozenset(properties), nested)
+
+
+def _struct(name: str, fields: Sequence[tuple[str, Any, Any]]) -> type[Struct]:
+    return msgspec.defstruct(name, fields, gc=False, forbid_unknown_fields=True)
+
+
+def with_defaults(shape: Shape, values: Mapping[str, Any]) -> Shape:
+    """Return a shape whose fields have these values where they do not come; cheaper than to set them on each object."""
+    fields = [
+        (each.name, each.type, values.get(each.name, each.default)) for each in msgspec.structs.fields(shape.struct)
+    ]
+    return replace(shape, struct=_struct(shape.struct.__name__, fields))
 
 
 def read(shape: Shape, values: Sequence[Record | Raw], where: str, unknown: Counter[str]) -> list[Record]:

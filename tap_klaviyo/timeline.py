@@ -22,7 +22,7 @@ from tap_klaviyo.log import logger
 from tap_klaviyo.messages import Batch, encode_records
 from tap_klaviyo.pages import Pages
 from tap_klaviyo.pipeline import Fetch, Fetched
-from tap_klaviyo.records import Form, Notes, events, metric_constants, timestamps
+from tap_klaviyo.records import Form, Notes, events, of_metric, timestamps
 from tap_klaviyo.shapes import Record
 from tap_klaviyo.streams import EVENTS, Stream
 from tap_klaviyo.times import format_time
@@ -56,6 +56,14 @@ class Timeline:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A metric that feeds the stream, and how its events become records."""
+
+    id: str
+    form: Form = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Slice:
     """The events of some metrics with start <= timestamp < end (epoch seconds), but for the ids in `seen`.
 
@@ -64,7 +72,7 @@ class Slice:
     `restarts` counts how often in a row it was read anew from this start; `is_first` is that nothing was read before.
     """
 
-    metrics: tuple[Resource, ...]
+    metrics: tuple[Metric, ...]
     start: int
     end: int
     seen: frozenset[str] = field(default=frozenset(), repr=False)
@@ -99,7 +107,7 @@ class Run:
     `lines` are the RECORD lines with their timestamps; parsed, a page would take several times the memory.
     """
 
-    metric: Resource
+    metric: Metric
     lines: Sequence[tuple[int, bytes]]
     outline: Outline
     ended: bool = False
@@ -107,8 +115,9 @@ class Run:
 
 def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
-    once = tuple({metric.id: metric for metric in metrics}.values())
-    return [_fetch(timeline, Slice(once, start, end, is_first=True))] if once and start < end else []
+    once = {metric.id: Metric(metric.id, of_metric(timeline.form, metric)) for metric in metrics}
+    whole = Slice(tuple(once.values()), start, end, is_first=True)
+    return [_fetch(timeline, whole)] if once and start < end else []
 
 
 def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
@@ -117,9 +126,9 @@ def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
     return partial(_read, timeline, part, _pages(timeline, part.metrics[0], part))
 
 
-def _pages(timeline: Timeline, metric: Resource, part: Slice) -> Pages:
+def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
     within = {"filter": query.between(part.start, part.end, metric.id)}
-    return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, timeline.form.decoder, restarts=0)
+    return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, metric.form.decoder, restarts=0)
 
 
 def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
@@ -151,13 +160,13 @@ def _page(pages: Pages, part: Slice, use: Callable[[Page], Made]) -> Answer[Made
 
 def _made(timeline: Timeline, part: Slice, document: Page) -> tuple[Batch, Outline]:
     notes = Notes()
-    rows = _rows(timeline, part.metrics[0], notes, document)
+    rows = _rows(part.metrics[0], notes, document)
     fresh = [row for row in rows if row[1].id not in part.seen] if part.seen else rows
     return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], notes), _outline(rows)
 
 
-def _rows(timeline: Timeline, metric: Resource, notes: Notes, document: Page) -> list[Row]:
-    records = events(document, timeline.form, metric_constants(metric, timeline.form), notes)
+def _rows(metric: Metric, notes: Notes, document: Page) -> list[Row]:
+    records = events(document, metric.form, notes)
     return list(zip(timestamps(records), records, strict=True))
 
 
@@ -233,8 +242,8 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts, queued)
 
 
-def _run(timeline: Timeline, metric: Resource, notes: Notes, document: Page) -> Run:
-    rows = _rows(timeline, metric, notes, document)
+def _run(timeline: Timeline, metric: Metric, notes: Notes, document: Page) -> Run:
+    rows = _rows(metric, notes, document)
     lines = _encoded(timeline, rows).splitlines(keepends=True)
     return Run(metric, [(moment, line) for (moment, _), line in zip(rows, lines, strict=True)], _outline(rows))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -67,15 +67,16 @@ def built(
     form = records.form(BY_ID[stream], all_fields(stream) if fields is None else fields)
     if stream == "open":
         metric = parse(json.dumps({"data": [METRIC], "links": {"self": "x"}}).encode()).data[0]
-        constants = records.metric_constants(metric, form)
-    results = [of_page(stream, parse(body, decoder), form, constants) for decoder in (form.decoder, PLAIN)]
+        form = records.of_metric(form, metric)
+    form = records.sharing(form, constants)
+    results = [of_page(stream, parse(body, decoder), form) for decoder in (form.decoder, PLAIN)]
     assert results[0] == results[1]
     return results[0]
 
 
-def of_page(stream: str, page: Page, form: Form, constants: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Notes]:
+def of_page(stream: str, page: Page, form: Form) -> tuple[list[dict[str, Any]], Notes]:
     notes = Notes()
-    found = records.BUILDERS[BY_ID[stream].schema_name](page, form, constants, notes)
+    found = records.BUILDERS[BY_ID[stream].schema_name](page, form, notes)
     return [json.loads(line)["record"] for line in encode_records(stream, found).splitlines()], notes
 
 
