@@ -28,7 +28,7 @@ from tap_klaviyo.times import format_time
 
 STATE_INTERVAL = 10.0
 LINE_INTERVAL = 30.0
-TIDY_INTERVAL = 1.0
+TIDY_INTERVAL = 0.1
 # Fetches beyond the requests that may be under way: pages that have come and are worked on hold up no request.
 _AT_WORK = 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import sys
 from contextlib import suppress
 
@@ -11,6 +12,8 @@ from contextlib import suppress
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST_REUSED = 32 * 2**20
 _MOST_KEPT = 64 * 2**20
+# Resident bytes that a run has of itself: the interpreter, and the pages that are on their way.
+_ENOUGH = 104 * 2**20
 
 
 def tune() -> None:
@@ -23,9 +26,20 @@ def tune() -> None:
 
 
 def release_memory() -> None:
-    """Give the system back what lies between the blocks in use, which grows while a run goes on."""
+    """Give the system back what lies between the blocks in use, once that has made the process larger than it need be.
+
+    To have it again costs as many faults, so it is not done for less. Nothing is done where the system does not tell
+    the resident size, or the C library cannot give memory back.
+    """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        if _resident() > _ENOUGH:
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> int:
+    """Return this process's resident size in bytes, as Linux tells it."""
+    with open("/proc/self/statm", "rb") as sizes:
+        return int(sizes.read().split()[1]) * mmap.PAGESIZE
 
 
 def _reuse_memory() -> None:
