@@ -222,11 +222,10 @@ def _sync(
     from tap_klaviyo.progress import shown_live
     from tap_klaviyo.state import read_state
     from tap_klaviyo.sync import Sync
-    from tap_klaviyo.tuning import tune
+    from tap_klaviyo.tuning import tuned
 
     given = read_state(read_json(options.state, "state", StateError) if options.state else None)
-    tune()
-    with _stdout() as stdout:
+    with tuned(), _stdout() as stdout:
         client = Client(settings)
         sync = Sync(client, settings, Writer(stdout))
         watched = console is not None and not options.quiet and selections

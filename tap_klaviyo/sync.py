@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from tap_klaviyo import full_table, log, query, records, state, timeline, tuning
+from tap_klaviyo import full_table, log, query, records, state, timeline
 from tap_klaviyo.catalog import Selection
 from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
@@ -28,7 +28,6 @@ from tap_klaviyo.times import format_time
 
 STATE_INTERVAL = 10.0
 LINE_INTERVAL = 30.0
-TIDY_INTERVAL = 0.1
 # Fetches beyond the requests that may be under way: pages that have come and are worked on hold up no request.
 _AT_WORK = 3
 
@@ -56,7 +55,6 @@ class Sync:
         self.progress = Progress(self._clock.monotonic)
         self._state_due = self._clock.monotonic() + STATE_INTERVAL
         self._line_due = self._clock.monotonic() + LINE_INTERVAL
-        self._tidy_due = self._clock.monotonic() + TIDY_INTERVAL
         self._unknown: Counter[str] = Counter()
         self._failed: list[str] = []
         self._writing = False
@@ -180,7 +178,7 @@ class Sync:
         log.metric("counter", "record_count", self.progress.untold(stream), endpoint=stream)
 
     def _keep_up(self, stream: str) -> None:
-        """Between two pages, write the state, say how far it is, and tidy up the memory, each when it is time."""
+        """Between two pages, write the state and say how far it is, each when it is time."""
         now = self._clock.monotonic()
         if now >= self._state_due:
             self._writer.state(self._state)
@@ -189,9 +187,6 @@ class Sync:
             logger.info("%s", self.progress.line(stream))
             self._count(stream)
             self._line_due = now + LINE_INTERVAL
-        if now >= self._tidy_due:
-            tuning.release_memory()
-            self._tidy_due = now + TIDY_INTERVAL
 
     def _tell_unknown(self) -> None:
         if self._unknown:
