@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping, Set
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,8 @@ MEDIA_TYPE = "application/vnd.api+json"
 BODY_LIMIT = 64 * 2**20
 SMALLEST_PAGE = 10
 _CHUNK = 2**18
+# Bodies in memory at once: when many come together, the others wait with the system, in its buffers.
+_BODIES = 6
 # Waiting for less than this part of a request's time is chance; for more, pages come faster than they are parsed.
 _FAIR_PART = 0.25
 _CURSOR_REFUSED = "Invalid cursor provided"
@@ -86,6 +89,7 @@ class Client:
         self._body_limit = body_limit
         self._session = _session(config)
         self._slots = threading.Semaphore(config.max_concurrency)
+        self._bodies = threading.Semaphore(_BODIES)
         self._one_page = threading.Lock()
         self._closed = False
         self._requests = 0
@@ -135,14 +139,15 @@ class Client:
             attempt += 1
             try:
                 asked = _resized(url, size)
-                with self._slots:
-                    began = self._clock.monotonic()
-                    server_time, body = self._ask(endpoint, asked)
-                    came = self._clock.monotonic()
-                with self._one_page:
-                    queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
-                    document = self._parsed(body, decoder, asked, visited)
-                    return Answer(use(document), document.links.next, server_time, size, attempt, queued)
+                with ExitStack() as room:
+                    with self._slots:
+                        began = self._clock.monotonic()
+                        server_time, body = self._ask(endpoint, asked, room)
+                        came = self._clock.monotonic()
+                    with self._one_page:
+                        queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
+                        document = self._parsed(body, decoder, asked, visited)
+                        return Answer(use(document), document.links.next, server_time, size, attempt, queued)
             except CursorError:
                 cursor_refusals += 1
                 if cursor_refusals > 1:
@@ -157,8 +162,8 @@ class Client:
             self._clock.sleep(wait)
             waited += wait
 
-    def _ask(self, endpoint: Endpoint, url: str) -> tuple[int | None, bytes]:
-        """Return Klaviyo's time and the body of a good answer, asked for once."""
+    def _ask(self, endpoint: Endpoint, url: str, room: ExitStack) -> tuple[int | None, bytes]:
+        """Return Klaviyo's time and the body of a good answer, asked for once; its room is kept while it is in use."""
         pacer = self._limits.of(endpoint)
         self._waited += pacer.wait()
         self._requests += 1
@@ -168,7 +173,8 @@ class Client:
             with self._session.get(url, stream=True, timeout=self._timeout, allow_redirects=False) as response:
                 status = response.status_code
                 pacer.observe(response.headers)
-                body = self._read(response, began + self._timeout)
+                room.enter_context(self._bodies)
+                body = self._read(response, self._clock.monotonic() + self._timeout)
                 if status != 200:
                     raise self._refusal(endpoint, response, body)
                 return _server_time(response), body
