@@ -104,11 +104,13 @@ class Outline:
 class Run:
     """A metric's first page of a slice that other metrics feed as well; `ended` if there is no page behind it.
 
-    `lines` are the RECORD lines with their timestamps; parsed, a page would take several times the memory.
+    `lines` are the RECORD lines, in one piece: parsed, a page would take several times the memory, and thousands of
+    small blocks that wait for the other metrics' pages would lie all over it. `moments` are their timestamps.
     """
 
     metric: Metric
-    lines: Sequence[tuple[int, bytes]]
+    lines: bytes
+    moments: Sequence[int]
     outline: Outline
     ended: bool = False
 
@@ -233,8 +235,8 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
         return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts, queued)
-    ready = [[each for each in run.lines if each[0] < horizon] for run in runs]
-    merged = list(heapq.merge(*ready, key=itemgetter(0)))
+    lines = [zip(run.moments, run.lines.splitlines(keepends=True), strict=True) for run in runs]
+    merged = [each for each in heapq.merge(*lines, key=itemgetter(0)) if each[0] < horizon]
     batch = _batch(part, b"".join(line for _, line in merged), [moment for moment, _ in merged], notes)
     live = [run for run in runs if not run.ended or run.outline.last >= horizon]
     density = max((run.outline.density for run in runs if not run.ended), default=0.0)
@@ -244,8 +246,7 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
 
 def _run(timeline: Timeline, metric: Metric, notes: Notes, document: Page) -> Run:
     rows = _rows(metric, notes, document)
-    lines = _encoded(timeline, rows).splitlines(keepends=True)
-    return Run(metric, [(moment, line) for (moment, _), line in zip(rows, lines, strict=True)], _outline(rows))
+    return Run(metric, _encoded(timeline, rows), [moment for moment, _ in rows], _outline(rows))
 
 
 def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
