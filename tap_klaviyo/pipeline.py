@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 # What is fetched ahead is kept in memory up to the first bound (bytes), parked on disk up to the second, and so many
 # items can be parked at the most: each is a file, and some systems allow 256.
-MEMORY_AHEAD = 16 * 2**20
+MEMORY_AHEAD = 12 * 2**20
 DISK_AHEAD = 512 * 2**20
 PARKED_AHEAD = 200
 
