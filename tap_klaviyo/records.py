@@ -126,7 +126,7 @@ def apply(changes: Changes, objects: Sequence[Record]) -> None:
         for each in objects:
             setattr(each, name, UNSET)
     if changes.dates and not _are_utc(objects, changes.dates):
-        _change(objects, changes.dates, in_utc)
+        _date(objects, changes.dates)
     for name in changes.texts:
         _quote(objects, name)
     for name, inner in changes.nested.items():
@@ -151,12 +151,13 @@ def _are_utc(objects: Sequence[Record], names: Sequence[str]) -> bool:
     return text.count(b"T") == marks == len(objects) * len(names) - text.count(b"null")
 
 
-def _change(objects: Sequence[Record], names: Sequence[str], change: Callable[[Raw], Raw]) -> None:
+def _date(objects: Sequence[Record], names: Sequence[str]) -> None:
+    """Make the JSON date-times of the fields RFC 3339 in UTC."""
     for name in names:
         for each in objects:
             value = getattr(each, name)
             if value is not UNSET:
-                setattr(each, name, change(value))
+                setattr(each, name, in_utc(value))
 
 
 def _quote(objects: Sequence[Record], name: str) -> None:
