@@ -8,9 +8,10 @@ side, and a rest that is looked at in the same way. A sparse slice takes one req
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from io import BytesIO
 from itertools import pairwise, takewhile
 from operator import itemgetter
 
@@ -235,13 +236,26 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
         return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts, queued)
-    lines = [zip(run.moments, run.lines.splitlines(keepends=True), strict=True) for run in runs]
-    merged = [each for each in heapq.merge(*lines, key=itemgetter(0)) if each[0] < horizon]
-    batch = _batch(part, b"".join(line for _, line in merged), [moment for moment, _ in merged], notes)
+    batch = _batch(part, *_merged(runs, horizon), notes)
     live = [run for run in runs if not run.ended or run.outline.last >= horizon]
     density = max((run.outline.density for run in runs if not run.ended), default=0.0)
     rest = _cut(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts, queued)
+
+
+def _merged(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:
+    """Return the lines of runs, and their timestamps, in order of time, up to the horizon."""
+    rows = heapq.merge(*map(_views, runs), key=itemgetter(0))
+    merged = list(takewhile(lambda row: row[0] < horizon, rows))
+    return b"".join(line for _, line in merged), [moment for moment, _ in merged]
+
+
+def _views(run: Run) -> Iterator[tuple[int, memoryview]]:
+    """Yield the timestamp and the line of each event; views of lines, since copies of them would double the memory."""
+    lines, end = memoryview(run.lines), 0
+    for moment, line in zip(run.moments, BytesIO(run.lines), strict=True):
+        start, end = end, end + len(line)
+        yield moment, lines[start:end]
 
 
 def _run(timeline: Timeline, metric: Metric, notes: Notes, document: Page) -> Run:
