@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Set
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -57,16 +57,16 @@ class Answer(Generic[Made]):
     """What was made of one page, and how it was had.
 
     `next` is the URL of the page behind it, None behind the last; `server_time` is Klaviyo's clock in epoch seconds,
-    None where it did not tell; `page_size` is the size that the page was had at; `attempts` counts the requests;
-    `queued` is that it then waited for its turn to be parsed, for a fair part of the time that it took to come.
+    None where it did not tell; `page_size` is the size that the page was had at; `queued` is that it waited for its
+    turn to be parsed, for a fair part of the time that it took to come; `attempts` counts the requests.
     """
 
     made: Made
     next: str | None
     server_time: int | None
     page_size: int | None
-    attempts: int
-    queued: bool = False
+    queued: bool
+    attempts: int = 1
 
 
 class Client:
@@ -138,16 +138,8 @@ class Client:
         while True:
             attempt += 1
             try:
-                asked = _resized(url, size)
-                with ExitStack() as room:
-                    with self._slots:
-                        began = self._clock.monotonic()
-                        server_time, body = self._ask(endpoint, asked, room)
-                        came = self._clock.monotonic()
-                    with self._one_page:
-                        queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
-                        document = self._parsed(body, decoder, asked, visited)
-                        return Answer(use(document), document.links.next, server_time, size, attempt, queued)
+                answer = self._once(endpoint, url, size, use, decoder, visited)
+                return replace(answer, attempts=attempt)
             except CursorError:
                 cursor_refusals += 1
                 if cursor_refusals > 1:
@@ -161,6 +153,27 @@ class Client:
                     size = max(SMALLEST_PAGE, size // 2)
             self._clock.sleep(wait)
             waited += wait
+
+    def _once(
+        self,
+        endpoint: Endpoint,
+        url: str,
+        size: int | None,
+        use: Callable[[Page], Made],
+        decoder: PageDecoder,
+        visited: Set[str],
+    ) -> Answer[Made]:
+        """Return what `get` does, of one request."""
+        asked = _resized(url, size)
+        with ExitStack() as room:
+            with self._slots:
+                began = self._clock.monotonic()
+                server_time, body = self._ask(endpoint, asked, room)
+                came = self._clock.monotonic()
+            with self._one_page:
+                queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
+                page = self._parsed(body, decoder, asked, visited)
+                return Answer(use(page), page.links.next, server_time, size, queued)
 
     def _ask(self, endpoint: Endpoint, url: str, room: ExitStack) -> tuple[int | None, bytes]:
         """Return Klaviyo's time and the body of a good answer, asked for once; its room is kept while it is in use."""

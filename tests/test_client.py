@@ -6,7 +6,9 @@ import json
 import logging
 import re
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo import config
+from tap_klaviyo import config, log
 from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import AuthError, ConfigError, CursorError, RequestError, ScopeError, UnavailableError
 from tap_klaviyo.pages import Pages, whole
@@ -236,6 +238,38 @@ def test_a_body_beyond_the_limit_is_not_read_and_asked_for_in_parts(sandbox: San
     sandbox.faults = first(999, Fault("huge", size=8 * 2**20))
     with pytest.raises(UnavailableError, match="a body of more than 1 MiB"):
         ids(client_of(sandbox.url, body_limit=2**20, retries=Retries(total=5)))
+
+
+class Held(logging.Handler):
+    """Counts the bodies that have come and are not used yet; a page is used once six are held, or the last has come."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self.came, self.used, self.most, self.total = 0, 0, 0, total
+        self.changed = threading.Condition()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self.changed:
+            self.came += "http_request_duration" in record.getMessage()
+            self.most = max(self.most, self.came - self.used)
+            self.changed.notify_all()
+
+    def use(self, _: object) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.came - self.used >= 6 or self.came == self.total, timeout=10)
+            self.used += 1
+
+
+def test_six_bodies_are_in_memory_at_once_and_the_others_wait(sandbox: Sandbox) -> None:
+    client, held = client_of(sandbox.url), Held(total=48)
+    log.logger.addHandler(held)
+    try:
+        with ThreadPoolExecutor(16) as threads:
+            url = client.url(LISTS, {"sort": "id"})
+            list(threads.map(lambda _: client.get(LISTS, url, 10, held.use), range(held.total)))
+    finally:
+        log.logger.removeHandler(held)
+    assert (held.most, held.used) == (6, held.total)
 
 
 def test_a_body_that_never_ends_is_cut_off_by_the_timeout(sandbox: Sandbox) -> None:
