@@ -103,7 +103,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Run:
-    """A metric's first page of a slice that other metrics feed as well; `ended` if there is no page behind it.
+    """A metric's first page of a slice that other metrics feed as well.
 
     `lines` are the RECORD lines, in one piece: parsed, a page would take several times the memory, and thousands of
     small blocks that wait for the other metrics' pages would lie all over it. `moments` are their timestamps.
@@ -113,7 +113,6 @@ class Run:
     lines: bytes
     moments: Sequence[int]
     outline: Outline
-    ended: bool = False
 
 
 def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
@@ -224,21 +223,18 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
 
     The events behind the horizon, where the first of the unfinished pages ends, are read again by what follows.
     """
-    notes, attempts, queued = Notes(), 1, False
-    runs: list[Run] = []
-    for metric in part.metrics:
-        pages = _pages(timeline, metric, part)
-        answer = _page(pages, part, partial(_run, timeline, metric, notes))
-        if answer is not None:
-            runs.append(replace(answer.made, ended=pages.ended))
-            attempts, queued = max(attempts, answer.attempts), queued or answer.queued
-    horizon = min((run.outline.last or part.start for run in runs if not run.ended), default=part.end)
+    notes = Notes()
+    asked = [(_pages(timeline, each, part), partial(_run, timeline, each, notes)) for each in part.metrics]
+    answers = [answer for pages, use in asked if (answer := _page(pages, part, use))]
+    runs, unfinished = [each.made for each in answers], [each.made for each in answers if each.next is not None]
+    attempts, queued = max((each.attempts for each in answers), default=1), any(each.queued for each in answers)
+    horizon = min((run.outline.last or part.start for run in unfinished), default=part.end)
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
         return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts, queued)
     batch = _batch(part, *_merged(runs, horizon), notes)
-    live = [run for run in runs if not run.ended or run.outline.last >= horizon]
-    density = max((run.outline.density for run in runs if not run.ended), default=0.0)
+    live = [run for run in runs if run in unfinished or run.outline.last >= horizon]
+    density = max((run.outline.density for run in unfinished), default=0.0)
     rest = _cut(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts, queued)
 
