@@ -39,8 +39,8 @@ def warm_rate(requests: Sequence[Served], concurrency: int) -> float:
     """Return the events a second while there is work for all; 0 if so many requests were never under way.
 
     That is from the moment when nine tenths of the concurrency are under way for the first time (the rest may be with
-    the tap, which is at the answers) until fewer than the concurrency are still to be made. What was answered in
-    between counts.
+    the tap, which is at the answers) until fewer than the concurrency are still to be made. A request counts by the
+    part of its time that lies in between: answers come in bursts, and one more or less would be a twentieth.
     """
     found = of_events(requests)
     changes = sorted([(each.began, 1) for each in found] + [(each.ended, -1) for each in found])
@@ -49,8 +49,14 @@ def warm_rate(requests: Sequence[Served], concurrency: int) -> float:
     if not full or len(found) <= concurrency:
         return 0.0
     begin, end = full[0], found[-concurrency].began
-    rows = sum(each.rows for each in found if begin < each.ended <= end)
+    rows = sum(each.rows * _part(each, begin, end) for each in found)
     return rows / (end - begin) if end > begin else 0.0
+
+
+def _part(request: Served, begin: float, end: float) -> float:
+    """Return how much of a request's time lies between two moments, of 1."""
+    within = min(request.ended, end) - max(request.began, begin)
+    return max(0.0, within) / (request.ended - request.began)
 
 
 def least(rows: Mapping[str, Sequence[int]], page: int = PAGE) -> int:
