@@ -222,11 +222,12 @@ def _sync(
     from tap_klaviyo.progress import shown_live
     from tap_klaviyo.state import read_state
     from tap_klaviyo.sync import Sync
-    from tap_klaviyo.tuning import tuned
+    from tap_klaviyo.tuning import stay_small, tune
 
     given = read_state(read_json(options.state, "state", StateError) if options.state else None)
-    with tuned(), _stdout() as stdout:
-        client = Client(settings)
+    tune()
+    with _stdout() as stdout:
+        client = Client(settings, after_page=stay_small)
         sync = Sync(client, settings, Writer(stdout))
         watched = console is not None and not options.quiet and selections
         shown = shown_live(sync.progress, console, client.spent) if console and watched else nullcontext()

@@ -78,8 +78,17 @@ class Client:
         clock: Clock | None = None,
         retries: Retries | None = None,
         body_limit: int = BODY_LIMIT,
+        after_page: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open no connection yet; no answer is read beyond the limit, in bytes."""
+        """Open no connection yet.
+
+        Args:
+            config: where Klaviyo is, the key, and how it is asked.
+            clock: where time comes from.
+            retries: how long an unwilling Klaviyo is asked again.
+            body_limit: bytes beyond which no answer is read.
+            after_page: called when a page was used and nothing of it is held any more; by many threads.
+        """
         self._base_url = config.base_url
         self._timeout = config.request_timeout
         self._key = config.api_key
@@ -87,6 +96,7 @@ class Client:
         self._retries = retries or Retries()
         self._limits = RateLimits(self._clock)
         self._body_limit = body_limit
+        self._after_page = after_page
         self._session = _session(config)
         self._slots = threading.Semaphore(config.max_concurrency)
         self._bodies = threading.Semaphore(_BODIES)
@@ -139,6 +149,7 @@ class Client:
             attempt += 1
             try:
                 answer = self._once(endpoint, url, size, use, decoder, visited)
+                self._after_page()
                 return replace(answer, attempts=attempt)
             except CursorError:
                 cursor_refusals += 1

@@ -6,9 +6,7 @@ import ctypes
 import gc
 import mmap
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 # From glibc's malloc.h; the bounds are in bytes.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -16,36 +14,26 @@ _LARGEST_REUSED = 32 * 2**20
 _MOST_KEPT = 64 * 2**20
 # Resident bytes that a run has of itself: the interpreter, and the pages that are on their way.
 _ENOUGH = 104 * 2**20
-# How often that is looked at, in seconds.
-_INTERVAL = 0.1
 
 
-@contextmanager
-def tuned() -> Iterator[None]:
-    """Tune this process, and keep it small meanwhile; for the command, not for a program that imports the package."""
+def tune() -> None:
+    """Tune this process; for the command, not for a program that imports the package."""
     # A page forms no cycles, so looking for some after every 700 objects is in vain.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     sys.setswitchinterval(0.05)
     _reuse_memory()
-    ended = threading.Event()
-    threading.Thread(target=_stay_small, args=(ended,), daemon=True, name="memory").start()
-    try:
-        yield
-    finally:
-        ended.set()
 
 
-def _stay_small(ended: threading.Event) -> None:
+def stay_small() -> None:
     """Give the system back what lies between the blocks in use, when that has made the process larger than it need be.
 
     To have it again costs as many faults, so it is not done for less. Nothing is done where the system does not tell
     the resident size, or the C library cannot give memory back.
     """
     with suppress(OSError, AttributeError):
-        while not ended.wait(_INTERVAL):
-            if _resident() > _ENOUGH:
-                ctypes.CDLL(None).malloc_trim(0)
+        if _resident() > _ENOUGH:
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident() -> int:

@@ -240,6 +240,13 @@ def test_a_body_beyond_the_limit_is_not_read_and_asked_for_in_parts(sandbox: San
         ids(client_of(sandbox.url, body_limit=2**20, retries=Retries(total=5)))
 
 
+def test_after_each_page_it_is_said_that_the_page_is_no_more(sandbox: Sandbox) -> None:
+    sandbox.faults = first(1, status(503))
+    told = list[int]()
+    ids(client_of(sandbox.url, after_page=lambda: told.append(len(sandbox.requests))))
+    assert told == [2, 4, 6]
+
+
 class Held(logging.Handler):
     """Counts the bodies that have come and are not used yet; a page is used once six are held, or the last has come."""
 
