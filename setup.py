@@ -41,7 +41,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["tap_klaviyo", "tap_klaviyo.*"]),
-    package_data={"tap_klaviyo": ["py.typed", "schemas/*.json"]},
+    package_data={"tap_klaviyo": ["py.typed", "streams/schemas/*.json"]},
     install_requires=[
         "aiohttp>=3.10",
         "backoff>=2.2",

@@ -17,8 +17,8 @@ import requests
 import singer
 from singer import metadata, utils
 
-from tap_klaviyo.catalog import discover
-from tap_klaviyo.streams import BY_ID
+from tap_klaviyo.singer.selection import discover
+from tap_klaviyo.streams.table import BY_NAME
 
 Resource = dict[str, Any]
 
@@ -30,7 +30,7 @@ def main(path: str) -> None:
     metrics = [each for page in _pages(session, f"{config['base_url']}/api/metrics", {}) for each in page["data"]]
     state: dict[str, Any] = {}
     for entry in discover()["streams"]:
-        names = [name.casefold() for name in BY_ID[entry["tap_stream_id"]].metric_names]
+        names = [name.casefold() for name in BY_NAME[entry["tap_stream_id"]].metric_names]
         if names:
             singer.write_schema(entry["tap_stream_id"], entry["schema"], ["id"], ["timestamp"])
             fed = [each for each in metrics if each["attributes"]["name"].casefold() in names and _is_native(each)]

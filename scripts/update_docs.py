@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tap_klaviyo import query
 from tap_klaviyo.about import settings_table, streams_table
-from tap_klaviyo.catalog import discover, other_names, select_all
-from tap_klaviyo.streams import METRICS, STREAMS, Endpoint, Stream, load_schema
+from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
+from tap_klaviyo.reading.query import charged_endpoint
+from tap_klaviyo.singer.selection import discover, other_names, select_all
+from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.table import STREAMS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -67,22 +69,22 @@ def generated() -> dict[Path, str]:
 
 def names_table() -> str:
     """Return the table of the names that other taps give the streams."""
-    rows = ((f"`{each.tap_stream_id}`", _codes(other_names(each))) for each in STREAMS if other_names(each))
+    rows = ((f"`{each.name}`", _codes(other_names(each))) for each in STREAMS if other_names(each))
     return _table(("stream here", "also known as"), rows)
 
 
 def streams_page() -> str:
     """Return the page of all streams and fields: the timelines, which share a schema, and each full table."""
     timelines = [stream for stream in STREAMS if stream.metric_names]
-    metrics = _table(
-        ("stream", "metrics"), ((f"`{each.tap_stream_id}`", " · ".join(each.metric_names)) for each in timelines)
+    metrics = _table(("stream", "metrics"), ((f"`{each.name}`", " · ".join(each.metric_names)) for each in timelines))
+    note = (
+        f"The metrics are looked up at `{METRICS.path}` (scope `{METRICS.scopes[0]}`, {_limits(METRICS)}) once a run."
     )
-    note = f"The metrics are looked up at `{METRICS.path}` (scope `{METRICS.scope}`, {_limits(METRICS)}) once a run."
     parts = [_STREAMS_HEAD, f"{_TIMELINES_HEAD}\n\n{_facts(timelines[0])}\n\n{note}\n", f"{metrics}\n"]
     parts.append(f"### Fields of a timeline\n\n{fields_table(timelines[0])}\n")
     for stream in STREAMS:
         if stream not in timelines:
-            parts.append(f"## {stream.tap_stream_id}\n\n{_facts(stream)}\n\n{fields_table(stream)}\n")
+            parts.append(f"## {stream.name}\n\n{_facts(stream)}\n\n{fields_table(stream)}\n")
     return "\n".join(parts)
 
 
@@ -90,7 +92,7 @@ def fields_table(stream: Stream) -> str:
     """Return the table of a stream's fields, nested ones by their paths."""
     rows = (
         (_path(stream, path), _type(definition), _description(stream, path, definition))
-        for path, definition in _fields(load_schema(stream.schema_name))
+        for path, definition in _fields(stream.schema)
     )
     return _table(("field", "type", "what it is"), rows)
 
@@ -117,7 +119,7 @@ def _type(definition: Mapping[str, Any]) -> str:
 
 
 def _description(stream: Stream, path: str, definition: Mapping[str, Any]) -> str:
-    off = "*Off.* " if path in stream.default_off else ""
+    off = "*Off.* " if path in stream.off else ""
     return off + str(definition["description"]).replace("|", r"\|")
 
 
@@ -125,18 +127,18 @@ def _facts(stream: Stream) -> str:
     """Return a stream's key, replication, endpoint, scopes and limits as a list."""
     endpoint = stream.endpoint
     follows = f" by `{stream.replication_key}`" if stream.replication_key else ""
-    facts = [f"Key `{stream.key}`, {stream.replication_method}{follows}, selected by default."]
-    facts.append(f"Read from `{endpoint.path}`, which needs the scope `{endpoint.scope}`.")
+    facts = [f"Key `{', '.join(stream.key)}`, {stream.replication_method}{follows}, selected by default."]
+    facts.append(f"Read from `{endpoint.path}`, which needs the scope `{endpoint.scopes[0]}`.")
     facts.append(f"{_sentence(_limits(endpoint))}{_page(endpoint)}.")
-    for name in sorted(stream.default_off):
-        costly = query.endpoint(stream, {name: None})
+    for name in sorted(stream.off):
+        costly = charged_endpoint(stream, {name: None})
         if costly != endpoint:
             facts.append(f"{_sentence(_limits(costly))} where `{name}` is selected.")
     return "\n".join(f"- {fact}" for fact in facts)
 
 
 def _limits(endpoint: Endpoint) -> str:
-    return f"{endpoint.burst} requests a second and {endpoint.steady:,} a minute"
+    return f"{endpoint.limit.burst} requests a second and {endpoint.limit.steady:,} a minute"
 
 
 def _page(endpoint: Endpoint) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tap_klaviyo import __version__
 from tap_klaviyo.config import SETTINGS, Setting
-from tap_klaviyo.streams import STREAMS
+from tap_klaviyo.streams.table import STREAMS
 
 CAPABILITIES = ("catalog", "discover", "properties", "state", "about", "activate-version", "structured-logging")
 
@@ -19,7 +19,7 @@ def as_json() -> str:
         "version": __version__,
         "capabilities": CAPABILITIES,
         "settings": [_setting(each) for each in SETTINGS],
-        "streams": [each.tap_stream_id for each in STREAMS],
+        "streams": [each.name for each in STREAMS],
     }
     return json.dumps(facts, indent=2)
 
@@ -34,10 +34,9 @@ def as_markdown() -> str:
 
 def streams_table() -> str:
     """Return the table of streams."""
-    source = {each.tap_stream_id: " · ".join(each.metric_names) or each.endpoint.path for each in STREAMS}
+    source = {each.name: " · ".join(each.metric_names) or each.endpoint.path for each in STREAMS}
     rows = [
-        f"| {each.tap_stream_id} | {each.replication_method} | {each.key} | {source[each.tap_stream_id]} |"
-        for each in STREAMS
+        f"| {each.name} | {each.replication_method} | {', '.join(each.key)} | {source[each.name]} |" for each in STREAMS
     ]
     return "\n".join(["| stream | replication | key | from |", "|---|---|---|---|", *rows])
 

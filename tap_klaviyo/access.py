@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tap_klaviyo.catalog import Selection
 from tap_klaviyo.client import Client
 from tap_klaviyo.errors import ApiError, AuthError
+from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
 from tap_klaviyo.pages import whole
-from tap_klaviyo.streams import METRICS, Endpoint
+from tap_klaviyo.singer.selection import Selection
+from tap_klaviyo.streams.model import Filters
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ def check(client: Client, selections: Sequence[Selection]) -> Iterator[Access]:
             yield Access("the key", str(problem))
             return
         except ApiError as problem:
-            yield Access(endpoint.scope, str(problem))
+            yield Access(endpoint.scopes[0], str(problem))
         else:
-            yield Access(endpoint.scope)
+            yield Access(endpoint.scopes[0])
 
 
 def _needed(selections: Sequence[Selection]) -> dict[Endpoint, str | None]:
@@ -46,5 +47,5 @@ def _needed(selections: Sequence[Selection]) -> dict[Endpoint, str | None]:
         stream = selection.stream
         if stream.metric_names:
             needed[METRICS] = None
-        needed[stream.endpoint] = stream.partitions[0].filter if stream.partitions else None
+        needed[stream.endpoint] = next(iter(stream.split.each)) if isinstance(stream.split, Filters) else None
     return needed

@@ -16,8 +16,8 @@ from tap_klaviyo import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tap_klaviyo.catalog import Selection
     from tap_klaviyo.config import Config
+    from tap_klaviyo.singer.selection import Selection
     from tap_klaviyo.sync import Sync
 
 _EPILOG = """\
@@ -161,8 +161,8 @@ def _about(form: str) -> int:
 def _discover(names: str | None) -> int:
     import json
 
-    from tap_klaviyo.catalog import discover
-    from tap_klaviyo.choice import choose
+    from tap_klaviyo.singer.select_option import choose
+    from tap_klaviyo.singer.selection import discover
 
     return _print(json.dumps(choose(discover(), names) if names else discover(), indent=2))
 
@@ -181,15 +181,16 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
 
 
 def _selections(options: argparse.Namespace) -> list[Selection]:
-    from tap_klaviyo import catalog, choice, config, log
+    from tap_klaviyo import config, log
     from tap_klaviyo.errors import CatalogError
+    from tap_klaviyo.singer import select_option, selection
 
-    given = catalog.discover()
+    given = selection.discover()
     if options.select:
-        given = choice.choose(given, options.select)
+        given = select_option.choose(given, options.select)
     elif options.catalog:
         given = config.read_json(options.catalog, "catalog", CatalogError)
-    selections = catalog.read_catalog(given)
+    selections = selection.read_catalog(given)
     if not selections:
         log.logger.warning(
             'The catalog selects no stream, so there is nothing to do. Set "selected": true in the metadata of the '
@@ -218,9 +219,9 @@ def _sync(
     from tap_klaviyo.client import Client
     from tap_klaviyo.config import read_json
     from tap_klaviyo.errors import StateError
-    from tap_klaviyo.messages import Writer
     from tap_klaviyo.progress import shown_live
-    from tap_klaviyo.state import read_state
+    from tap_klaviyo.singer.messages import Writer
+    from tap_klaviyo.singer.state import read_state
     from tap_klaviyo.sync import Sync
     from tap_klaviyo.tuning import stay_small, tune
 
@@ -237,7 +238,7 @@ def _sync(
 
 
 def _print(text: str) -> int:
-    from tap_klaviyo.messages import write_all
+    from tap_klaviyo.singer.messages import write_all
 
     with _stdout() as stdout:
         write_all(stdout, f"{text}\n".encode())

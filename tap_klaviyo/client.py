@@ -22,8 +22,8 @@ from tap_klaviyo import log
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, CursorError, RequestError, ScopeError, UnavailableError
 from tap_klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, error_detail, parse
+from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.ratelimit import Clock, RateLimits
-from tap_klaviyo.streams import Endpoint
 
 Made = TypeVar("Made")
 
@@ -242,7 +242,7 @@ class Client:
         if status == 401:
             return AuthError(f"{said} Check that api_key is a private key of this account that still exists.", status)
         if status == 403:
-            return ScopeError(f"{said} The key needs the scope {endpoint.scope}.", status)
+            return ScopeError(f"{said} The key needs the scope {endpoint.scopes[0]}.", status)
         if status == 410:
             return RequestError(f"{said} Set api_revision to a revision that Klaviyo still serves.", status)
         if 300 <= status < 400:

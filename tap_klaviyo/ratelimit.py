@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.log import logger
-from tap_klaviyo.streams import Endpoint
 
 _LONG_WAIT = 5.0
 _WINDOW = re.compile(r"\b(\d{1,9});w=(\d{1,9})\b")
@@ -113,5 +113,5 @@ class RateLimits:
         """Return the endpoint's pacer."""
         with self._lock:
             if endpoint not in self._pacers:
-                self._pacers[endpoint] = Pacer(endpoint.burst, endpoint.steady, self._clock, endpoint.path)
+                self._pacers[endpoint] = Pacer(endpoint.limit.burst, endpoint.limit.steady, self._clock, endpoint.path)
             return self._pacers[endpoint]

@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from tap_klaviyo.catalog import Fields
 from tap_klaviyo.jsonapi import PLAIN, Page, PageDecoder, Resource, page_decoder, typed
 from tap_klaviyo.shapes import Record, Shape, read, shape_of, with_defaults
-from tap_klaviyo.streams import Stream
+from tap_klaviyo.singer.selection import Fields
+from tap_klaviyo.streams.model import Stream
 
 _NULL = Raw(b"null")
 _COORDINATES = frozenset({"latitude", "longitude"})
@@ -81,7 +81,7 @@ class Form:
 
 def form(stream: Stream, fields: Fields) -> Form:
     """Work out how the records of a stream are made with the selected fields."""
-    name, changes = stream.schema_name, _changes(stream.schema, fields)
+    name, changes = stream.schema_name or stream.name, _changes(stream.schema, fields)
     related = {field: changes.nested.get(field, _UNCHANGED) for field in _RELATED}
     own = {field: inner for field, inner in changes.nested.items() if field not in _RELATED}
     return Form(fields, shape_of(name), replace(changes, nested=own), related)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from tap_klaviyo.streams import load_schema
+from tap_klaviyo.streams.model import load_schema
 
 # A Struct of a shape: its fields are known only by the schema. A field that did not come is UNSET, and not written.
 Record = Any

@@ -8,22 +8,26 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from tap_klaviyo import full_table, log, query, records, state, timeline
-from tap_klaviyo.catalog import Selection
+from tap_klaviyo import log, records
 from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, SyncError
-from tap_klaviyo.full_table import FullTable
 from tap_klaviyo.jsonapi import Resource
+from tap_klaviyo.klaviyo.endpoints import METRICS
 from tap_klaviyo.log import logger
-from tap_klaviyo.messages import Batch, Writer, park
 from tap_klaviyo.pages import Pages, whole
-from tap_klaviyo.pipeline import Fetch, Fetched, Pipeline
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.ratelimit import Clock
-from tap_klaviyo.state import State
-from tap_klaviyo.streams import METRICS, Stream
-from tap_klaviyo.timeline import Timeline
+from tap_klaviyo.reading import cursor, time_range
+from tap_klaviyo.reading.cursor import FullTable
+from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
+from tap_klaviyo.reading.query import charged_endpoint, query_parameters
+from tap_klaviyo.reading.time_range import Timeline
+from tap_klaviyo.singer import state
+from tap_klaviyo.singer.messages import Batch, Writer, park
+from tap_klaviyo.singer.selection import Selection
+from tap_klaviyo.singer.state import State
+from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import format_time
 
 STATE_INTERVAL = 10.0
@@ -81,7 +85,7 @@ class Sync:
         with self._pipeline, closing(self._client):
             self._writing = True
             for selection in ordered:
-                self._pipeline.add(selection.stream.tap_stream_id, self._fetches(selection, account))
+                self._pipeline.add(selection.stream.name, self._fetches(selection, account))
             for selection in ordered:
                 self._stream(selection)
         self._state = state.syncing(self._state, None)
@@ -105,26 +109,26 @@ class Sync:
             raise
         except ApiError as problem:
             return Account({}, now, problem)
-        return Account({stream.tap_stream_id: metrics_of(stream, found) for stream in streams}, now)
+        return Account({stream.name: metrics_of(stream, found) for stream in streams}, now)
 
     def _fetches(self, selection: Selection, account: Account) -> list[Fetch[Batch]]:
         stream, fields = selection.stream, selection.fields
         form = records.form(stream, fields)
-        parameters = query.parameters(stream, fields)
+        parameters = query_parameters(stream, fields)
         if not stream.metric_names:
-            endpoint = query.endpoint(stream, fields)
-            return full_table.fetches(FullTable(stream, self._client, endpoint, parameters, form, self._version))
+            endpoint = charged_endpoint(stream, fields)
+            return cursor.fetches(FullTable(stream, self._client, endpoint, parameters, form, self._version))
         if account.problem:
             return [partial(_refuse, account.problem)]
         line = Timeline(stream, self._client, parameters, form, self._pipeline.is_hungry)
-        return timeline.fetches(line, account.metrics[stream.tap_stream_id], *self._range(stream, account))
+        return time_range.fetches(line, account.metrics[stream.name], *self._range(stream, account))
 
     def _range(self, stream: Stream, account: Account) -> tuple[int, int]:
         """Return the timestamps to read from and up to."""
         start = state.start_of(self._state, stream, self._config, account.now)
         end = min(self._config.end_date or account.now, account.now)
         mark = state.bookmark(self._state, stream)
-        name = stream.tap_stream_id
+        name = stream.name
         if mark is not None and mark > account.now:
             logger.warning("%s: its bookmark lies in the future, so that it is read from start_date again.", name)
             self._state = state.drop(self._state, stream)
@@ -139,7 +143,7 @@ class Sync:
         return start, end
 
     def _stream(self, selection: Selection) -> None:
-        stream, name = selection.stream, selection.stream.tap_stream_id
+        stream, name = selection.stream, selection.stream.name
         self._state = state.syncing(self._state, stream)
         self._writer.schema(name, selection.schema, stream.key, stream.replication_key)
         try:
@@ -157,7 +161,7 @@ class Sync:
 
     def _rows(self, stream: Stream) -> int:
         """Write a stream's records, page by page, and return how many they were."""
-        rows, recurring, name = 0, set[str](), stream.tap_stream_id
+        rows, recurring, name = 0, set[str](), stream.name
         self.progress.begin(name)
         try:
             for batch in self._pipeline.take(name):
@@ -196,7 +200,7 @@ class Sync:
 
 def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[Selection]:
     """Return the selections in their order, begun with the stream that an earlier run was interrupted in."""
-    names = [selection.stream.tap_stream_id for selection in selections]
+    names = [selection.stream.name for selection in selections]
     first = names.index(currently_syncing) if currently_syncing in names else 0
     return [*selections[first:], *selections[:first]]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from tap_klaviyo import config
-from tap_klaviyo.catalog import discover, read_catalog
 from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import TapError
-from tap_klaviyo.messages import Writer
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.sandbox import Sandbox
-from tap_klaviyo.state import read_state
+from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.selection import discover, read_catalog
+from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import Sync
 
 

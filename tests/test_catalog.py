@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.catalog import Selection, discover, read_catalog, select_all
 from tap_klaviyo.errors import CatalogError
-from tap_klaviyo.streams import STREAMS
+from tap_klaviyo.singer.selection import Selection, discover, read_catalog, select_all
+from tap_klaviyo.streams.table import STREAMS
 
 ROOT = Path(__file__).parent.parent
 EVENT_STREAMS = {
@@ -68,7 +68,7 @@ def walk(definition: dict[str, Any]) -> list[dict[str, Any]]:
     return [definition, *nested]
 
 
-@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.tap_stream_id)
+@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 def test_schemas_are_such_that_every_target_loads_them(stream: Any) -> None:
     for name, field in stream.schema["properties"].items():
         for definition in walk(field):
@@ -77,7 +77,7 @@ def test_schemas_are_such_that_every_target_loads_them(stream: Any) -> None:
             assert ("items" in definition) == (kinds == ["array"])
             assert not {"anyOf", "oneOf", "allOf", "$ref"} & definition.keys()
             assert definition.get("description", "").strip() or "items" in definition, (name, definition)
-    assert stream.schema["properties"][stream.key]["type"] == ["string"]
+    assert stream.schema["properties"][stream.key[0]]["type"] == ["string"]
 
 
 def test_the_committed_catalog_is_discovery_with_all_streams_selected() -> None:
@@ -86,10 +86,10 @@ def test_the_committed_catalog_is_discovery_with_all_streams_selected() -> None:
 
 def test_without_a_choice_all_streams_are_synced_but_for_the_costly_fields() -> None:
     selections = read_catalog(discover())
-    assert [each.stream.tap_stream_id for each in selections] == [stream.tap_stream_id for stream in STREAMS]
-    fields = {each.stream.tap_stream_id: set(each.fields) for each in selections}
+    assert [each.stream.name for each in selections] == [stream.name for stream in STREAMS]
+    fields = {each.stream.name: set(each.fields) for each in selections}
     for stream in STREAMS:
-        assert fields[stream.tap_stream_id] == stream.schema["properties"].keys() - stream.default_off
+        assert fields[stream.name] == stream.schema["properties"].keys() - stream.off
     assert "attributions" not in fields["open"]
     assert "predictive_analytics" not in fields["global_exclusions"]
 
@@ -131,13 +131,13 @@ def test_fields_off_by_default_can_be_selected() -> None:
 def test_the_order_is_the_catalogs_and_a_stream_counts_once() -> None:
     entries = {entry["stream"]: entry for entry in discover()["streams"]}
     catalog = {"streams": [entries["lists"], entries["open"], entries["lists"]]}
-    assert [each.stream.tap_stream_id for each in read_catalog(catalog)] == ["lists", "open"]
+    assert [each.stream.name for each in read_catalog(catalog)] == ["lists", "open"]
 
 
 def test_an_entry_by_hand_with_only_the_stream_selected_takes_the_defaults() -> None:
     entry = {"tap_stream_id": "open", "metadata": [{"breadcrumb": [], "metadata": {"selected": True}}]}
     assert read_catalog({"streams": [entry]}) == [
-        each for each in read_catalog(discover()) if each.stream.tap_stream_id == "open"
+        each for each in read_catalog(discover()) if each.stream.name == "open"
     ]
     assert read_catalog({"streams": [{"tap_stream_id": "open", "selected": True}]}) != []
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tap_klaviyo import __version__
-from tap_klaviyo.catalog import discover
 from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
+from tap_klaviyo.singer.selection import discover
 
 ROOT = Path(__file__).parent.parent
 PUBLIC, WRONG = "AbC123", "pk_ffffffffffffffffffffffffffffffff"

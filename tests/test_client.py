@@ -19,11 +19,11 @@ import pytest
 from tap_klaviyo import config, log
 from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import AuthError, ConfigError, CursorError, RequestError, ScopeError, UnavailableError
+from tap_klaviyo.klaviyo.endpoints import EVENTS, LISTS, METRICS, Endpoint
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
 from tap_klaviyo.sandbox.faults import PASSING, first, poisoned, status
-from tap_klaviyo.streams import EVENTS, LISTS, METRICS, Endpoint
 from tests.canned import Answer, answering
 
 KEY = Sandbox.api_key

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo import catalog
-from tap_klaviyo.streams import METRICS, STREAMS
-from tests.test_project import LAYERS
+from tap_klaviyo.klaviyo.endpoints import METRICS
+from tap_klaviyo.singer import selection as catalog
+from tap_klaviyo.streams.table import STREAMS
+from tests.test_project import WINGS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -36,26 +37,26 @@ def fields(schema: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
             yield from fields(inner, f"{before}{name}{'[]' if 'items' in definition else ''}.")
 
 
-@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.tap_stream_id)
+@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 def test_the_page_of_streams_has_each_stream_and_field(stream: Any) -> None:
     page = (ROOT / "docs" / "streams.md").read_text("utf-8")
-    title = "Timelines" if stream.metric_names else stream.tap_stream_id
+    title = "Timelines" if stream.metric_names else stream.name
     section = re.split(rf"^## {title}$", page, flags=re.MULTILINE)[1].split("\n## ")[0]
-    assert f"`{stream.tap_stream_id}` |" in section or not stream.metric_names
-    for fact in (*stream.metric_names, stream.endpoint.scope, f"Key `{stream.key}`", stream.replication_method):
+    assert f"`{stream.name}` |" in section or not stream.metric_names
+    for fact in (*stream.metric_names, stream.endpoint.scopes[0], f"Key `{stream.key[0]}`", stream.replication_method):
         assert fact in section
-    assert f"{stream.endpoint.burst} requests a second and {stream.endpoint.steady:,} a minute" in section
+    assert f"{stream.endpoint.limit.burst} requests a second and {stream.endpoint.limit.steady:,} a minute" in section
     rows = {
         row[0].strip("*`"): row for row in (line[2:-2].split(" | ") for line in section.splitlines() if "| " in line)
     }
     for path, description in fields(stream.schema):
         assert rows[path][2].endswith(description.replace("|", r"\|"))
-        assert rows[path][2].startswith("*Off.*") == (path in stream.default_off)
+        assert rows[path][2].startswith("*Off.*") == (path in stream.off)
         assert rows[path][0].startswith("**") == (path in stream.automatic)
 
 
 def test_the_page_of_streams_tells_of_the_metrics() -> None:
-    assert f"`{METRICS.path}` (scope `{METRICS.scope}`" in (ROOT / "docs" / "streams.md").read_text("utf-8")
+    assert f"`{METRICS.path}` (scope `{METRICS.scopes[0]}`" in (ROOT / "docs" / "streams.md").read_text("utf-8")
 
 
 def test_the_names_of_other_taps_are_documented() -> None:
@@ -63,7 +64,7 @@ def test_the_names_of_other_taps_are_documented() -> None:
     table = page.split("<!-- names -->")[1].split("<!-- /names -->")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
     for stream in STREAMS:
-        assert re.findall(r"`(\w+)`", rows.get(stream.tap_stream_id, "")) == catalog.other_names(stream)
+        assert re.findall(r"`(\w+)`", rows.get(stream.name, "")) == catalog.other_names(stream)
 
 
 def test_headings_that_links_point_at_are_there() -> None:
@@ -76,14 +77,9 @@ def test_headings_that_links_point_at_are_there() -> None:
                 assert anchor in slugs, (document.name, target, anchor)
 
 
-def test_the_architecture_has_each_module_in_its_layer() -> None:
+def test_the_architecture_names_each_wing() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    table = page.split("## The modules")[1].split("\n## ")[0]
-    cells = re.findall(r"^\| \w* ?\| (.*?) \|", table, re.MULTILINE)
-    level = {name: row for row, names in enumerate(LAYERS) for name in names}
-    told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
-    assert sorted(told) == sorted(level.keys() - {"__init__", "__main__"})
-    assert [level[name] for name in told] == sorted(level[name] for name in told)
+    assert [wing for wing in WINGS if f"`{wing}" not in page] == []
 
 
 def test_files_that_the_documents_name_are_there() -> None:
@@ -91,7 +87,7 @@ def test_files_that_the_documents_name_are_there() -> None:
         for name in re.findall(
             r"`((?:tap_klaviyo|tests|scripts|docs|examples)/[\w./-]*)[^`]*`", document.read_text("utf-8")
         ):
-            assert (ROOT / name).exists() or name == "tap_klaviyo/schemas/segment.json", (document.name, name)
+            assert (ROOT / name).exists() or name == "tap_klaviyo/streams/schemas/segment.json", (document.name, name)
 
 
 def test_the_example_of_contributing_fits_the_code() -> None:
@@ -150,7 +146,7 @@ def test_the_package_builds_from_what_the_container_copies(tmp_path: Path) -> No
 
 def test_nothing_secret_gets_into_the_container() -> None:
     names = {str(path) for path in let_through()}
-    assert {"setup.py", "README.md", "tap_klaviyo/cli.py", "tap_klaviyo/schemas/event.json"} <= names
+    assert {"setup.py", "README.md", "tap_klaviyo/cli.py", "tap_klaviyo/streams/schemas/event.json"} <= names
     for name in (
         ".env",
         "config.json",

@@ -18,16 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tap_klaviyo import config
-from tap_klaviyo.catalog import discover, read_catalog
 from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.config import SETTINGS
 from tap_klaviyo.errors import ApiError, CatalogError, ConfigError, StateError, TapError
 from tap_klaviyo.jsonapi import MalformedError, error_detail, parse
-from tap_klaviyo.messages import Writer
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.sandbox import Account, Sandbox
-from tap_klaviyo.state import adopt, read_state, start_of
-from tap_klaviyo.streams import STREAMS
+from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.selection import discover, read_catalog
+from tap_klaviyo.singer.state import adopt, read_state, start_of
+from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.sync import Sync
 from tests.canned import Answer, answering
 from tests.chaos.harness import PatientTime
@@ -165,7 +165,7 @@ def test_any_catalog(catalog: Any) -> None:
         assert stream.automatic <= selection.fields.keys() <= stream.schema["properties"].keys()
         assert selection.schema["properties"].keys() == selection.fields.keys()
         to, out = writer()
-        to.schema(stream.tap_stream_id, selection.schema, stream.key, stream.replication_key)
+        to.schema(stream.name, selection.schema, stream.key, stream.replication_key)
         assert out.getvalue().endswith(b"}\n")
 
 
@@ -222,7 +222,7 @@ class Recorded:
 
 
 ALL = read_catalog(discover())
-SOME = [each for each in ALL if each.stream.tap_stream_id in ("open", "lists", "campaigns", "global_exclusions")]
+SOME = [each for each in ALL if each.stream.name in ("open", "lists", "campaigns", "global_exclusions")]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.catalog import discover
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
+from tap_klaviyo.singer.selection import discover
 from tests.chaos.harness import Message, Target, as_sets, messages
 
 KILLS = 100

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tap_klaviyo.catalog import discover
 from tap_klaviyo.sandbox import Account, Sandbox
-from tap_klaviyo.streams import load_schema
+from tap_klaviyo.singer.selection import discover
+from tap_klaviyo.streams.model import load_schema
 from tests.openapi.document import fit
 
 Exchange = dict[str, Any]

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tap_klaviyo.pipeline import Concurrency, Fetch, Fetched, Pipeline
+from tap_klaviyo.reading.prefetch import Concurrency, Fetch, Fetched, Pipeline
 
 # A tree of fetches: a name, and the fetches that follow it.
 Tree = tuple[str, Sequence["Tree"]]

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, METRICS, XS, Endpoint
 from tap_klaviyo.ratelimit import Clock, Pacer, RateLimits
-from tap_klaviyo.streams import CAMPAIGNS, EVENTS, LISTS, METRICS, Endpoint
 
 
 class Time:
@@ -37,25 +37,25 @@ def fullest(moments: list[float], window: float, phase: float) -> int:
     return max(Counter(int((moment - phase) // window) for moment in moments).values())
 
 
-@pytest.mark.parametrize("endpoint", [EVENTS, LISTS, CAMPAIGNS, METRICS, Endpoint("/x", "x", None, 1, 15)])
+@pytest.mark.parametrize("endpoint", [EVENTS, LISTS, CAMPAIGNS, METRICS, Endpoint(path="/x", scopes=("x",), limit=XS)])
 def test_no_window_of_any_phase_is_overfull_and_the_limit_is_used(endpoint: Endpoint) -> None:
     time = Time()
-    moments = starts(Pacer(endpoint.burst, endpoint.steady, time.clock), time, endpoint.steady * 4)
+    moments = starts(Pacer(endpoint.limit.burst, endpoint.limit.steady, time.clock), time, endpoint.limit.steady * 4)
     for tenth in range(10):
-        assert fullest(moments, 60, tenth * 6) <= endpoint.steady
-        assert fullest(moments, 1, tenth / 10) <= endpoint.burst
-    assert len(moments) / (moments[-1] - moments[0]) >= endpoint.steady / 60 * 0.9
+        assert fullest(moments, 60, tenth * 6) <= endpoint.limit.steady
+        assert fullest(moments, 1, tenth / 10) <= endpoint.limit.burst
+    assert len(moments) / (moments[-1] - moments[0]) >= endpoint.limit.steady / 60 * 0.9
 
 
 def test_events_reach_nineteen_twentieths_of_their_limit() -> None:
     time = Time()
-    moments = starts(Pacer(EVENTS.burst, EVENTS.steady, time.clock), time, 35_000)
+    moments = starts(Pacer(EVENTS.limit.burst, EVENTS.limit.steady, time.clock), time, 35_000)
     assert 35_000 / (moments[-1] - moments[0]) >= 3500 / 60 * 0.95
 
 
 def test_a_few_requests_wait_for_nothing() -> None:
     time = Time()
-    assert starts(Pacer(CAMPAIGNS.burst, CAMPAIGNS.steady, time.clock), time, 6) == [1000.0] * 6
+    assert starts(Pacer(CAMPAIGNS.limit.burst, CAMPAIGNS.limit.steady, time.clock), time, 6) == [1000.0] * 6
 
 
 def test_a_pause_holds_everyone_back() -> None:

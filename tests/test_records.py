@@ -10,11 +10,11 @@ import pytest
 from msgspec import Raw
 
 from tap_klaviyo import records
-from tap_klaviyo.catalog import Fields, discover, read_catalog
 from tap_klaviyo.jsonapi import PLAIN, Page, Resource, parse
-from tap_klaviyo.messages import encode_records
 from tap_klaviyo.records import Form, Notes
-from tap_klaviyo.streams import BY_ID
+from tap_klaviyo.singer.messages import encode_records
+from tap_klaviyo.singer.selection import Fields, discover, read_catalog
+from tap_klaviyo.streams.table import BY_NAME
 
 METRIC: dict[str, Any] = {
     "type": "metric",
@@ -56,7 +56,7 @@ def all_fields(stream: str) -> Fields:
         inner = {name: each.get("items", each) for name, each in schema["properties"].items()}
         return {name: fields(each) if "properties" in each else None for name, each in inner.items()}
 
-    return fields(BY_ID[stream].schema)
+    return fields(BY_NAME[stream].schema)
 
 
 def built(
@@ -64,7 +64,7 @@ def built(
 ) -> tuple[list[dict[str, Any]], Notes]:
     """Return the records of a page, as a target would read them, and what was noticed, whatever it is decoded by."""
     body = json.dumps({"data": data, "included": [*included], "links": {"self": "x"}}).encode()
-    form = records.form(BY_ID[stream], all_fields(stream) if fields is None else fields)
+    form = records.form(BY_NAME[stream], all_fields(stream) if fields is None else fields)
     if stream == "open":
         metric = parse(json.dumps({"data": [METRIC], "links": {"self": "x"}}).encode()).data[0]
         form = records.of_metric(form, metric)
@@ -76,7 +76,7 @@ def built(
 
 def of_page(stream: str, page: Page, form: Form) -> tuple[list[dict[str, Any]], Notes]:
     notes = Notes()
-    found = records.BUILDERS[BY_ID[stream].schema_name](page, form, notes)
+    found = records.BUILDERS[BY_NAME[stream].schema_name or stream](page, form, notes)
     return [json.loads(line)["record"] for line in encode_records(stream, found).splitlines()], notes
 
 
@@ -291,6 +291,6 @@ def test_which_metrics_are_klaviyos_own(integration: object, native: bool) -> No
 
 
 def test_the_default_selection_is_emitted_whole() -> None:
-    (selection,) = [each for each in read_catalog(discover()) if each.stream.tap_stream_id == "open"]
+    (selection,) = [each for each in read_catalog(discover()) if each.stream.name == "open"]
     ((record,), _) = built("open", [EVENT], [PROFILE], selection.fields)
     assert record.keys() == selection.fields.keys()

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tap_klaviyo import state
 from tap_klaviyo.config import Config, check
 from tap_klaviyo.errors import StateError
-from tap_klaviyo.streams import BY_ID
+from tap_klaviyo.singer import state
+from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import parse_time
 
-OPEN, CLICK = BY_ID["open"], BY_ID["click"]
+OPEN, CLICK = BY_NAME["open"], BY_NAME["click"]
 NOW = parse_time("2026-11-23T00:00:00Z")
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator
 
-from tap_klaviyo.catalog import discover, select_all
 from tap_klaviyo.errors import AuthError, ScopeError, SyncError
 from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
-from tap_klaviyo.streams import BY_ID, STREAMS
+from tap_klaviyo.singer.selection import discover, select_all
+from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.times import DAY, format_time, parse_time
 from tests.running import Run, catalog_of, sync
 
-EVENTS = [stream.tap_stream_id for stream in STREAMS if stream.metric_names]
-FULL = [stream.tap_stream_id for stream in STREAMS if not stream.metric_names]
+EVENTS = [stream.name for stream in STREAMS if stream.metric_names]
+FULL = [stream.name for stream in STREAMS if not stream.metric_names]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def assert_same(found: dict[str, list[str]], expected: dict[str, list[str]]) -> 
 def test_every_stream_has_exactly_the_ledgers_rows(account: Account, whole: Run) -> None:
     assert whole.error is None
     assert_same(whole.keys(), account.ledger(account.now))
-    assert all(whole.records(stream.tap_stream_id) for stream in STREAMS)
+    assert all(whole.records(stream.name) for stream in STREAMS)
 
 
 def test_timelines_come_in_order_of_time(whole: Run) -> None:
@@ -90,7 +90,7 @@ def test_date_times_are_rfc_3339_in_utc(whole: Run) -> None:
             assert datetime.fromisoformat(value.replace("Z", "+00:00")).utcoffset() == timedelta(0), value
 
     def check_record(stream: str, record: dict[str, Any]) -> None:
-        for name, definition in BY_ID[stream].schema["properties"].items():
+        for name, definition in BY_NAME[stream].schema["properties"].items():
             check(definition, record.get(name))
 
     for message in whole.of("RECORD"):
@@ -99,8 +99,8 @@ def test_date_times_are_rfc_3339_in_utc(whole: Run) -> None:
 
 def test_all_fields_of_the_catalog_are_emitted(whole: Run) -> None:
     for stream in STREAMS:
-        emitted = {name for record in whole.records(stream.tap_stream_id) for name in record}
-        assert emitted == set(stream.schema["properties"]), stream.tap_stream_id
+        emitted = {name for record in whole.records(stream.name) for name in record}
+        assert emitted == set(stream.schema["properties"]), stream.name
 
 
 def test_values_pass_as_klaviyo_sent_them(account: Account, whole: Run) -> None:
@@ -158,9 +158,9 @@ def test_versions_can_be_turned_off(sandbox: Sandbox) -> None:
 
 
 def test_only_automatic_fields(sandbox: Sandbox) -> None:
-    run = sync(sandbox, catalog=catalog_of(*(stream.tap_stream_id for stream in STREAMS), fields=()))
+    run = sync(sandbox, catalog=catalog_of(*(stream.name for stream in STREAMS), fields=()))
     for stream in STREAMS:
-        records = run.records(stream.tap_stream_id)
+        records = run.records(stream.name)
         assert {frozenset(record) for record in records} == {stream.automatic}
     assert_same(run.keys(), ledger(sandbox))
 
@@ -251,14 +251,14 @@ def test_an_interrupted_run_goes_on_with_its_stream_and_ends_in_the_same_state(s
     state = {**whole.state, "currently_syncing": "lists"}
     run = sync(sandbox, state)
     order = [each["stream"] for each in run.of("SCHEMA")]
-    names = [stream.tap_stream_id for stream in STREAMS]
+    names = [stream.name for stream in STREAMS]
     assert order == names[names.index("lists") :] + names[: names.index("lists")]
     assert run.state == whole.state
 
 
 @pytest.mark.parametrize("removed", ["lists", "open"])
 def test_a_stream_removed_or_added_between_runs_does_no_harm(sandbox: Sandbox, whole: Run, removed: str) -> None:
-    kept = [stream.tap_stream_id for stream in STREAMS if stream.tap_stream_id != removed]
+    kept = [stream.name for stream in STREAMS if stream.name != removed]
     run = sync(sandbox, {**whole.state, "currently_syncing": removed}, catalog_of(*kept))
     assert [each["stream"] for each in run.of("SCHEMA")] == kept
     assert run.state["bookmarks"] == whole.state["bookmarks"]

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.catalog import read_catalog
 from tap_klaviyo.sandbox import Account, Sandbox
-from tap_klaviyo.streams import BY_ID, STREAMS
+from tap_klaviyo.singer.selection import read_catalog
+from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.times import DAY, format_time
 from tests.running import sync
 
-TIMELINES = [stream.tap_stream_id for stream in STREAMS if stream.metric_names]
+TIMELINES = [stream.name for stream in STREAMS if stream.metric_names]
 
 # singer-io 1.2 and later: the stream that it makes of a metric, where it is not one of ours by name.
 TEXT_MESSAGES = {
@@ -164,16 +164,16 @@ def test_entries_named_by_metric_ids_and_text_messages_are_written_under_our_nam
 @pytest.mark.parametrize(("name", "ours"), OURS.items())
 def test_each_text_message_name_is_one_of_our_streams(name: str, ours: str) -> None:
     (selection,) = read_catalog({"streams": [singer_entry(name, "VfTks9", selected=True)]})
-    assert selection.stream is BY_ID[ours]
+    assert selection.stream is BY_NAME[ours]
 
 
 def test_only_what_that_catalog_selects_is_read_and_our_definitions_hold(sandbox: Sandbox) -> None:
     run = sync(sandbox, catalog=singer_catalog(sandbox.account, ["open", "lists"], without=["profile", "uuid"]))
     assert list(run.keys()) == ["open", "lists"]
     opened, lists = (message["schema"]["properties"] for message in run.of("SCHEMA"))
-    ours = BY_ID["open"].schema["properties"]
+    ours = BY_NAME["open"].schema["properties"]
     assert opened == {name: ours[name] for name in ours if name not in ("profile", "uuid", "attributions")}
-    assert lists == BY_ID["lists"].schema["properties"]
+    assert lists == BY_NAME["lists"].schema["properties"]
     assert set(run.records("open")[0]) == opened.keys()
     assert not any("include=profile" in request.url for request in sandbox.requests)
 
@@ -181,7 +181,7 @@ def test_only_what_that_catalog_selects_is_read_and_our_definitions_hold(sandbox
 def test_two_metrics_of_one_stream_are_one_stream() -> None:
     entries = [singer_entry("clicked_sms", "A1"), singer_entry("clicked_text_message", "B2", True, without=["uuid"])]
     (selection,) = read_catalog({"streams": entries})
-    assert (selection.stream.tap_stream_id, "uuid" in selection.fields) == ("clicked_sms", False)
+    assert (selection.stream.name, "uuid" in selection.fields) == ("clicked_sms", False)
 
 
 def test_streams_that_are_not_ours_are_named_and_passed_over(sandbox: Sandbox, said: pytest.LogCaptureFixture) -> None:
@@ -201,7 +201,7 @@ def test_a_catalog_without_metadata_selects_beside_or_in_the_schema(
     entry: dict[str, Any] = {"stream": "open", "tap_stream_id": "Si4C3N", "key_properties": "id", "metadata": None}
     entry["schema"] = {"type": "object", "properties": SINGER_EVENT}
     (entry if place == "entry" else entry["schema"])["selected"] = flag
-    assert [each.stream.tap_stream_id for each in read_catalog({"streams": [entry]})] == streams
+    assert [each.stream.name for each in read_catalog({"streams": [entry]})] == streams
 
 
 def test_a_state_by_metric_ids_is_gone_on_from(sandbox: Sandbox) -> None:
@@ -309,6 +309,6 @@ def test_meltanolabs_events_can_be_left_out(sandbox: Sandbox) -> None:
 def test_the_first_entry_that_selects_a_stream_holds() -> None:
     entry = singer_entry("open", "open", True, without=["uuid"])
     first, *others = read_catalog({"streams": [entry, *meltano_catalog(events=True)["streams"]]})
-    assert (first.stream.tap_stream_id, "uuid" in first.fields) == ("open", False)
-    assert sorted(each.stream.tap_stream_id for each in [first, *others]) == sorted(TIMELINES)
+    assert (first.stream.name, "uuid" in first.fields) == ("open", False)
+    assert sorted(each.stream.name for each in [first, *others]) == sorted(TIMELINES)
     assert all("uuid" in each.fields for each in others)

@@ -11,20 +11,20 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from tap_klaviyo import config
-from tap_klaviyo.catalog import Selection, discover, read_catalog
 from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import TapError
-from tap_klaviyo.messages import Writer
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.sandbox import Sandbox
-from tap_klaviyo.state import read_state
+from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.selection import Selection, discover, read_catalog
+from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import STATE_INTERVAL, Sync
 from tap_klaviyo.times import parse_time
 
 QUICK = Retries(factor=0.001, longest=0.01)
 NO_RETRIES = Retries(factor=0.001, longest=0.01, total=0.0)
 ALL = tuple(read_catalog(discover()))
-_BY_NAME = {selection.stream.tap_stream_id: selection for selection in ALL}
+_BY_NAME = {selection.stream.name: selection for selection in ALL}
 
 
 class Row(msgspec.Struct):

@@ -19,7 +19,7 @@ from tap_klaviyo.sandbox import Account, Fault, Sandbox
 from tap_klaviyo.sandbox.faults import PASSING, Schedule, seeded
 from tests.chaos.harness import ALL, NO_RETRIES, QUICK, Run, Target, as_sets, run, selected
 
-NAMES = [selection.stream.tap_stream_id for selection in ALL]
+NAMES = [selection.stream.name for selection in ALL]
 HOUR, DAY = 3600, 86_400
 
 

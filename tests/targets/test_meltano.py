@@ -18,7 +18,7 @@ import pytest
 from tap_klaviyo.about import CAPABILITIES
 from tap_klaviyo.config import SETTINGS
 from tap_klaviyo.sandbox import SCOPES, Account, Fault, Request, Sandbox
-from tap_klaviyo.streams import STREAMS
+from tap_klaviyo.streams.table import STREAMS
 from tests.targets.expected import FULL_TABLES, key_of
 from tests.targets.postgres import HOST, USER, Postgres
 from tests.targets.programs import Json, output_of, program
@@ -114,10 +114,10 @@ def test_select_lists_every_field(project: Project) -> None:
     listed = {name: kind for kind, name in re.findall(r"\[(\w+) *\] (\w+\.\w+)$", said, re.MULTILINE)}
     assert code == 0, said
     assert listed == {
-        f"{stream.tap_stream_id}.{field}": "automatic"
+        f"{stream.name}.{field}": "automatic"
         if field in stream.automatic
         else "excluded"
-        if field in stream.default_off
+        if field in stream.off
         else "selected"
         for stream in STREAMS
         for field in stream.schema["properties"]

@@ -75,9 +75,9 @@ class Writer:
         self._last_state: bytes | None = None
         self._broken = False
 
-    def schema(self, stream: str, schema: Mapping[str, Any], key: str, replication_key: str | None) -> None:
+    def schema(self, stream: str, schema: Mapping[str, Any], key: Sequence[str], replication_key: str | None) -> None:
         """Write a SCHEMA message."""
-        self._write(_line(singer.SchemaMessage(stream, schema, [key], replication_key)))
+        self._write(_line(singer.SchemaMessage(stream, schema, list(key), replication_key)))
 
     def records(self, *lines: bytes | BinaryIO) -> None:
         """Write RECORD lines made by encode_records, parked ones too."""

@@ -12,7 +12,8 @@ import singer.metadata
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.log import logger
-from tap_klaviyo.streams import STREAMS, Stream
+from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.table import STREAMS
 
 Breadcrumb = tuple[str, ...]
 Metadata = Mapping[Breadcrumb, Mapping[str, Any]]
@@ -70,30 +71,30 @@ def read_catalog(catalog: Any) -> list[Selection]:
         for stream in _known(entry, position):
             selection = _select(stream, entry)
             if selection:
-                selections.setdefault(stream.tap_stream_id, selection)
+                selections.setdefault(stream.name, selection)
     return list(selections.values())
 
 
 def other_names(stream: Stream) -> list[str]:
     """Return the names that other taps give the stream: its metrics' names in snake case, and shortened ones."""
     slugs = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in stream.metric_names]
-    names = [*slugs, *_SHORTENED.get(stream.tap_stream_id, ())]
-    return [name for name in names if name != stream.tap_stream_id]
+    names = [*slugs, *_SHORTENED.get(stream.name, ())]
+    return [name for name in names if name != stream.name]
 
 
 _BY_NAME: Mapping[str, Sequence[Stream]] = MappingProxyType(
     {ALL_EVENTS: [stream for stream in STREAMS if stream.metric_names]}
     | {name: [stream] for stream in STREAMS for name in other_names(stream)}
-    | {stream.tap_stream_id: [stream] for stream in STREAMS}
+    | {stream.name: [stream] for stream in STREAMS}
 )
 
 
 def _entry(stream: Stream) -> dict[str, Any]:
     entry = {
-        "tap_stream_id": stream.tap_stream_id,
-        "stream": stream.tap_stream_id,
+        "tap_stream_id": stream.name,
+        "stream": stream.name,
         "schema": stream.schema,
-        "key_properties": [stream.key],
+        "key_properties": list(stream.key),
         "replication_method": stream.replication_method,
         "metadata": _metadata_for(stream),
     }
@@ -104,7 +105,7 @@ def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
     known = singer.metadata.to_map(
         singer.metadata.get_standard_metadata(
             schema=stream.schema,
-            key_properties=[stream.key],
+            key_properties=list(stream.key),
             valid_replication_keys=[stream.replication_key] if stream.replication_key else None,
             replication_method=stream.replication_method,
         )
@@ -119,7 +120,7 @@ def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
 def _field_metadata(stream: Stream, name: str) -> dict[str, Any]:
     return {
         "inclusion": "automatic" if name in stream.automatic else "available",
-        "selected-by-default": name not in stream.default_off,
+        "selected-by-default": name not in stream.off,
     }
 
 
@@ -133,7 +134,7 @@ def _known(entry: Any, position: int) -> Sequence[Stream]:
         raise CatalogError(f"The catalog is not one: entry {position} of its streams is no JSON object.")
     names = [name for name in (entry.get("tap_stream_id"), entry.get("stream")) if isinstance(name, str)]
     known: Sequence[Stream] = next((_BY_NAME[name] for name in names if name in _BY_NAME), ())
-    ids = [stream.tap_stream_id for stream in known]
+    ids = [stream.name for stream in known]
     name = names[-1] if names else None
     if not known:
         logger.warning("The catalog names a stream that this tap does not have: %s. It is passed over.", name)
@@ -208,7 +209,7 @@ def _schema_of(stream: Stream, entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_foreign(stream: Stream, entry: Mapping[str, Any], properties: Mapping[str, Any]) -> bool:
     """Return whether another tap wrote the entry: it has another name for the stream, or fields that are not ours."""
     name = entry.get("tap_stream_id") or entry.get("stream")
-    return name != stream.tap_stream_id or not properties.keys() <= stream.schema["properties"].keys()
+    return name != stream.name or not properties.keys() <= stream.schema["properties"].keys()
 
 
 def _merged(own: Mapping[str, Any], given: Any) -> Mapping[str, Any]:

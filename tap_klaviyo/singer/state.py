@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tap_klaviyo.catalog import ALL_EVENTS, other_names
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import StateError
-from tap_klaviyo.streams import STREAMS, Stream
+from tap_klaviyo.singer.selection import ALL_EVENTS, other_names
+from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.times import DAY, format_time, parse_time
 
 State = dict[str, Any]
@@ -50,19 +51,19 @@ def adopt(state: State, metric_ids: Mapping[str, Iterable[str]]) -> State:
     replaced = {ALL_EVENTS}
     for stream in STREAMS:
         if stream.replication_key:
-            names = [*other_names(stream), *metric_ids.get(stream.tap_stream_id, ())]
-            found = [_bookmark(bookmarks.get(name), name) for name in (stream.tap_stream_id, *names, ALL_EVENTS)]
+            names = [*other_names(stream), *metric_ids.get(stream.name, ())]
+            found = [_bookmark(bookmarks.get(name), name) for name in (stream.name, *names, ALL_EVENTS)]
             oldest = min((each for each in found if each is not None), default=None)
-            replaced.update([stream.tap_stream_id, *names])
+            replaced.update([stream.name, *names])
             if oldest is not None:
-                adopted[stream.tap_stream_id] = {KEY: format_time(oldest)}
+                adopted[stream.name] = {KEY: format_time(oldest)}
     kept = {name: entry for name, entry in bookmarks.items() if name not in replaced}
     return {**state, "bookmarks": kept | adopted}
 
 
 def bookmark(state: State, stream: Stream) -> int | None:
     """Return the stream's bookmark in epoch seconds, None without one."""
-    return _bookmark(state.get("bookmarks", {}).get(stream.tap_stream_id), stream.tap_stream_id)
+    return _bookmark(state.get("bookmarks", {}).get(stream.name), stream.name)
 
 
 def start_of(state: State, stream: Stream, config: Config, now: int) -> int:
@@ -80,23 +81,23 @@ def start_of(state: State, stream: Stream, config: Config, now: int) -> int:
 def advance(state: State, stream: Stream, timestamp: int) -> State:
     """Return an adopted state with the stream's bookmark at the timestamp (epoch seconds), if that is further."""
     bookmarks, reached = state.get("bookmarks", {}), format_time(timestamp)
-    mark = bookmarks.get(stream.tap_stream_id)
+    mark = bookmarks.get(stream.name)
     # `adopt` writes all bookmarks in one format, in which the later is the greater text.
     if mark and mark[KEY] >= reached:
         return state
-    return {**state, "bookmarks": {**bookmarks, stream.tap_stream_id: {KEY: reached}}}
+    return {**state, "bookmarks": {**bookmarks, stream.name: {KEY: reached}}}
 
 
 def drop(state: State, stream: Stream) -> State:
     """Return the state without a bookmark for the stream."""
-    bookmarks = {name: entry for name, entry in state.get("bookmarks", {}).items() if name != stream.tap_stream_id}
+    bookmarks = {name: entry for name, entry in state.get("bookmarks", {}).items() if name != stream.name}
     return {**state, "bookmarks": bookmarks}
 
 
 def syncing(state: State, stream: Stream | None) -> State:
     """Return the state with the stream as the one being synced, None for none."""
     rest = {name: value for name, value in state.items() if name != "currently_syncing"}
-    return {**rest, "currently_syncing": stream.tap_stream_id} if stream else rest
+    return {**rest, "currently_syncing": stream.name} if stream else rest
 
 
 def _bookmark(entry: Any, name: str) -> int | None:

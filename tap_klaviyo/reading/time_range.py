@@ -15,17 +15,18 @@ from io import BytesIO
 from itertools import pairwise, takewhile
 from operator import itemgetter
 
-from tap_klaviyo import query
 from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError, RequestError
 from tap_klaviyo.jsonapi import Page, Resource
+from tap_klaviyo.klaviyo.endpoints import EVENTS
+from tap_klaviyo.klaviyo.filters import filter_between
 from tap_klaviyo.log import logger
-from tap_klaviyo.messages import Batch, encode_records
 from tap_klaviyo.pages import Pages
-from tap_klaviyo.pipeline import Fetch, Fetched
+from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.records import Form, Notes, events, of_metric, timestamps
 from tap_klaviyo.shapes import Record
-from tap_klaviyo.streams import EVENTS, Stream
+from tap_klaviyo.singer.messages import Batch, encode_records
+from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import format_time
 
 # Slices are of about so many pages: the last page of each is partly empty, so shorter ones waste more requests.
@@ -129,7 +130,7 @@ def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
 
 
 def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
-    within = {"filter": query.between(part.start, part.end, metric.id)}
+    within = {"filter": filter_between(part.start, part.end, metric.id)}
     return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, metric.form.decoder, restarts=0)
 
 
@@ -267,7 +268,7 @@ def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
 
 
 def _encoded(timeline: Timeline, rows: Sequence[Row]) -> bytes:
-    return encode_records(timeline.stream.tap_stream_id, [record for _, record in rows])
+    return encode_records(timeline.stream.name, [record for _, record in rows])
 
 
 def _batch(part: Slice, lines: bytes, moments: Sequence[int], notes: Notes) -> Batch:

@@ -10,12 +10,13 @@ import msgspec
 
 from tap_klaviyo.client import Client
 from tap_klaviyo.jsonapi import Page
-from tap_klaviyo.messages import Batch, encode_records
+from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.pages import Pages
-from tap_klaviyo.pipeline import Fetch, Fetched
+from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.records import BUILDERS, Form, Notes, sharing
 from tap_klaviyo.shapes import Record
-from tap_klaviyo.streams import Endpoint, Partition, Stream
+from tap_klaviyo.singer.messages import Batch, encode_records
+from tap_klaviyo.streams.model import Filters, Stream
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,17 @@ class FullTable:
 
 
 def fetches(table: FullTable) -> list[Fetch[Batch]]:
-    """Return the fetches of the stream's partitions, in their order."""
+    """Return the fetches of the stream's queries, in their order."""
+    split = table.stream.split
+    queries = split.each.items() if isinstance(split, Filters) else [(None, {})]
     return [
-        partial(_read, table, sharing(table.form, partition.constants), _pages(table, partition), frozenset())
-        for partition in table.stream.partitions
+        partial(_read, table, sharing(table.form, constants), _pages(table, condition), frozenset())
+        for condition, constants in queries
     ]
 
 
-def _pages(table: FullTable, partition: Partition) -> Pages:
-    condition = {"filter": partition.filter} if partition.filter else {}
+def _pages(table: FullTable, filtered_by: str | None) -> Pages:
+    condition = {"filter": filtered_by} if filtered_by else {}
     return Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.form.decoder)
 
 
@@ -54,13 +57,13 @@ def _read(table: FullTable, form: Form, pages: Pages, seen: frozenset[str]) -> F
 def _made(table: FullTable, form: Form, seen: frozenset[str], document: Page) -> tuple[Batch, frozenset[str]]:
     ids, notes = frozenset(resource.id for resource in document.data), Notes()
     document.data = [resource for resource in document.data if resource.id not in seen]
-    records = BUILDERS[table.stream.schema_name](document, form, notes)
+    records = BUILDERS[table.stream.schema_name or table.stream.name](document, form, notes)
     return _batch(table, records, notes), ids
 
 
 def _batch(table: FullTable, records: list[Record], notes: Notes) -> Batch:
-    name = table.stream.tap_stream_id
-    keys = [_key(getattr(record, table.stream.key)) for record in records] if notes.recurring else []
+    name = table.stream.name
+    keys = [_key(getattr(record, table.stream.key[0])) for record in records] if notes.recurring else []
     once = (
         [record for record, key in zip(records, keys, strict=True) if key not in notes.recurring] if keys else records
     )

@@ -1,0 +1,1 @@
+"""From a stream's row to its batches of records, in order."""

@@ -1,0 +1,1 @@
+"""Singer's side: catalogs, selections, states and messages."""

@@ -1,0 +1,1 @@
+"""The streams: a row in one table and a schema file each."""
