@@ -1,21 +1,26 @@
-"""Pacing by endpoint: requests start no faster than Klaviyo's limits allow, and pause when it says so.
+"""Pacing by endpoint: requests start as fast as Klaviyo's windows allow, and pause when Klaviyo says so.
 
-Klaviyo counts in fixed windows of a second (burst) and a minute (steady) for each endpoint; where a window begins
-is not told. So requests are spread: a few at once, then at the steady rate, which no window of a minute can exceed.
+Klaviyo counts the requests to each endpoint in fixed windows of a second (burst), a minute (steady) and, for reports, a
+day. It does not say when a window begins, so the pacer looks back from each start: whichever window a start falls
+into, no more requests than allowed began within it. Until then it waits for nothing.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.endpoints import Endpoint, Limit
 from tap_klaviyo.log import logger
 
 _LONG_WAIT = 5.0
+# A little longer than Klaviyo's windows: requests that start this far apart can arrive a little closer together.
+_SECOND, _MINUTE, _DAY = 1.05, 60.5, 86_460.0
 _WINDOW = re.compile(r"\b(\d{1,9});w=(\d{1,9})\b")
 
 
@@ -28,48 +33,70 @@ class Clock:
     wall: Callable[[], float] = time.time
 
 
+@dataclass
+class Window:
+    """How many requests may start within some seconds."""
+
+    seconds: float
+    allowed: int
+
+    def opens_at(self, starts: Sequence[float]) -> float:
+        """Return when the next request may start, given all starts so far in order."""
+        return starts[-self.allowed] + self.seconds if len(starts) >= self.allowed else -math.inf
+
+
 class Pacer:
     """One endpoint's pace, shared by all threads."""
 
-    def __init__(self, burst: int, steady: int, clock: Clock, name: str = "") -> None:
+    def __init__(self, limit: Limit, clock: Clock, name: str = "") -> None:
         """Begin at the documented limits.
 
         Args:
-            burst: requests allowed in any window of one second.
-            steady: requests allowed in any window of one minute.
+            limit: the endpoint's limits.
             clock: where time comes from.
-            name: what is paced, for the log.
+            name: the endpoint, for the log.
         """
         self._clock = clock
         self._name = name
+        self._turn = threading.Lock()
         self._lock = threading.Lock()
+        self._starts: deque[float] = deque()
         self._limits = ""
-        self._set_limits(burst, steady)
-        self._paused_until = clock.monotonic()
-        self._announced_until = self._paused_until
-        self._next = self._paused_until - self._slack
+        self._set_limits(limit)
+        self._paused_until = self._announced_until = clock.monotonic()
 
     def wait(self) -> float:
-        """Take the next place in the queue, wait for it, and return the seconds waited."""
+        """Wait until a request may start, count it as started, and return the seconds waited."""
         began = self._clock.monotonic()
-        place = self._book(began)
-        while (delay := max(place, self._paused_until) - self._clock.monotonic()) > 0:
-            self._announce(delay)
-            self._clock.sleep(delay)
-        return self._clock.monotonic() - began
+        # One thread at a time waits for the window, and the others for it: so requests start in the order they came.
+        with self._turn:
+            while (delay := self._opens_at() - self._clock.monotonic()) > 0:
+                self._announce(delay)
+                self._clock.sleep(delay)
+            now = self._clock.monotonic()
+            with self._lock:
+                self._starts.append(now)
+                while len(self._starts) > self._kept:
+                    self._starts.popleft()
+        return now - began
 
     def pause(self, seconds: float) -> None:
-        """Let no request start before so many seconds from now."""
+        """Let no request start within these seconds from now."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
 
     def observe(self, headers: Mapping[str, str]) -> None:
-        """Learn from an answer's `RateLimit-*` headers: the account's own limits, and a window that is used up."""
+        """Learn from an answer's `RateLimit-*` headers: the account's own limits, and a window that is used up.
+
+        `RateLimit-Remaining` and `-Reset` speak of the window that is closest to its end, mostly the second's, and
+        another program may use the same limit: so they only ever slow the pace.
+        """
         limits = headers.get("RateLimit-Limit", "")
         if limits != self._limits:
             self._learn(limits)
         if headers.get("RateLimit-Remaining") == "0" and (reset := headers.get("RateLimit-Reset", "")).isdecimal():
-            self.pause(min(float(reset), 60))
+            # Klaviyo rounds the seconds down, so 0 is a part of one.
+            self.pause(min(max(float(reset), 1.0), 60.0))
 
     def _announce(self, delay: float) -> None:
         """Say that a wait will be long; once for all threads that wait for the same."""
@@ -85,19 +112,17 @@ class Pacer:
         with self._lock:
             self._limits = limits
             if windows.get(1) and windows.get(60):
-                self._set_limits(windows[1], windows[60])
+                self._set_limits(Limit(windows[1], windows[60], windows.get(86_400) or None))
 
-    def _set_limits(self, burst: int, steady: int) -> None:
-        # What starts at once fills the steady window with a minute at the rate, and the burst one with a second.
-        at_once = max(1, min(max(10, steady // 70), burst - -(-steady // 60)))
-        self._interval = 60 / max(steady - at_once, 1)
-        self._slack = (at_once - 1) * self._interval
+    def _set_limits(self, limit: Limit) -> None:
+        self._windows = [Window(_SECOND, limit.burst), Window(_MINUTE, limit.steady)]
+        if limit.daily:
+            self._windows.append(Window(_DAY, limit.daily))
+        self._kept = max(window.allowed for window in self._windows)
 
-    def _book(self, now: float) -> float:
+    def _opens_at(self) -> float:
         with self._lock:
-            place = max(self._next, now - self._slack)
-            self._next = place + self._interval
-            return place
+            return max(self._paused_until, *(window.opens_at(self._starts) for window in self._windows))
 
 
 class RateLimits:
@@ -113,5 +138,5 @@ class RateLimits:
         """Return the endpoint's pacer."""
         with self._lock:
             if endpoint not in self._pacers:
-                self._pacers[endpoint] = Pacer(endpoint.limit.burst, endpoint.limit.steady, self._clock, endpoint.path)
+                self._pacers[endpoint] = Pacer(endpoint.limit, self._clock, endpoint.path)
             return self._pacers[endpoint]

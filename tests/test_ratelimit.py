@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, METRICS, XS, Endpoint
+from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, METRICS, REPORTING, XL, XS, Endpoint, Limit, M
 from tap_klaviyo.ratelimit import Clock, Pacer, RateLimits
 
 
@@ -40,7 +40,7 @@ def fullest(moments: list[float], window: float, phase: float) -> int:
 @pytest.mark.parametrize("endpoint", [EVENTS, LISTS, CAMPAIGNS, METRICS, Endpoint(path="/x", scopes=("x",), limit=XS)])
 def test_no_window_of_any_phase_is_overfull_and_the_limit_is_used(endpoint: Endpoint) -> None:
     time = Time()
-    moments = starts(Pacer(endpoint.limit.burst, endpoint.limit.steady, time.clock), time, endpoint.limit.steady * 4)
+    moments = starts(Pacer(endpoint.limit, time.clock), time, endpoint.limit.steady * 4)
     for tenth in range(10):
         assert fullest(moments, 60, tenth * 6) <= endpoint.limit.steady
         assert fullest(moments, 1, tenth / 10) <= endpoint.limit.burst
@@ -49,18 +49,79 @@ def test_no_window_of_any_phase_is_overfull_and_the_limit_is_used(endpoint: Endp
 
 def test_events_reach_nineteen_twentieths_of_their_limit() -> None:
     time = Time()
-    moments = starts(Pacer(EVENTS.limit.burst, EVENTS.limit.steady, time.clock), time, 35_000)
+    moments = starts(Pacer(EVENTS.limit, time.clock), time, 35_000)
     assert 35_000 / (moments[-1] - moments[0]) >= 3500 / 60 * 0.95
 
 
-def test_a_few_requests_wait_for_nothing() -> None:
+def test_a_burst_waits_for_nothing() -> None:
     time = Time()
-    assert starts(Pacer(CAMPAIGNS.limit.burst, CAMPAIGNS.limit.steady, time.clock), time, 6) == [1000.0] * 6
+    assert starts(Pacer(CAMPAIGNS.limit, time.clock), time, 10) == [1000.0] * 10
+
+
+def test_twelve_thousand_campaigns_take_what_the_windows_allow() -> None:
+    """120 requests at 10 a second and 150 a minute: twelve bursts, the last of which starts 11 windows later."""
+    time = Time()
+    moments = starts(Pacer(CAMPAIGNS.limit, time.clock), time, 120)
+    assert moments[-1] - moments[0] == pytest.approx(11 * 1.05)
+
+
+def test_the_limit_of_a_day_holds() -> None:
+    time = Time()
+    moments = starts(Pacer(REPORTING, time.clock), time, 500)
+    assert fullest(moments, 86_400, 0) <= 225
+    assert fullest(moments, 86_400, 43_200) <= 225
+
+
+class FixedWindows:
+    """Klaviyo's counting of one endpoint's requests, whoever sends them."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.allowed = {1: limit.burst, 60: limit.steady}
+        self.used = Counter[tuple[int, int]]()
+
+    def count(self, now: float) -> dict[str, str] | None:
+        """Return the headers of an answer at a moment, None for a refusal."""
+        windows = [(length, int(now // length)) for length in self.allowed]
+        if any(self.is_full(length, now) for length in self.allowed):
+            return None
+        self.used.update(windows)
+        left, length = min((self.allowed[each[0]] - self.used[each], each[0]) for each in windows)
+        return {"RateLimit-Remaining": str(left), "RateLimit-Reset": str(int(length - now % length))}
+
+    def is_full(self, length: int, now: float) -> bool:
+        """Return whether the window of this length that a moment is in takes no more requests."""
+        return self.used[length, int(now // length)] >= self.allowed[length]
+
+    def retry_after(self, now: float) -> float:
+        """Return the seconds until all windows are open again."""
+        return max(length - now % length for length in self.allowed if self.is_full(length, now))
+
+
+@pytest.mark.parametrize("share", [2, 3, 5])
+def test_another_program_that_spends_the_same_limit_costs_no_request(share: int) -> None:
+    """Another program sends a request before every `share`-th of ours; all of ours are answered in the end."""
+    time, server, answered = Time(), FixedWindows(M), 0
+    refused = 0
+    pacer = Pacer(M, time.clock)
+    while answered < 600:
+        if answered % share == 0:
+            server.count(time.now)
+        pacer.wait()
+        time.sleep(0.01)
+        headers = server.count(time.now)
+        if headers is None:
+            refused += 1
+            pacer.pause(server.retry_after(time.now))
+        else:
+            pacer.observe(headers)
+            answered += 1
+    assert refused <= 600 * 0.1
+    assert time.now - 1000 <= 60 * 600 * (1 + 1 / share) / M.steady + 70
 
 
 def test_a_pause_holds_everyone_back() -> None:
     time = Time()
-    pacer = Pacer(350, 3500, time.clock)
+    pacer = Pacer(XL, time.clock)
     pacer.pause(30)
     pacer.pause(5)
     assert pacer.wait() == 30
@@ -68,7 +129,7 @@ def test_a_pause_holds_everyone_back() -> None:
 
 def test_the_accounts_own_limits_are_learnt_from_the_headers() -> None:
     time = Time()
-    pacer = Pacer(350, 3500, time.clock)
+    pacer = Pacer(XL, time.clock)
     pacer.observe({"RateLimit-Limit": "10, 10;w=1, 60;w=60", "RateLimit-Remaining": "9", "RateLimit-Reset": "0"})
     moments = starts(pacer, time, 240)
     assert fullest(moments, 60, 0) <= 60
@@ -76,7 +137,7 @@ def test_the_accounts_own_limits_are_learnt_from_the_headers() -> None:
 
 def test_a_window_that_is_used_up_is_waited_out() -> None:
     time = Time()
-    pacer = Pacer(350, 3500, time.clock)
+    pacer = Pacer(XL, time.clock)
     pacer.observe({"RateLimit-Limit": "", "RateLimit-Remaining": "0", "RateLimit-Reset": "12"})
     assert pacer.wait() == 12
 
@@ -84,7 +145,7 @@ def test_a_window_that_is_used_up_is_waited_out() -> None:
 @pytest.mark.parametrize("limit", ["", "x", "0, 0;w=1, 0;w=60", "1;w=1"])
 def test_headers_that_say_nothing_change_nothing(limit: str) -> None:
     time = Time()
-    pacer = Pacer(10, 150, time.clock)
+    pacer = Pacer(M, time.clock)
     pacer.observe({"RateLimit-Limit": limit, "RateLimit-Remaining": "x", "RateLimit-Reset": "y"})
     assert pacer.wait() == 0
 
