@@ -17,7 +17,7 @@ import requests
 import singer
 from singer import metadata, utils
 
-from tap_klaviyo.singer.selection import discover
+from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.streams.table import BY_NAME
 
 Resource = dict[str, Any]
@@ -29,7 +29,7 @@ def main(path: str) -> None:
     session = _session(config)
     metrics = [each for page in _pages(session, f"{config['base_url']}/api/metrics", {}) for each in page["data"]]
     state: dict[str, Any] = {}
-    for entry in discover()["streams"]:
+    for entry in discover_catalog()["streams"]:
         names = [name.casefold() for name in BY_NAME[entry["tap_stream_id"]].metric_names]
         if names:
             singer.write_schema(entry["tap_stream_id"], entry["schema"], ["id"], ["timestamp"])

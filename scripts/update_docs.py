@@ -12,7 +12,8 @@ from typing import Any
 from tap_klaviyo.about import settings_table, streams_table
 from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
 from tap_klaviyo.reading.query import charged_endpoint
-from tap_klaviyo.singer.selection import discover, other_names, select_all
+from tap_klaviyo.singer.catalog import discover_catalog, select_all
+from tap_klaviyo.singer.other_taps import other_names
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.streams.table import STREAMS
 
@@ -61,7 +62,7 @@ def generated() -> dict[Path, str]:
     readme = _between(README.read_text("utf-8"), "streams", streams_table())
     return {
         README: _between(readme, "settings", settings_table()),
-        ROOT / "catalog.json": json.dumps(select_all(discover()), indent=2, ensure_ascii=False) + "\n",
+        ROOT / "catalog.json": json.dumps(select_all(discover_catalog()), indent=2, ensure_ascii=False) + "\n",
         ROOT / "docs" / "streams.md": streams_page(),
         UPGRADING: _between(UPGRADING.read_text("utf-8"), "names", names_table()),
     }

@@ -161,10 +161,10 @@ def _about(form: str) -> int:
 def _discover(names: str | None) -> int:
     import json
 
-    from tap_klaviyo.singer.select_option import choose
-    from tap_klaviyo.singer.selection import discover
+    from tap_klaviyo.singer.catalog import discover_catalog
+    from tap_klaviyo.singer.select_option import select_by_names
 
-    return _print(json.dumps(choose(discover(), names) if names else discover(), indent=2))
+    return _print(json.dumps(select_by_names(discover_catalog(), names) if names else discover_catalog(), indent=2))
 
 
 def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
@@ -183,14 +183,16 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
 def _selections(options: argparse.Namespace) -> list[Selection]:
     from tap_klaviyo import config, log
     from tap_klaviyo.errors import CatalogError
-    from tap_klaviyo.singer import select_option, selection
+    from tap_klaviyo.singer.catalog import discover_catalog
+    from tap_klaviyo.singer.select_option import select_by_names
+    from tap_klaviyo.singer.selection import read_catalog
 
-    given = selection.discover()
+    given = discover_catalog()
     if options.select:
-        given = select_option.choose(given, options.select)
+        given = select_by_names(given, options.select)
     elif options.catalog:
         given = config.read_json(options.catalog, "catalog", CatalogError)
-    selections = selection.read_catalog(given)
+    selections = read_catalog(given)
     if not selections:
         log.logger.warning(
             'The catalog selects no stream, so there is nothing to do. Set "selected": true in the metadata of the '

@@ -13,8 +13,9 @@ from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import TapError
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.sandbox import Sandbox
+from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
-from tap_klaviyo.singer.selection import discover, read_catalog
+from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import Sync
 
@@ -93,7 +94,7 @@ def sync(
     tap = Sync(Client(checked, clock, retries), checked, Writer(cast(BinaryIO, output)), clock)
     error = None
     try:
-        tap.run(read_catalog(catalog or discover()), read_state(state))
+        tap.run(read_catalog(catalog or discover_catalog()), read_state(state))
     except TapError as problem:
         error = problem
     return Run([json.loads(line) for line in b"".join(output.written).splitlines()], error)
@@ -101,7 +102,7 @@ def sync(
 
 def catalog_of(*streams: str, fields: Sequence[str] | None = None) -> dict[str, Any]:
     """Return a catalog with just these streams, in this order; with `fields`, only those selected."""
-    entries = {entry["stream"]: entry for entry in discover()["streams"]}
+    entries = {entry["stream"]: entry for entry in discover_catalog()["streams"]}
     return {"streams": [_with_fields(entries[name], fields) for name in streams]}
 
 

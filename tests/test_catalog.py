@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.errors import CatalogError
-from tap_klaviyo.singer.selection import Selection, discover, read_catalog, select_all
+from tap_klaviyo.singer.catalog import discover_catalog, select_all
+from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.streams.table import STREAMS
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +31,7 @@ def metadata_of(entry: dict[str, Any]) -> dict[tuple[str, ...], dict[str, Any]]:
 
 def chosen(stream: str, **selected: object) -> list[Selection]:
     """Return what a catalog selects that has one stream, with `selected` at the named fields (`root` the stream)."""
-    (entry,) = [copy.deepcopy(each) for each in discover()["streams"] if each["stream"] == stream]
+    (entry,) = [copy.deepcopy(each) for each in discover_catalog()["streams"] if each["stream"] == stream]
     for name, value in selected.items():
         breadcrumb = [] if name == "root" else ["properties", *name.split("__")]
         entry["metadata"] = [each for each in entry["metadata"] if each["breadcrumb"] != breadcrumb] + [
@@ -40,7 +41,7 @@ def chosen(stream: str, **selected: object) -> list[Selection]:
 
 
 def test_the_streams_their_keys_and_methods() -> None:
-    streams = {entry["tap_stream_id"]: entry for entry in discover()["streams"]}
+    streams = {entry["tap_stream_id"]: entry for entry in discover_catalog()["streams"]}
     assert {name: entry["key_properties"] for name, entry in streams.items()} == {n: [k] for n, k in KEYS.items()}
     for name, entry in streams.items():
         root = metadata_of(entry)[()]
@@ -54,7 +55,7 @@ def test_the_streams_their_keys_and_methods() -> None:
 
 
 def test_each_field_has_one_metadata_entry_and_keys_alone_are_automatic() -> None:
-    for entry in discover()["streams"]:
+    for entry in discover_catalog()["streams"]:
         breadcrumbs = [tuple(each["breadcrumb"]) for each in entry["metadata"]]
         assert len(breadcrumbs) == len(set(breadcrumbs))
         assert set(breadcrumbs) == {()} | {("properties", name) for name in entry["schema"]["properties"]}
@@ -81,11 +82,11 @@ def test_schemas_are_such_that_every_target_loads_them(stream: Any) -> None:
 
 
 def test_the_committed_catalog_is_discovery_with_all_streams_selected() -> None:
-    assert json.loads((ROOT / "catalog.json").read_text()) == select_all(discover())
+    assert json.loads((ROOT / "catalog.json").read_text()) == select_all(discover_catalog())
 
 
 def test_without_a_choice_all_streams_are_synced_but_for_the_costly_fields() -> None:
-    selections = read_catalog(discover())
+    selections = read_catalog(discover_catalog())
     assert [each.stream.name for each in selections] == [stream.name for stream in STREAMS]
     fields = {each.stream.name: set(each.fields) for each in selections}
     for stream in STREAMS:
@@ -101,7 +102,7 @@ def test_a_deselected_stream_is_left_out(no: object) -> None:
 
 
 def test_automatic_fields_stay_even_if_deselected_as_meltano_writes_them() -> None:
-    names = discover()["streams"][0]["schema"]["properties"]
+    names = discover_catalog()["streams"][0]["schema"]["properties"]
     (selection,) = chosen("receive", **dict.fromkeys(names, False))
     assert selection.fields == {"id": None, "timestamp": None}
     assert list(selection.schema["properties"]) == ["id", "timestamp"]
@@ -118,7 +119,7 @@ def test_nested_fields_are_deselected_by_either_breadcrumb(path: str) -> None:
 
 
 def test_a_parent_none_of_whose_children_is_selected_is_left_out() -> None:
-    children = discover()["streams"][0]["schema"]["properties"]["metric"]["items"]["properties"]
+    children = discover_catalog()["streams"][0]["schema"]["properties"]["metric"]["items"]["properties"]
     (selection,) = chosen("open", **{f"metric__items__properties__{name}": False for name in children})
     assert "metric" not in selection.fields
 
@@ -129,7 +130,7 @@ def test_fields_off_by_default_can_be_selected() -> None:
 
 
 def test_the_order_is_the_catalogs_and_a_stream_counts_once() -> None:
-    entries = {entry["stream"]: entry for entry in discover()["streams"]}
+    entries = {entry["stream"]: entry for entry in discover_catalog()["streams"]}
     catalog = {"streams": [entries["lists"], entries["open"], entries["lists"]]}
     assert [each.stream.name for each in read_catalog(catalog)] == ["lists", "open"]
 
@@ -137,13 +138,13 @@ def test_the_order_is_the_catalogs_and_a_stream_counts_once() -> None:
 def test_an_entry_by_hand_with_only_the_stream_selected_takes_the_defaults() -> None:
     entry = {"tap_stream_id": "open", "metadata": [{"breadcrumb": [], "metadata": {"selected": True}}]}
     assert read_catalog({"streams": [entry]}) == [
-        each for each in read_catalog(discover()) if each.stream.name == "open"
+        each for each in read_catalog(discover_catalog()) if each.stream.name == "open"
     ]
     assert read_catalog({"streams": [{"tap_stream_id": "open", "selected": True}]}) != []
 
 
 def test_a_users_definition_of_a_field_is_what_the_target_gets() -> None:
-    (entry,) = [copy.deepcopy(each) for each in discover()["streams"] if each["stream"] == "lists"]
+    (entry,) = [copy.deepcopy(each) for each in discover_catalog()["streams"] if each["stream"] == "lists"]
     entry["schema"]["properties"]["name"] = {"type": ["null", "string"], "maxLength": 40}
     (selection,) = read_catalog({"streams": [entry]})
     assert selection.schema["properties"]["name"] == {"type": ["null", "string"], "maxLength": 40}

@@ -13,7 +13,7 @@ import pytest
 
 from tap_klaviyo import __version__
 from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
-from tap_klaviyo.singer.selection import discover
+from tap_klaviyo.singer.catalog import discover_catalog
 
 ROOT = Path(__file__).parent.parent
 PUBLIC, WRONG = "AbC123", "pk_ffffffffffffffffffffffffffffffff"
@@ -63,11 +63,11 @@ def test_version_and_help() -> None:
 def test_discovery_needs_no_network_and_prints_only_the_catalog(arguments: list[str]) -> None:
     ended = tap(*arguments)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert json.loads(ended.stdout) == discover()
+    assert json.loads(ended.stdout) == discover_catalog()
 
 
 def test_a_sync_with_catalog_and_state(config: Path, tmp_path: Path) -> None:
-    (tmp_path / "catalog.json").write_text(json.dumps(discover()))
+    (tmp_path / "catalog.json").write_text(json.dumps(discover_catalog()))
     first = tap("--config", config, "--properties", tmp_path / "catalog.json")
     messages = [json.loads(line) for line in first.stdout.splitlines()]
     assert first.returncode == 0, first.stderr

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.klaviyo.endpoints import METRICS
-from tap_klaviyo.singer import selection as catalog
+from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.other_taps import other_names
 from tap_klaviyo.streams.table import STREAMS
 from tests.test_project import WINGS
 
@@ -64,7 +65,7 @@ def test_the_names_of_other_taps_are_documented() -> None:
     table = page.split("<!-- names -->")[1].split("<!-- /names -->")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
     for stream in STREAMS:
-        assert re.findall(r"`(\w+)`", rows.get(stream.name, "")) == catalog.other_names(stream)
+        assert re.findall(r"`(\w+)`", rows.get(stream.name, "")) == other_names(stream)
 
 
 def test_headings_that_links_point_at_are_there() -> None:
@@ -140,7 +141,7 @@ def test_the_package_builds_from_what_the_container_copies(tmp_path: Path) -> No
         [sys.executable, "-m", "tap_klaviyo", "--discover"],
         cwd=tmp_path, env={**environment, "PYTHONPATH": str(library)}, capture_output=True, check=True,
     )  # fmt: skip
-    assert json.loads(built.stdout) == catalog.discover()
+    assert json.loads(built.stdout) == discover_catalog()
     assert (library / "tap_klaviyo" / "py.typed").exists()
 
 

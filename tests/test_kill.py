@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
-from tap_klaviyo.singer.selection import discover
+from tap_klaviyo.singer.catalog import discover_catalog
 from tests.chaos.harness import Message, Target, as_sets, messages
 
 KILLS = 100
@@ -46,7 +46,7 @@ class Tap:
         stdout: Any = subprocess.PIPE,
         streams: Sequence[str] = STREAMS,
     ) -> None:
-        chosen = [entry for entry in discover()["streams"] if entry["stream"] in streams]
+        chosen = [entry for entry in discover_catalog()["streams"] if entry["stream"] in streams]
         files = {"config": sandbox.config, "catalog": {"streams": chosen}, "state": state or {}}
         arguments = [sys.executable, "-m", "tap_klaviyo"]
         for name, value in files.items():

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tap_klaviyo.sandbox import Account, Sandbox
-from tap_klaviyo.singer.selection import discover
+from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.streams.model import load_schema
 from tests.openapi.document import fit
 
@@ -53,7 +53,7 @@ def violations(exchanges: list[Exchange]) -> list[Violation]:
 
 def run_tap(sandbox: Sandbox, selected: bool, directory: Path) -> None:
     """Sync all streams, with every field or with none but the automatic ones."""
-    catalog = discover()
+    catalog = discover_catalog()
     for stream in catalog["streams"]:
         for entry in stream["metadata"]:
             entry["metadata"]["selected"] = selected or not entry["breadcrumb"]

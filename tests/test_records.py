@@ -12,8 +12,9 @@ from msgspec import Raw
 from tap_klaviyo import records
 from tap_klaviyo.jsonapi import PLAIN, Page, Resource, parse
 from tap_klaviyo.records import Form, Notes
+from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.singer.selection import Fields, discover, read_catalog
+from tap_klaviyo.singer.selection import Fields, read_catalog
 from tap_klaviyo.streams.table import BY_NAME
 
 METRIC: dict[str, Any] = {
@@ -291,6 +292,6 @@ def test_which_metrics_are_klaviyos_own(integration: object, native: bool) -> No
 
 
 def test_the_default_selection_is_emitted_whole() -> None:
-    (selection,) = [each for each in read_catalog(discover()) if each.stream.name == "open"]
+    (selection,) = [each for each in read_catalog(discover_catalog()) if each.stream.name == "open"]
     ((record,), _) = built("open", [EVENT], [PROFILE], selection.fields)
     assert record.keys() == selection.fields.keys()

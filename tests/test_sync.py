@@ -11,7 +11,7 @@ from jsonschema import Draft4Validator
 
 from tap_klaviyo.errors import AuthError, ScopeError, SyncError
 from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
-from tap_klaviyo.singer.selection import discover, select_all
+from tap_klaviyo.singer.catalog import discover_catalog, select_all
 from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.times import DAY, format_time, parse_time
 from tests.running import Run, catalog_of, sync
@@ -39,7 +39,7 @@ def whole(account: Account) -> Run:
 
 
 def everything() -> dict[str, Any]:
-    catalog = select_all(discover())
+    catalog = select_all(discover_catalog())
     for entry in catalog["streams"]:
         for each in entry["metadata"]:
             each["metadata"] = {**each["metadata"], "selected": True}

@@ -11,7 +11,7 @@ from tap_klaviyo.errors import ConfigError
 Path = tuple[str, ...]
 
 
-def choose(catalog: Mapping[str, Any], text: str) -> dict[str, Any]:
+def select_by_names(catalog: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Return the catalog with what the words name selected, and nothing else.
 
     Args:

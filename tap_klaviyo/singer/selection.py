@@ -1,33 +1,22 @@
-"""The catalog: discovery, and a user's catalog to what is synced and with which fields; pure."""
+"""A user's catalog to selections: the streams to sync, and the fields of each; pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
-
-import singer.metadata
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.log import logger
+from tap_klaviyo.singer.catalog import field_metadata
+from tap_klaviyo.singer.other_taps import STREAMS_BY_NAME
 from tap_klaviyo.streams.model import Stream
-from tap_klaviyo.streams.table import STREAMS
 
 Breadcrumb = tuple[str, ...]
 Metadata = Mapping[Breadcrumb, Mapping[str, Any]]
 
 # The selected fields: name -> the selected fields within it, None for a value that is taken whole.
 Fields = Mapping[str, "Fields | None"]
-
-# MeltanoLabs' tap keeps all metrics in one stream of this name.
-ALL_EVENTS = "events"
-# What singer-io's tap calls some streams, where it is not the name of a metric.
-_SHORTENED = {
-    "consented_to_receive": ("subscribed_to_sms", "subscribed_to_text_message"),
-    "unsubscribed_from_sms": ("unsubscribed_from_text_message",),
-}
 
 
 @dataclass(frozen=True)
@@ -37,20 +26,6 @@ class Selection:
     stream: Stream
     fields: Fields
     schema: Mapping[str, Any]
-
-
-def discover() -> dict[str, Any]:
-    """Return the catalog: all streams, whatever the account has. Needs no network."""
-    return {"streams": [_entry(stream) for stream in STREAMS]}
-
-
-def select_all(catalog: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the catalog with every stream selected."""
-    return {
-        "streams": [
-            {**entry, "metadata": [_chosen(each) for each in entry["metadata"]]} for entry in catalog["streams"]
-        ]
-    }
 
 
 def read_catalog(catalog: Any) -> list[Selection]:
@@ -75,65 +50,11 @@ def read_catalog(catalog: Any) -> list[Selection]:
     return list(selections.values())
 
 
-def other_names(stream: Stream) -> list[str]:
-    """Return the names that other taps give the stream: its metrics' names in snake case, and shortened ones."""
-    slugs = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in stream.metric_names]
-    names = [*slugs, *_SHORTENED.get(stream.name, ())]
-    return [name for name in names if name != stream.name]
-
-
-_BY_NAME: Mapping[str, Sequence[Stream]] = MappingProxyType(
-    {ALL_EVENTS: [stream for stream in STREAMS if stream.metric_names]}
-    | {name: [stream] for stream in STREAMS for name in other_names(stream)}
-    | {stream.name: [stream] for stream in STREAMS}
-)
-
-
-def _entry(stream: Stream) -> dict[str, Any]:
-    entry = {
-        "tap_stream_id": stream.name,
-        "stream": stream.name,
-        "schema": stream.schema,
-        "key_properties": list(stream.key),
-        "replication_method": stream.replication_method,
-        "metadata": _metadata_for(stream),
-    }
-    return entry | ({"replication_key": stream.replication_key} if stream.replication_key else {})
-
-
-def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
-    known = singer.metadata.to_map(
-        singer.metadata.get_standard_metadata(
-            schema=stream.schema,
-            key_properties=list(stream.key),
-            valid_replication_keys=[stream.replication_key] if stream.replication_key else None,
-            replication_method=stream.replication_method,
-        )
-    )
-    singer.metadata.write(known, (), "selected-by-default", True)
-    for name in stream.schema["properties"]:
-        for key, value in _field_metadata(stream, name).items():
-            singer.metadata.write(known, ("properties", name), key, value)
-    return [{**each, "breadcrumb": list(each["breadcrumb"])} for each in singer.metadata.to_list(known)]
-
-
-def _field_metadata(stream: Stream, name: str) -> dict[str, Any]:
-    return {
-        "inclusion": "automatic" if name in stream.automatic else "available",
-        "selected-by-default": name not in stream.off,
-    }
-
-
-def _chosen(entry: Mapping[str, Any]) -> dict[str, Any]:
-    selected = {} if entry["breadcrumb"] else {"selected": True}
-    return {**entry, "metadata": {**entry["metadata"], **selected}}
-
-
 def _known(entry: Any, position: int) -> Sequence[Stream]:
     if not isinstance(entry, dict):
         raise CatalogError(f"The catalog is not one: entry {position} of its streams is no JSON object.")
     names = [name for name in (entry.get("tap_stream_id"), entry.get("stream")) if isinstance(name, str)]
-    known: Sequence[Stream] = next((_BY_NAME[name] for name in names if name in _BY_NAME), ())
+    known: Sequence[Stream] = next((STREAMS_BY_NAME[name] for name in names if name in STREAMS_BY_NAME), ())
     ids = [stream.name for stream in known]
     name = names[-1] if names else None
     if not known:
@@ -152,10 +73,10 @@ def _select(stream: Stream, entry: Mapping[str, Any]) -> Selection | None:
     fields: dict[str, Any] = {}
     for name, definition in schema["properties"].items():
         breadcrumb = ("properties", name)
-        default = _field_metadata(stream, name) if name in stream.schema["properties"] else {}
+        default = field_metadata(stream, name) if name in stream.schema["properties"] else {}
         if name in stream.automatic or _selected(metadata.get(breadcrumb, {}), default, inherited=True):
             _add(fields, name, definition, metadata, breadcrumb)
-    return Selection(stream, fields, prune(schema, fields))
+    return Selection(stream, fields, prune_schema(schema, fields))
 
 
 def _add(fields: dict[str, Any], name: str, definition: Any, metadata: Metadata, breadcrumb: Breadcrumb) -> None:
@@ -182,15 +103,15 @@ def _object_in(definition: Any, breadcrumb: Breadcrumb) -> tuple[Mapping[str, An
     return definition.get("properties") or None, breadcrumb
 
 
-def prune(schema: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+def prune_schema(schema: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     """Return the schema of an object with the selected fields only."""
     properties = {}
     for name, inner in fields.items():
         definition = schema["properties"][name]
         if inner is not None and "items" in definition:
-            definition = {**definition, "items": prune(definition["items"], inner)}
+            definition = {**definition, "items": prune_schema(definition["items"], inner)}
         elif inner is not None:
-            definition = prune(definition, inner)
+            definition = prune_schema(definition, inner)
         properties[name] = definition
     return {**schema, "properties": properties}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import StateError
-from tap_klaviyo.singer.selection import ALL_EVENTS, other_names
+from tap_klaviyo.singer.other_taps import ALL_EVENTS, other_names
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.times import DAY, format_time, parse_time

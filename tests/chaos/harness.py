@@ -15,15 +15,16 @@ from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import TapError
 from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.sandbox import Sandbox
+from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
-from tap_klaviyo.singer.selection import Selection, discover, read_catalog
+from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import STATE_INTERVAL, Sync
 from tap_klaviyo.times import parse_time
 
 QUICK = Retries(factor=0.001, longest=0.01)
 NO_RETRIES = Retries(factor=0.001, longest=0.01, total=0.0)
-ALL = tuple(read_catalog(discover()))
+ALL = tuple(read_catalog(discover_catalog()))
 _BY_NAME = {selection.stream.name: selection for selection in ALL}
 
 

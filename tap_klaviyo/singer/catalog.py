@@ -1,0 +1,66 @@
+"""The catalog that discovery returns, and the default choice for each field; needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import singer
+
+from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.table import STREAMS
+
+
+def discover_catalog() -> dict[str, Any]:
+    """Return the catalog: all streams, whatever the account has. Needs no network."""
+    return {"streams": [_entry(stream) for stream in STREAMS]}
+
+
+def select_all(catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the catalog with every stream selected."""
+    return {
+        "streams": [
+            {**entry, "metadata": [_chosen(each) for each in entry["metadata"]]} for entry in catalog["streams"]
+        ]
+    }
+
+
+def _entry(stream: Stream) -> dict[str, Any]:
+    entry = {
+        "tap_stream_id": stream.name,
+        "stream": stream.name,
+        "schema": stream.schema,
+        "key_properties": list(stream.key),
+        "replication_method": stream.replication_method,
+        "metadata": _metadata_for(stream),
+    }
+    return entry | ({"replication_key": stream.replication_key} if stream.replication_key else {})
+
+
+def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
+    known = singer.metadata.to_map(
+        singer.metadata.get_standard_metadata(
+            schema=stream.schema,
+            key_properties=list(stream.key),
+            valid_replication_keys=[stream.replication_key] if stream.replication_key else None,
+            replication_method=stream.replication_method,
+        )
+    )
+    singer.metadata.write(known, (), "selected-by-default", True)
+    for name in stream.schema["properties"]:
+        for key, value in field_metadata(stream, name).items():
+            singer.metadata.write(known, ("properties", name), key, value)
+    return [{**each, "breadcrumb": list(each["breadcrumb"])} for each in singer.metadata.to_list(known)]
+
+
+def field_metadata(stream: Stream, name: str) -> dict[str, Any]:
+    """Return the metadata of a top-level field: whether it can be left out, and whether it is selected by default."""
+    return {
+        "inclusion": "automatic" if name in stream.automatic else "available",
+        "selected-by-default": name not in stream.off,
+    }
+
+
+def _chosen(entry: Mapping[str, Any]) -> dict[str, Any]:
+    selected = {} if entry["breadcrumb"] else {"selected": True}
+    return {**entry, "metadata": {**entry["metadata"], **selected}}
