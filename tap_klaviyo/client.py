@@ -21,8 +21,8 @@ from requests.adapters import HTTPAdapter
 from tap_klaviyo import log
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, CursorError, RequestError, ScopeError, UnavailableError
-from tap_klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, error_detail, parse
 from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, error_detail, parse_page
 from tap_klaviyo.ratelimit import Clock, RateLimits
 
 Made = TypeVar("Made")
@@ -223,7 +223,7 @@ class Client:
     def _parsed(self, body: bytes, decoder: PageDecoder, url: str, visited: Set[str]) -> Page:
         """Return the page in a body; one that is none, or leads astray, may be a better one at the next try."""
         try:
-            document = parse(body, decoder)
+            document = parse_page(body, decoder)
         except MalformedError as problem:
             raise _TryAgainError(f"an answer that is no page ({problem})", 200) from None
         following = document.links.next

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError
-from tap_klaviyo.jsonapi import PLAIN, Page, PageDecoder
 from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, Page, PageDecoder
 from tap_klaviyo.log import logger
 
 

@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from tap_klaviyo import log, records
+from tap_klaviyo import log
 from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, SyncError
-from tap_klaviyo.jsonapi import Resource
 from tap_klaviyo.klaviyo.endpoints import METRICS
+from tap_klaviyo.klaviyo.jsonapi import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.progress import Progress
@@ -27,6 +27,7 @@ from tap_klaviyo.singer import state
 from tap_klaviyo.singer.messages import Batch, Writer, park
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
+from tap_klaviyo.streams.events import metrics_of
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import format_time
 
@@ -113,14 +114,14 @@ class Sync:
 
     def _fetches(self, selection: Selection, account: Account) -> list[Fetch[Batch]]:
         stream, fields = selection.stream, selection.fields
-        form = records.form(stream, fields)
+        projection = stream.project(fields)
         parameters = query_parameters(stream, fields)
         if not stream.metric_names:
             endpoint = charged_endpoint(stream, fields)
-            return cursor.fetches(FullTable(stream, self._client, endpoint, parameters, form, self._version))
+            return cursor.fetches(FullTable(stream, self._client, endpoint, parameters, projection, self._version))
         if account.problem:
             return [partial(_refuse, account.problem)]
-        line = Timeline(stream, self._client, parameters, form, self._pipeline.is_hungry)
+        line = Timeline(stream, self._client, parameters, projection, self._pipeline.is_hungry)
         return time_range.fetches(line, account.metrics[stream.name], *self._range(stream, account))
 
     def _range(self, stream: Stream, account: Account) -> tuple[int, int]:
@@ -203,12 +204,6 @@ def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[
     names = [selection.stream.name for selection in selections]
     first = names.index(currently_syncing) if currently_syncing in names else 0
     return [*selections[first:], *selections[:first]]
-
-
-def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:
-    """Return the metrics that feed a timeline: of its names, and of Klaviyo's own integration."""
-    wanted = {name.casefold() for name in stream.metric_names}
-    return [metric for metric in metrics if records.name_of(metric) in wanted and records.is_native(metric)]
 
 
 def _refuse(problem: ApiError) -> Fetched[Batch]:

@@ -21,7 +21,7 @@ from tap_klaviyo import config
 from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.config import SETTINGS
 from tap_klaviyo.errors import ApiError, CatalogError, ConfigError, StateError, TapError
-from tap_klaviyo.jsonapi import MalformedError, error_detail, parse
+from tap_klaviyo.klaviyo.jsonapi import MalformedError, error_detail, parse_page
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.sandbox import Account, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
@@ -195,7 +195,7 @@ def test_any_state(state: Any) -> None:
 def test_any_body(body: bytes) -> None:
     assert "\n" not in error_detail(body)
     with suppress(MalformedError):
-        parse(body)
+        parse_page(body)
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tap_klaviyo.jsonapi import MalformedError, error_detail, parse
+from tap_klaviyo.klaviyo.jsonapi import MalformedError, error_detail, parse_page
 
 
 def value_of(text: bytes) -> bytes:
     """Return an attribute's value after a body that holds it has been parsed."""
     body = b'{"data":[{"type":"event","id":"1","attributes":{"v":%b}}],"links":{"self":"x"}}' % text
-    return bytes(parse(body).data[0].attributes).removeprefix(b'{"v":').removesuffix(b"}")
+    return bytes(parse_page(body).data[0].attributes).removeprefix(b'{"v":').removesuffix(b"}")
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_relationships_of_each_kind() -> None:
         "campaign-message":{"data":{"type":"campaign-message","id":"m"}},"template":{"data":null},"lists":{"links":{}},
         "tags":{"data":[{"type":"tag","id":"t"}]},"image":{"links":{}},"flow":null}},{"type":"event","id":"2"}],
         "links":{"self":"s","next":null},"meta":{}}"""
-    one, other = parse(body).data
+    one, other = parse_page(body).data
     names = ("profile", "campaign_message", "template", "image", "flow", "event", "tags")
     assert [one.one(name) for name in names] == ["p", "m"] + [None] * 5
-    assert [one.many(name) for name in ("tags", "profile", "flow")] == [["t"], [], []]
-    assert (other.one("profile"), other.many("tags")) == (None, [])
+    assert [one.ids(name) for name in ("tags", "profile", "flow")] == [["t"], ["p"], []]
+    assert (other.one("profile"), other.ids("tags")) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_relationships_of_each_kind() -> None:
 )
 def test_what_is_no_page_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedError):
-        parse(body)
+        parse_page(body)
 
 
 def test_klaviyos_own_words() -> None:

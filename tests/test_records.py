@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from tap_klaviyo import records
-from tap_klaviyo.jsonapi import PLAIN, Page, Resource, parse
-from tap_klaviyo.records import Form, Notes
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, Page, Resource, parse_page
+from tap_klaviyo.records.build import build_records
+from tap_klaviyo.records.findings import Findings
+from tap_klaviyo.records.projection import Fields, Projection, to_utc
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.singer.selection import Fields, read_catalog
+from tap_klaviyo.singer.selection import read_catalog
+from tap_klaviyo.streams.events import is_native, project_metric
 from tap_klaviyo.streams.table import BY_NAME
 
 METRIC: dict[str, Any] = {
@@ -62,23 +64,23 @@ def all_fields(stream: str) -> Fields:
 
 def built(
     stream: str, data: list[Any], included: Sequence[Any] = (), fields: Fields | None = None, **constants: Any
-) -> tuple[list[dict[str, Any]], Notes]:
+) -> tuple[list[dict[str, Any]], Findings]:
     """Return the records of a page, as a target would read them, and what was noticed, whatever it is decoded by."""
     body = json.dumps({"data": data, "included": [*included], "links": {"self": "x"}}).encode()
-    form = records.form(BY_NAME[stream], all_fields(stream) if fields is None else fields)
+    projection = BY_NAME[stream].project(all_fields(stream) if fields is None else fields)
     if stream == "open":
-        metric = parse(json.dumps({"data": [METRIC], "links": {"self": "x"}}).encode()).data[0]
-        form = records.of_metric(form, metric)
-    form = records.sharing(form, constants)
-    results = [of_page(stream, parse(body, decoder), form) for decoder in (form.decoder, PLAIN)]
+        metric = parse_page(json.dumps({"data": [METRIC], "links": {"self": "x"}}).encode()).data[0]
+        projection = project_metric(projection, metric)
+    projection = projection.with_constants(constants)
+    results = [of_page(stream, parse_page(body, decoder), projection) for decoder in (projection.decoder, PLAIN)]
     assert results[0] == results[1]
     return results[0]
 
 
-def of_page(stream: str, page: Page, form: Form) -> tuple[list[dict[str, Any]], Notes]:
-    notes = Notes()
-    found = records.BUILDERS[BY_NAME[stream].schema_name or stream](page, form, notes)
-    return [json.loads(line)["record"] for line in encode_records(stream, found).splitlines()], notes
+def of_page(stream: str, page: Page, projection: Projection) -> tuple[list[dict[str, Any]], Findings]:
+    findings = Findings()
+    found = build_records(page, projection, findings)
+    return [json.loads(line)["record"] for line in encode_records(stream, found).splitlines()], findings
 
 
 def changed(resource: dict[str, Any], **attributes: Any) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def test_an_event_with_everything() -> None:
             "event": {"data": {"type": "event", "id": "e1"}},
         },
     }
-    ((record,), notes) = built("open", [EVENT], [PROFILE, attribution])
+    ((record,), findings) = built("open", [EVENT], [PROFILE, attribution])
     nothing = dict.fromkeys(
         ("attributed_event_id", "campaign_id", "campaign_message_id", "flow_message_id", "flow_message_variation_id")
     )
@@ -116,7 +118,7 @@ def test_an_event_with_everything() -> None:
         ],
         "attributions": [{"id": "a1", "event_id": "e1", "flow_id": "f1", **nothing}],
     }
-    assert not notes.unknown
+    assert not findings.unknown
 
 
 def test_a_deleted_profile_leaves_its_id_and_no_profile_leaves_nothing() -> None:
@@ -156,9 +158,9 @@ def test_the_older_fields_of_a_message_can_be_selected_without_its_definition() 
 def test_an_included_resource_that_no_field_is_made_of_changes_nothing() -> None:
     segment = {"type": "segment", "id": "p1", "attributes": {"email": "b@example.org"}}
     alone, _ = built("open", [EVENT], [PROFILE])
-    beside, notes = built("open", [EVENT], [PROFILE, segment])
+    beside, findings = built("open", [EVENT], [PROFILE, segment])
     assert beside == alone
-    assert not notes.unknown
+    assert not findings.unknown
 
 
 def test_events_of_one_profile_carry_it_alike() -> None:
@@ -169,17 +171,17 @@ def test_events_of_one_profile_carry_it_alike() -> None:
 
 def test_unknown_attributes_are_left_out_and_counted() -> None:
     event = changed(EVENT, mood="good")
-    found, notes = built("open", [event, event], [changed(PROFILE, location={"planet": 3})])
+    found, findings = built("open", [event, event], [changed(PROFILE, location={"planet": 3})])
     assert all("mood" not in each for each in found)
-    assert notes.unknown == {"event.mood": 2, "profile.location.planet": 1}
+    assert findings.unknown == {"event.mood": 2, "profile.location.planet": 1}
 
 
 @pytest.mark.parametrize("location", ["Boston", [3], 4.5])
 def test_what_is_no_object_where_one_is_due_is_left_out_and_counted(location: object) -> None:
-    ((record,), notes) = built("open", [EVENT], [changed(PROFILE, location=location)])
+    ((record,), findings) = built("open", [EVENT], [changed(PROFILE, location=location)])
     assert record["profile"][0]["email"] == "a@example.org"
     assert record["profile"][0]["location"] in (None, [None])
-    assert notes.unknown == {"profile.location": 1}
+    assert findings.unknown == {"profile.location": 1}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_what_is_no_object_where_one_is_due_is_left_out_and_counted(location: ob
     ],
 )
 def test_date_times_become_rfc_3339_in_utc(given: str, expected: str) -> None:
-    assert bytes(records.in_utc(Raw(given.encode()))).decode() == expected
+    assert bytes(to_utc(Raw(given.encode()))).decode() == expected
 
 
 def test_a_list_with_tags() -> None:
@@ -227,7 +229,7 @@ def test_a_campaign_carries_its_messages_with_the_older_fields_beside_the_defini
         "attributes": {"definition": definition, "created_at": "2026-01-01T00:00:00+00:00"},
         "relationships": {"template": {"data": {"type": "template", "id": "tp"}}},
     }
-    ((record,), notes) = built("campaigns", [campaign], [message], channel="email")
+    ((record,), findings) = built("campaigns", [campaign], [message], channel="email")
     assert record["channel"] == "email"
     assert record["send_strategy"]["datetime"] == "2026-01-01T00:00:00+00:00"
     assert record["campaign_messages"] == [
@@ -242,7 +244,7 @@ def test_a_campaign_carries_its_messages_with_the_older_fields_beside_the_defini
             "created_at": "2026-01-01T00:00:00+00:00",
         }
     ]
-    assert not notes.unknown
+    assert not findings.unknown
 
 
 def suppressed(*suppressions: dict[str, Any], **attributes: Any) -> dict[str, Any]:
@@ -258,10 +260,10 @@ def suppressed(*suppressions: dict[str, Any], **attributes: Any) -> dict[str, An
 def test_an_exclusion_tells_the_newest_of_its_suppressions_and_all() -> None:
     old = {"reason": "USER_SUPPRESSED", "timestamp": "2021-05-18T01:29:51.999999+00:00"}
     new = {"reason": "HARD_BOUNCE", "timestamp": "2021-05-18T01:29:52+00:00"}
-    ((record,), notes) = built("global_exclusions", [suppressed(new, old)])
+    ((record,), findings) = built("global_exclusions", [suppressed(new, old)])
     assert (record["reason"], record["timestamp"]) == ("HARD_BOUNCE", new["timestamp"])
     assert record["suppressions"] == [new, old]
-    assert notes.recurring == {"a@example.org"}
+    assert findings.recurring == {"a@example.org"}
 
 
 def test_an_exclusion_with_odd_subscriptions_is_still_a_row() -> None:
@@ -271,9 +273,9 @@ def test_an_exclusion_with_odd_subscriptions_is_still_a_row() -> None:
 
 
 def test_a_profile_without_an_address_has_no_key_and_is_counted() -> None:
-    found, notes = built("global_exclusions", [suppressed(email=None)])
+    found, findings = built("global_exclusions", [suppressed(email=None)])
     assert found == []
-    assert notes.unknown == {"profile without email": 1}
+    assert findings.unknown == {"profile without email": 1}
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,7 @@ def test_a_profile_without_an_address_has_no_key_and_is_counted() -> None:
 )
 def test_which_metrics_are_klaviyos_own(integration: object, native: bool) -> None:
     metric = Resource("m", "metric", Raw(json.dumps({"integration": integration}).encode()))
-    assert records.is_native(metric) is native
+    assert is_native(metric) is native
 
 
 def test_the_default_selection_is_emitted_whole() -> None:

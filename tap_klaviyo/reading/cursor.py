@@ -9,12 +9,14 @@ from functools import partial
 import msgspec
 
 from tap_klaviyo.client import Client
-from tap_klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.pages import Pages
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
-from tap_klaviyo.records import BUILDERS, Form, Notes, sharing
-from tap_klaviyo.shapes import Record
+from tap_klaviyo.records.build import build_records
+from tap_klaviyo.records.findings import Findings
+from tap_klaviyo.records.projection import Projection
+from tap_klaviyo.records.structs import Record
 from tap_klaviyo.singer.messages import Batch, encode_records
 from tap_klaviyo.streams.model import Filters, Stream
 
@@ -27,7 +29,7 @@ class FullTable:
     client: Client
     endpoint: Endpoint
     parameters: Mapping[str, str]
-    form: Form
+    projection: Projection
     version: int | None
 
 
@@ -36,44 +38,48 @@ def fetches(table: FullTable) -> list[Fetch[Batch]]:
     split = table.stream.split
     queries = split.each.items() if isinstance(split, Filters) else [(None, {})]
     return [
-        partial(_read, table, sharing(table.form, constants), _pages(table, condition), frozenset())
+        partial(_read, table, table.projection.with_constants(constants), _pages(table, condition), frozenset())
         for condition, constants in queries
     ]
 
 
 def _pages(table: FullTable, filtered_by: str | None) -> Pages:
     condition = {"filter": filtered_by} if filtered_by else {}
-    return Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.form.decoder)
+    return Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.projection.decoder)
 
 
-def _read(table: FullTable, form: Form, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
+def _read(table: FullTable, projection: Projection, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
     """Read the next page of a partition, but for the resources that the page before gave already."""
-    answer = pages.read(partial(_made, table, form, seen))
+    answer = pages.read(partial(_made, table, projection, seen))
     batch, ids = answer.made
-    then = [] if pages.ended else [partial(_read, table, form, pages, ids)]
+    then = [] if pages.ended else [partial(_read, table, projection, pages, ids)]
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 
 
-def _made(table: FullTable, form: Form, seen: frozenset[str], document: Page) -> tuple[Batch, frozenset[str]]:
-    ids, notes = frozenset(resource.id for resource in document.data), Notes()
+def _made(
+    table: FullTable, projection: Projection, seen: frozenset[str], document: Page
+) -> tuple[Batch, frozenset[str]]:
+    ids, findings = frozenset(resource.id for resource in document.data), Findings()
     document.data = [resource for resource in document.data if resource.id not in seen]
-    records = BUILDERS[table.stream.schema_name or table.stream.name](document, form, notes)
-    return _batch(table, records, notes), ids
+    records = build_records(document, projection, findings)
+    return _batch(table, records, findings), ids
 
 
-def _batch(table: FullTable, records: list[Record], notes: Notes) -> Batch:
+def _batch(table: FullTable, records: list[Record], findings: Findings) -> Batch:
     name = table.stream.name
-    keys = [_key(getattr(record, table.stream.key[0])) for record in records] if notes.recurring else []
+    keys = [_key(getattr(record, table.stream.key[0])) for record in records] if findings.recurring else []
     once = (
-        [record for record, key in zip(records, keys, strict=True) if key not in notes.recurring] if keys else records
+        [record for record, key in zip(records, keys, strict=True) if key not in findings.recurring]
+        if keys
+        else records
     )
     shared = {
         key: encode_records(name, [record], table.version)
         for record, key in zip(records, keys, strict=False)
-        if key in notes.recurring
+        if key in findings.recurring
     }
     lines = encode_records(name, once, table.version)
-    return Batch(lines, len(lines), len(once), shared=shared, unknown=notes.unknown)
+    return Batch(lines, len(lines), len(once), shared=shared, unknown=findings.unknown)
 
 
 def _key(value: str | msgspec.Raw) -> str:

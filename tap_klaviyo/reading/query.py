@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.singer.selection import Fields
+from tap_klaviyo.records.projection import Fields
 from tap_klaviyo.streams.model import Stream
 
 

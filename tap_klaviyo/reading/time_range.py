@@ -17,15 +17,18 @@ from operator import itemgetter
 
 from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError, RequestError
-from tap_klaviyo.jsonapi import Page, Resource
 from tap_klaviyo.klaviyo.endpoints import EVENTS
 from tap_klaviyo.klaviyo.filters import filter_between
+from tap_klaviyo.klaviyo.jsonapi import Page, Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
-from tap_klaviyo.records import Form, Notes, events, of_metric, timestamps
-from tap_klaviyo.shapes import Record
+from tap_klaviyo.records.build import build_records
+from tap_klaviyo.records.findings import Findings
+from tap_klaviyo.records.projection import Projection
+from tap_klaviyo.records.structs import Record
 from tap_klaviyo.singer.messages import Batch, encode_records
+from tap_klaviyo.streams.events import event_timestamps, project_metric
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import format_time
 
@@ -53,7 +56,7 @@ class Timeline:
     stream: Stream
     client: Client
     parameters: Mapping[str, str]
-    form: Form
+    projection: Projection
     is_hungry: Callable[[], bool] = lambda: False
 
 
@@ -62,7 +65,7 @@ class Metric:
     """A metric that feeds the stream, and how its events become records."""
 
     id: str
-    form: Form = field(repr=False)
+    projection: Projection = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Run:
 
 def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
-    once = {metric.id: Metric(metric.id, of_metric(timeline.form, metric)) for metric in metrics}
+    once = {metric.id: Metric(metric.id, project_metric(timeline.projection, metric)) for metric in metrics}
     whole = Slice(tuple(once.values()), start, end, is_first=True)
     return [_fetch(timeline, whole)] if once and start < end else []
 
@@ -131,7 +134,7 @@ def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
 
 def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
     within = {"filter": filter_between(part.start, part.end, metric.id)}
-    return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, metric.form.decoder, restarts=0)
+    return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, metric.projection.decoder, restarts=0)
 
 
 def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
@@ -162,15 +165,15 @@ def _page(pages: Pages, part: Slice, use: Callable[[Page], Made]) -> Answer[Made
 
 
 def _made(timeline: Timeline, part: Slice, document: Page) -> tuple[Batch, Outline]:
-    notes = Notes()
-    rows = _rows(part.metrics[0], notes, document)
+    findings = Findings()
+    rows = _rows(part.metrics[0], findings, document)
     fresh = [row for row in rows if row[1].id not in part.seen] if part.seen else rows
-    return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], notes), _outline(rows)
+    return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], findings), _outline(rows)
 
 
-def _rows(metric: Metric, notes: Notes, document: Page) -> list[Row]:
-    records = events(document, metric.form, notes)
-    return list(zip(timestamps(records), records, strict=True))
+def _rows(metric: Metric, findings: Findings, document: Page) -> list[Row]:
+    records = build_records(document, metric.projection, findings)
+    return list(zip(event_timestamps(records), records, strict=True))
 
 
 def _outline(rows: Sequence[Row]) -> Outline:
@@ -224,8 +227,8 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
 
     The events behind the horizon, where the first of the unfinished pages ends, are read again by what follows.
     """
-    notes = Notes()
-    asked = [(_pages(timeline, each, part), partial(_run, timeline, each, notes)) for each in part.metrics]
+    findings = Findings()
+    asked = [(_pages(timeline, each, part), partial(_run, timeline, each, findings)) for each in part.metrics]
     answers = [answer for pages, use in asked if (answer := _page(pages, part, use))]
     runs, unfinished = [each.made for each in answers], [each.made for each in answers if each.next is not None]
     attempts, queued = max((each.attempts for each in answers), default=1), any(each.queued for each in answers)
@@ -233,7 +236,7 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
         return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts, queued)
-    batch = _batch(part, *_merged(runs, horizon), notes)
+    batch = _batch(part, *_merged(runs, horizon), findings)
     live = [run for run in runs if run in unfinished or run.outline.last >= horizon]
     density = max((run.outline.density for run in unfinished), default=0.0)
     rest = _cut(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
@@ -255,8 +258,8 @@ def _views(run: Run) -> Iterator[tuple[int, memoryview]]:
         yield moment, lines[start:end]
 
 
-def _run(timeline: Timeline, metric: Metric, notes: Notes, document: Page) -> Run:
-    rows = _rows(metric, notes, document)
+def _run(timeline: Timeline, metric: Metric, findings: Findings, document: Page) -> Run:
+    rows = _rows(metric, findings, document)
     return Run(metric, _encoded(timeline, rows), [moment for moment, _ in rows], _outline(rows))
 
 
@@ -271,8 +274,8 @@ def _encoded(timeline: Timeline, rows: Sequence[Row]) -> bytes:
     return encode_records(timeline.stream.name, [record for _, record in rows])
 
 
-def _batch(part: Slice, lines: bytes, moments: Sequence[int], notes: Notes) -> Batch:
+def _batch(part: Slice, lines: bytes, moments: Sequence[int], findings: Findings) -> Batch:
     # Klaviyo gives events in order of time; the bounds keep a bookmark from ever passing the run's start.
     newest = moments[-1] if moments else 0
     bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
-    return Batch(lines, len(lines), len(moments), bookmark, unknown=notes.unknown)
+    return Batch(lines, len(lines), len(moments), bookmark, unknown=findings.unknown)

@@ -16,7 +16,7 @@ import singer
 from msgspec import UNSET, Struct, UnsetType
 
 from tap_klaviyo.errors import OutputError
-from tap_klaviyo.shapes import Record
+from tap_klaviyo.records.structs import Record
 
 _encoder = msgspec.json.Encoder()
 

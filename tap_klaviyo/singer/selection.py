@@ -8,15 +8,13 @@ from typing import Any
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.log import logger
+from tap_klaviyo.records.projection import Fields
 from tap_klaviyo.singer.catalog import field_metadata
 from tap_klaviyo.singer.other_taps import STREAMS_BY_NAME
 from tap_klaviyo.streams.model import Stream
 
 Breadcrumb = tuple[str, ...]
 Metadata = Mapping[Breadcrumb, Mapping[str, Any]]
-
-# The selected fields: name -> the selected fields within it, None for a value that is taken whole.
-Fields = Mapping[str, "Fields | None"]
 
 
 @dataclass(frozen=True)

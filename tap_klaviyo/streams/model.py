@@ -11,22 +11,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.records.projection import Fields, Finish, Projection, Related, project
 
 INCREMENTAL = "INCREMENTAL"
 FULL_TABLE = "FULL_TABLE"
-
-
-@dataclass(frozen=True)
-class Related:
-    """A field of the record that is made of the resources that a relationship points at.
-
-    `type` is the resources' JSON:API type. An "array" and an "object" hold their attributes, an "id" only their id.
-    """
-
-    field: str
-    relationship: str
-    type: str
-    shape: Literal["array", "object", "id"] = "array"
 
 
 @dataclass(frozen=True)
@@ -89,6 +77,7 @@ class Stream:
         related: the fields that are made of related resources.
         derived: fields that are worked out, each with the attributes that it is worked out from.
         off: fields that are not selected by default.
+        finish: completes the records of a page, for what only this stream needs.
     """
 
     name: str
@@ -101,6 +90,7 @@ class Stream:
     related: tuple[Related, ...] = ()
     derived: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     off: frozenset[str] = frozenset()
+    finish: Finish | None = None
 
     @property
     def replication_method(self) -> str:
@@ -121,6 +111,12 @@ class Stream:
     def schema(self) -> dict[str, Any]:
         """The stream's JSON schema, every field of it."""
         return load_schema(self.schema_name or self.name)
+
+    def project(self, fields: Fields) -> Projection:
+        """Return how the stream's pages become records with the selected fields."""
+        # The metric is the same for all events of a page: it is made, and converted, once for all.
+        made = ("metric",) if self.metric_names else ()
+        return project(self.schema_name or self.name, self.schema, fields, self.related, made, self.finish)
 
 
 @cache

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, PROFILES
-from tap_klaviyo.streams.model import Filters, Metrics, Related, Stream, TimeRange
+from tap_klaviyo.records.projection import Related
+from tap_klaviyo.streams.campaigns import MESSAGES
+from tap_klaviyo.streams.events import ATTRIBUTIONS
+from tap_klaviyo.streams.exclusions import complete_exclusions
+from tap_klaviyo.streams.model import Filters, Metrics, Stream, TimeRange
 
 _TAGS = Related("tags", "tags", "tag")
 _BY_DATETIME = TimeRange("datetime")
@@ -22,7 +26,8 @@ def _event_stream(name: str, *metric_names: str) -> Stream:
         split=Metrics(metric_names),
         related=(
             Related("profile", "profile", "profile"),
-            Related("attributions", "attributions", "attribution"),
+            Related("profile_id", "profile", "profile", "id"),
+            ATTRIBUTIONS,
         ),
         off=frozenset({"attributions"}),
     )
@@ -87,7 +92,7 @@ STREAMS: tuple[Stream, ...] = (
         endpoint=CAMPAIGNS,
         schema_name="campaign",
         split=_CHANNELS,
-        related=(Related("campaign_messages", "campaign-messages", "campaign-message"), _TAGS),
+        related=(MESSAGES, _TAGS),
     ),
     Stream(
         name="global_exclusions",
@@ -97,6 +102,7 @@ STREAMS: tuple[Stream, ...] = (
         split=_REASONS,
         derived=dict.fromkeys(("reason", "timestamp", "suppressions", "list_suppressions"), ("subscriptions",)),
         off=frozenset({"predictive_analytics"}),
+        finish=complete_exclusions,
     ),
 )
 

@@ -15,8 +15,10 @@ from tap_klaviyo.errors import TapError
 # What a page's resources are decoded as, and those that are included.
 Own = TypeVar("Own")
 Related = TypeVar("Related")
+Value = TypeVar("Value")
 
 _EMPTY = Raw(b"{}")
+NULL = Raw(b"null")
 _LONGEST_DETAIL = 1000
 _PART = 2**12
 # With a backslash that is escaped itself, so that what follows it is not taken for the escape of NUL.
@@ -73,10 +75,12 @@ class Resource(Struct, gc=False):
             return None
         return found
 
-    def many(self, name: str) -> list[str]:
-        """Return the ids that a to-many relationship points at."""
+    def ids(self, name: str) -> list[str]:
+        """Return the ids that a relationship points at, to one or to many."""
         data = getattr(getattr(self.relationships, name, None), "data", None)
-        return [each.id for each in data] if isinstance(data, list) else []
+        if isinstance(data, list):
+            return [each.id for each in data]
+        return [data.id] if data else []
 
 
 class Links(Struct):
@@ -118,9 +122,13 @@ class MalformedError(TapError):
 
 PLAIN: PageDecoder = msgspec.json.Decoder(Page)
 _error = msgspec.json.Decoder(ErrorDocument)
+_object = msgspec.json.Decoder(dict[str, Raw] | None)
+_array = msgspec.json.Decoder(list[Raw] | None)
+_text = msgspec.json.Decoder(str | None)
+_integer = msgspec.json.Decoder(int | None)
 
 
-def typed(kinds: Sequence[str], attributes: Any) -> type[Resource]:
+def typed_resource(kinds: Sequence[str], attributes: Any) -> type[Resource]:
     """Return the type of resources of some kinds with attributes of a type: for where they are very many."""
     fields: list[tuple[str, Any, Any]] = [
         ("type", Literal[tuple(kinds)], NODEFAULT),
@@ -134,7 +142,7 @@ def page_decoder(own: type[Resource], related: type[Resource]) -> PageDecoder:
     return msgspec.json.Decoder(Document[own, related])  # type: ignore[valid-type]
 
 
-def parse(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
+def parse_page(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
     """Return the body as a document.
 
     Args:
@@ -205,3 +213,30 @@ def _without_nul(escape: re.Match[bytes]) -> bytes:
 def _mend_surrogate(escape: re.Match[bytes]) -> bytes:
     lone = len(escape[0]) == 6
     return rb"\ufffd" if lone else escape[0]
+
+
+def decode_object(value: Any) -> dict[str, Raw] | None:
+    """Return a JSON object's members; None for anything else."""
+    return _decoded(_object, value)
+
+
+def decode_array(value: Any) -> list[Raw] | None:
+    """Return a JSON array's items; None for anything else."""
+    return _decoded(_array, value)
+
+
+def decode_text(value: Any) -> str | None:
+    """Return a JSON string's text; None for anything else."""
+    return _decoded(_text, value)
+
+
+def decode_integer(value: Any) -> int | None:
+    """Return a JSON integer; None for anything else."""
+    return _decoded(_integer, value)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Value], value: Any) -> Value | None:
+    try:
+        return decoder.decode(value) if isinstance(value, Raw) else None
+    except (msgspec.DecodeError, RecursionError):
+        return None

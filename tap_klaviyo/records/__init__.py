@@ -1,0 +1,1 @@
+"""Pages of resources to records that fit their schema; knows nothing of Singer or of the table of streams."""
