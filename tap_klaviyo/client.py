@@ -177,10 +177,13 @@ class Client:
         """Return what `get` does, of one request."""
         asked = _resized(url, size)
         with ExitStack() as room:
-            with self._slots:
+            self._waited += self._limits.of(endpoint).wait(self._slots)
+            try:
                 began = self._clock.monotonic()
                 server_time, body = self._ask(endpoint, asked, room)
                 came = self._clock.monotonic()
+            finally:
+                self._slots.release()
             with self._one_page:
                 queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
                 page = self._parsed(body, decoder, asked, visited)
@@ -189,7 +192,6 @@ class Client:
     def _ask(self, endpoint: Endpoint, url: str, room: ExitStack) -> tuple[int | None, bytes]:
         """Return Klaviyo's time and the body of a good answer, asked for once; its room is kept while it is in use."""
         pacer = self._limits.of(endpoint)
-        self._waited += pacer.wait()
         self._requests += 1
         began = self._clock.monotonic()
         status: int | None = None

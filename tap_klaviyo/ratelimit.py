@@ -65,20 +65,40 @@ class Pacer:
         self._set_limits(limit)
         self._paused_until = self._announced_until = clock.monotonic()
 
-    def wait(self) -> float:
-        """Wait until a request may start, count it as started, and return the seconds waited."""
-        began = self._clock.monotonic()
+    def wait(self, slots: threading.Semaphore | None = None) -> float:
+        """Wait until a request may start, count it as started, and return the seconds waited for the rate limit.
+
+        Args:
+            slots: the room for requests under way, of which one is taken when the request may start, never before:
+                an endpoint with a low limit must not hold a slot that another endpoint could use.
+        """
+        waited = 0.0
         # One thread at a time waits for the window, and the others for it: so requests start in the order they came.
         with self._turn:
-            while (delay := self._opens_at() - self._clock.monotonic()) > 0:
-                self._announce(delay)
-                self._clock.sleep(delay)
-            now = self._clock.monotonic()
-            with self._lock:
-                self._starts.append(now)
-                while len(self._starts) > self._kept:
-                    self._starts.popleft()
-        return now - began
+            while True:
+                waited += self._wait_for_window()
+                if slots:
+                    slots.acquire()
+                # Waiting for a slot takes time, in which Klaviyo may have asked for a pause.
+                if self._delay() <= 0:
+                    self._count_start()
+                    return waited
+                if slots:
+                    slots.release()
+
+    def _wait_for_window(self) -> float:
+        waited = 0.0
+        while (delay := self._delay()) > 0:
+            self._announce(delay)
+            self._clock.sleep(delay)
+            waited += delay
+        return waited
+
+    def _count_start(self) -> None:
+        with self._lock:
+            self._starts.append(self._clock.monotonic())
+            while len(self._starts) > self._kept:
+                self._starts.popleft()
 
     def pause(self, seconds: float) -> None:
         """Let no request start within these seconds from now."""
@@ -120,9 +140,11 @@ class Pacer:
             self._windows.append(Window(_DAY, limit.daily))
         self._kept = max(window.allowed for window in self._windows)
 
-    def _opens_at(self) -> float:
+    def _delay(self) -> float:
+        """Return the seconds until a request may start; not positive if it may start now."""
         with self._lock:
-            return max(self._paused_until, *(window.opens_at(self._starts) for window in self._windows))
+            opens_at = max(self._paused_until, *(window.opens_at(self._starts) for window in self._windows))
+        return opens_at - self._clock.monotonic()
 
 
 class RateLimits:

@@ -86,7 +86,8 @@ class Sync:
         with self._pipeline, closing(self._client):
             self._writing = True
             for selection in ordered:
-                self._pipeline.add(selection.stream.name, self._fetches(selection, account))
+                lane = charged_endpoint(selection.stream, selection.fields).path
+                self._pipeline.add(selection.stream.name, self._fetches(selection, account), lane)
             for selection in ordered:
                 self._stream(selection)
         self._state = state.syncing(self._state, None)
@@ -121,7 +122,8 @@ class Sync:
             return cursor.fetches(FullTable(stream, self._client, endpoint, parameters, projection, self._version))
         if account.problem:
             return [partial(_refuse, account.problem)]
-        line = Timeline(stream, self._client, parameters, projection, self._pipeline.is_hungry)
+        is_hungry = partial(self._pipeline.is_hungry, stream.endpoint.path)
+        line = Timeline(stream, self._client, parameters, projection, is_hungry)
         return time_range.fetches(line, account.metrics[stream.name], *self._range(stream, account))
 
     def _range(self, stream: Stream, account: Account) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -108,6 +109,26 @@ def test_what_memory_has_no_room_for_is_parked_the_last_first() -> None:
     with Pipeline[str](8, tell, memory=25, disk=1000) as pipeline:
         pipeline.add("a", [partial(fetch, (str(n), ()), 10, head_waits) for n in range(4)])
         assert list(pipeline.take("a")) == ["0", "1", "parked 2", "parked 3"]
+
+
+def test_a_lane_that_is_held_up_never_holds_up_another() -> None:
+    """The fetches of a slow lane, as many as may run at once, wait until all of a fast lane have run."""
+    fast_done, seen = threading.Event(), Counter[str]()
+    names = [str(number) for number in range(40)]
+
+    def wait_for_fast(name: str) -> None:
+        assert fast_done.wait(10)
+
+    def count_fast(name: str) -> None:
+        seen[name] += 1
+        if len(seen) == len(names):
+            fast_done.set()
+
+    with Pipeline[str](8, park) as pipeline:
+        pipeline.add("slow", [partial(fetch, (name, ()), 1, wait_for_fast) for name in names[:20]], lane="slow")
+        pipeline.add("fast", [partial(fetch, (name, ()), 1, count_fast) for name in names], lane="fast")
+        assert list(pipeline.take("slow")) == names[:20]
+        assert list(pipeline.take("fast")) == names
 
 
 def test_an_error_is_raised_at_its_place_and_the_other_groups_go_on() -> None:

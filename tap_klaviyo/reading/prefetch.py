@@ -46,8 +46,24 @@ class _Node(Generic[Item]):
     """A fetch and its place in the order; once started, it is the worker's alone, since what it holds takes memory."""
 
     fetch: Fetch[Item] | None
+    lane: _Lane
     parked: bool = False
     result: Fetched[Item] | BaseException | None = None
+
+
+@dataclass(eq=False)
+class _Lane:
+    """The fetches that share a rate limit: how many of them run, and how many may."""
+
+    concurrency: Concurrency
+    running: int = 0
+    is_hungry: bool = False
+    is_at_limit: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one more fetch may run."""
+        return self.running < int(self.concurrency.limit)
 
 
 @dataclass
@@ -93,19 +109,18 @@ class Pipeline(Generic[Item]):
         """Start no thread yet.
 
         Args:
-            max_concurrency: fetches under way at once, at the most.
+            max_concurrency: the most fetches of one lane that run at once.
             park: puts an item onto disk and returns what stands for it; raises OSError where it cannot.
             memory: bytes fetched ahead of the item being consumed, beyond which items are parked.
             disk: bytes parked, beyond which nothing new is started.
         """
-        self._concurrency = Concurrency(max_concurrency)
+        self._max_concurrency = max_concurrency
+        self._lanes: dict[Hashable, _Lane] = {}
         self._park = park
         self._memory = memory
         self._disk = disk
         self._groups: dict[Hashable, list[_Node[Item]]] = {}
         self._running = 0
-        self._is_hungry = False
-        self._is_at_limit = False
         self._in_memory = 0
         self._parked: list[int] = []
         self._workers: list[threading.Thread] = []
@@ -122,13 +137,23 @@ class Pipeline(Generic[Item]):
         for _worker in self._workers:
             self._todo.put(None)
 
-    def add(self, group: Hashable, fetches: Sequence[Fetch[Item]]) -> None:
-        """Put a group's fetches at the end of the order."""
-        self._groups[group] = [_Node(fetch) for fetch in fetches]
+    def add(self, group: Hashable, fetches: Sequence[Fetch[Item]], lane: Hashable = None) -> None:
+        """Put a group's fetches at the end of the order.
 
-    def is_hungry(self) -> bool:
-        """Return whether twice as many could run as there are to do; for fetches that can leave more, smaller ones."""
-        return self._is_hungry
+        Args:
+            group: the name to take them by.
+            fetches: the group's first fetches; those that follow from them stay in their lane.
+            lane: what shares a rate limit, such as an endpoint. The lanes' concurrency is learnt apart, so that a slow
+                lane never keeps a fast one waiting.
+        """
+        self._groups[group] = [_Node(fetch, self._lane(lane)) for fetch in fetches]
+
+    def is_hungry(self, lane: Hashable = None) -> bool:
+        """Return whether a lane could run twice as many fetches as it has; for fetches that can be cut smaller."""
+        return self._lane(lane).is_hungry
+
+    def _lane(self, name: Hashable) -> _Lane:
+        return self._lanes.setdefault(name, _Lane(Concurrency(self._max_concurrency)))
 
     def interrupt(self, reason: BaseException) -> None:
         """Make `take` raise the reason at its next item; may be called from a signal handler or another thread."""
@@ -168,15 +193,16 @@ class Pipeline(Generic[Item]):
             raise outcome
         node, result = outcome
         self._running -= 1
+        node.lane.running -= 1
         nodes = next((each for each in self._groups.values() if node in each), None)
         if nodes is None:
             return
         if isinstance(result, BaseException):
             node.result = result
         else:
-            self._concurrency.observe(result.attempts, result.queued, self._is_at_limit)
+            node.lane.concurrency.observe(result.attempts, result.queued, node.lane.is_at_limit)
             place = nodes.index(node) + 1
-            nodes[place:place] = [_Node(fetch) for fetch in result.then]
+            nodes[place:place] = [_Node(fetch, node.lane) for fetch in result.then]
             node.result = replace(result, then=())
             self._in_memory += result.size
             if self._in_memory > self._memory:
@@ -216,23 +242,32 @@ class Pipeline(Generic[Item]):
 
     def _dispatch(self) -> None:
         """Start the earliest fetches that there is room for; the very first needs none, so nothing can lock up."""
+        for lane in self._lanes.values():
+            lane.is_at_limit = False
+        has_room = self._start_in_order()
+        for lane in self._lanes.values():
+            lane.is_hungry = has_room and not lane.is_at_limit and lane.running < lane.concurrency.limit / 2
+
+    def _start_in_order(self) -> bool:
+        """Start the earliest fetches of each lane, and return whether memory and disk had room for all of them."""
         first = True
-        self._is_hungry = self._is_at_limit = False
-        for nodes in self._groups.values():
-            for node in nodes:
-                if node.fetch is not None:
-                    if self._running >= int(self._concurrency.limit):
-                        self._is_at_limit = True
-                        return
-                    if not first and self._is_full():
-                        return
+        for node in (node for nodes in self._groups.values() for node in nodes):
+            if node.fetch is not None:
+                if not node.lane.is_open:
+                    node.lane.is_at_limit = True
+                    if all(lane.is_at_limit for lane in self._lanes.values()):
+                        return True
+                elif not first and self._is_full():
+                    return False
+                else:
                     self._start(node, node.fetch)
-                first = False
-        self._is_hungry = self._running < self._concurrency.limit / 2
+            first = False
+        return True
 
     def _start(self, node: _Node[Item], fetch: Fetch[Item]) -> None:
         node.fetch = None
         self._running += 1
+        node.lane.running += 1
         if self._running > len(self._workers):
             worker = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._workers)}")
             self._workers.append(worker)
