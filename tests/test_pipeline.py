@@ -111,6 +111,24 @@ def test_what_memory_has_no_room_for_is_parked_the_last_first() -> None:
         assert list(pipeline.take("a")) == ["0", "1", "parked 2", "parked 3"]
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_children_come_in_their_own_group_behind_their_parents(workers: int) -> None:
+    def parent(number: int) -> Fetched[str]:
+        child = partial(fetch, (f"child {number}", [(f"page 2 of child {number}", ())]))
+        then = [partial(parent, number + 1)] if number < 3 else []
+        return Fetched(f"parent {number}", 1, then, children={"children": [child]})
+
+    with Pipeline[str](workers, park) as pipeline:
+        pipeline.add("parents", [partial(parent, 1)])
+        pipeline.add("others", [partial(fetch, ("other", ()))])
+        pipeline.add("children", [])
+        assert list(pipeline.take("parents")) == ["parent 1", "parent 2", "parent 3"]
+        assert list(pipeline.take("others")) == ["other"]
+        assert list(pipeline.take("children")) == [
+            name for number in (1, 2, 3) for name in (f"child {number}", f"page 2 of child {number}")
+        ]
+
+
 def test_a_lane_that_is_held_up_never_holds_up_another() -> None:
     """The fetches of a slow lane, as many as may run at once, wait until all of a fast lane have run."""
     fast_done, seen = threading.Event(), Counter[str]()

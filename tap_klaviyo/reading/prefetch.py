@@ -10,7 +10,7 @@ The consumer's thread alone keeps the books. Workers see two queues: fetches to 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -28,7 +28,9 @@ PARKED_AHEAD = 200
 class Fetched(Generic[Item]):
     """What a fetch gave: the item, its size in bytes, the fetches that come next, and how it went.
 
-    `attempts` is how many tries it took; `queued` is that more fetches at once would have been of no use.
+    `attempts` is how many tries it took; `queued` is that more fetches at once would have been of no use. `children`
+    are fetches by group: they go to the ends of groups that come later in the order, as a child's requests do, which
+    are known only when its parent has been read.
     """
 
     item: Item
@@ -36,6 +38,7 @@ class Fetched(Generic[Item]):
     then: Sequence[Callable[[], Fetched[Item]]] = ()
     attempts: int = 1
     queued: bool = False
+    children: Mapping[Hashable, Sequence[Callable[[], Fetched[Item]]]] = field(default_factory=dict)
 
 
 Fetch = Callable[[], Fetched[Item]]
@@ -116,6 +119,7 @@ class Pipeline(Generic[Item]):
         """
         self._max_concurrency = max_concurrency
         self._lanes: dict[Hashable, _Lane] = {}
+        self._lane_of: dict[Hashable, _Lane] = {}
         self._park = park
         self._memory = memory
         self._disk = disk
@@ -146,7 +150,8 @@ class Pipeline(Generic[Item]):
             lane: what shares a rate limit, such as an endpoint. The lanes' concurrency is learnt apart, so that a slow
                 lane never keeps a fast one waiting.
         """
-        self._groups[group] = [_Node(fetch, self._lane(lane)) for fetch in fetches]
+        self._lane_of[group] = self._lane(lane)
+        self._groups[group] = [_Node(fetch, self._lane_of[group]) for fetch in fetches]
 
     def is_hungry(self, lane: Hashable = None) -> bool:
         """Return whether a lane could run twice as many fetches as it has; for fetches that can be cut smaller."""
@@ -203,7 +208,9 @@ class Pipeline(Generic[Item]):
             node.lane.concurrency.observe(result.attempts, result.queued, node.lane.is_at_limit)
             place = nodes.index(node) + 1
             nodes[place:place] = [_Node(fetch, node.lane) for fetch in result.then]
-            node.result = replace(result, then=())
+            for group, children in result.children.items():
+                self._groups[group] += [_Node(fetch, self._lane_of[group]) for fetch in children]
+            node.result = replace(result, then=(), children={})
             self._in_memory += result.size
             if self._in_memory > self._memory:
                 self._make_room()
