@@ -56,6 +56,8 @@ class Sync:
         self._writer = writer
         self._clock = clock or Clock()
         self._version = int(self._clock.wall() * 1000) if config.activate_version else None
+        # The versions that end in ACTIVATE_VERSION, by stream.
+        self._versions: dict[str, int] = {}
         self._state: State = {}
         self.progress = Progress(self._clock.monotonic)
         self._state_due = self._clock.monotonic() + STATE_INTERVAL
@@ -115,20 +117,39 @@ class Sync:
 
     def _fetches(self, selection: Selection, account: Account) -> list[Fetch[Batch]]:
         stream, fields = selection.stream, selection.fields
+        if self._version is not None and self._is_whole(selection, account):
+            self._versions[stream.name] = self._version
+        version = self._versions.get(stream.name)
         projection = stream.project(fields)
         parameters = query_parameters(stream, fields)
         if not stream.metric_names:
             endpoint = charged_endpoint(stream, fields)
-            return cursor.fetches(FullTable(stream, self._client, endpoint, parameters, projection, self._version))
+            return cursor.fetches(FullTable(stream, self._client, endpoint, parameters, projection, version))
         if account.problem:
             return [partial(_refuse, account.problem)]
         is_hungry = partial(self._pipeline.is_hungry, stream.endpoint.path)
-        line = Timeline(stream, self._client, parameters, projection, is_hungry)
-        return time_range.fetches(line, account.metrics[stream.name], *self._range(stream, account))
+        line = Timeline(stream, self._client, parameters, projection, is_hungry, version)
+        return time_range.fetches(line, account.metrics[stream.name], *self._range(selection, account))
 
-    def _range(self, stream: Stream, account: Account) -> tuple[int, int]:
+    def _is_whole(self, selection: Selection, account: Account) -> bool:
+        """Return whether rows that are not read have gone from Klaviyo, so that a target may remove them."""
+        if selection.replication_key:
+            return False
+        name = selection.stream.name
+        if not selection.stream.replication_key:
+            return True
+        if self._config.end_date is not None and self._config.end_date < account.now:
+            logger.warning("%s: end_date leaves out newer events; the target keeps events that Klaviyo deleted.", name)
+            return False
+        # A metric that is missing may have been renamed: its rows must not be removed on that ground.
+        return bool(account.metrics.get(name))
+
+    def _range(self, selection: Selection, account: Account) -> tuple[int, int]:
         """Return the timestamps to read from and up to."""
+        stream = selection.stream
+        incremental = bool(selection.replication_key)
         start = state.start_of(self._state, stream, self._config, account.now)
+        start = start if incremental else self._config.start_date
         end = min(self._config.end_date or account.now, account.now)
         mark = state.bookmark(self._state, stream)
         name = stream.name
@@ -148,11 +169,11 @@ class Sync:
     def _stream(self, selection: Selection) -> None:
         stream, name = selection.stream, selection.stream.name
         self._state = state.syncing(self._state, stream)
-        self._writer.schema(name, selection.schema, stream.key, stream.replication_key)
+        self._writer.schema(name, selection.schema, stream.key, selection.replication_key)
         try:
-            rows = self._rows(stream)
-            if self._version is not None and not stream.replication_key:
-                self._writer.activate_version(name, self._version)
+            rows = self._rows(selection)
+            if name in self._versions:
+                self._writer.activate_version(name, self._versions[name])
             logger.info("%s: %s records.", name, f"{rows:,}")
         except AuthError:
             raise
@@ -162,8 +183,13 @@ class Sync:
         finally:
             self._writer.state(self._state)
 
-    def _rows(self, stream: Stream) -> int:
-        """Write a stream's records, page by page, and return how many they were."""
+    def _rows(self, selection: Selection) -> int:
+        """Write a stream's records, page by page, and return how many they were.
+
+        The bookmark of an event stream follows the pages; in a full read it moves only at the end, so that a read that
+        was interrupted leaves it behind what an incremental run has yet to read.
+        """
+        stream, newest = selection.stream, 0
         rows, recurring, name = 0, set[str](), stream.name
         self.progress.begin(name)
         try:
@@ -173,10 +199,13 @@ class Sync:
                 self._writer.records(batch.lines, *shared.values())
                 rows += batch.rows + len(shared)
                 self._unknown += batch.unknown
-                if batch.newest is not None:
+                newest = max(newest, batch.newest or 0)
+                if selection.replication_key and batch.newest is not None:
                     self._state = state.advance(self._state, stream, batch.newest)
                 self.progress.add(name, batch.rows + len(shared), batch.newest)
                 self._keep_up(name)
+            if newest:
+                self._state = state.advance(self._state, stream, newest)
         finally:
             self._count(name)
         return rows

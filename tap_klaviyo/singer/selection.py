@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from tap_klaviyo.log import logger
 from tap_klaviyo.records.projection import Fields
 from tap_klaviyo.singer.catalog import field_metadata
 from tap_klaviyo.singer.other_taps import STREAMS_BY_NAME
-from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.model import FULL_TABLE, INCREMENTAL, Stream
 
 Breadcrumb = tuple[str, ...]
 Metadata = Mapping[Breadcrumb, Mapping[str, Any]]
@@ -19,11 +20,25 @@ Metadata = Mapping[Breadcrumb, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Selection:
-    """A stream to sync: the fields to emit, and the schema that describes just them."""
+    """A stream to sync.
+
+    Args:
+        stream: the stream.
+        fields: the fields to emit.
+        schema: describes exactly these fields.
+        replication_method: the user's choice, else the stream's own. FULL_TABLE reads an event stream from `start_date`
+            and removes from the target the rows that were not read.
+    """
 
     stream: Stream
     fields: Fields
     schema: Mapping[str, Any]
+    replication_method: str
+
+    @property
+    def replication_key(self) -> str | None:
+        """The field that the bookmark follows; None if the stream is read in full."""
+        return self.stream.replication_key if self.replication_method == INCREMENTAL else None
 
 
 def read_catalog(catalog: Any) -> list[Selection]:
@@ -74,7 +89,24 @@ def _select(stream: Stream, entry: Mapping[str, Any]) -> Selection | None:
         default = field_metadata(stream, name) if name in stream.schema["properties"] else {}
         if name in stream.automatic or _selected(metadata.get(breadcrumb, {}), default, inherited=True):
             _add(fields, name, definition, metadata, breadcrumb)
-    return Selection(stream, fields, prune_schema(schema, fields))
+    return Selection(stream, fields, prune_schema(schema, fields), replication_method_of(stream, metadata.get((), {})))
+
+
+def replication_method_of(stream: Stream, root: Mapping[str, Any]) -> str:
+    """Return how a stream is read, by the `replication-method` in its root metadata, else as it is read by default.
+
+    Raises:
+        CatalogError: the stream cannot be read like this.
+    """
+    allowed = sorted({stream.replication_method, FULL_TABLE})
+    method = root.get("replication-method")
+    if method is None:
+        return stream.replication_method
+    if method in allowed:
+        return str(method)
+    raise CatalogError(
+        f"Invalid catalog: the replication-method of {stream.name} is {json.dumps(method)}; use {' or '.join(allowed)}."
+    )
 
 
 def _add(fields: dict[str, Any], name: str, definition: Any, metadata: Metadata, breadcrumb: Breadcrumb) -> None:
