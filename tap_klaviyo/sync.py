@@ -18,13 +18,13 @@ from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.ratelimit import Clock
-from tap_klaviyo.reading import cursor, time_range
-from tap_klaviyo.reading.cursor import FullTable
+from tap_klaviyo.reading.batch import Batch, park_batch
+from tap_klaviyo.reading.cursor import FullTable, full_table_fetches
 from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
 from tap_klaviyo.reading.query import charged_endpoint, query_parameters
-from tap_klaviyo.reading.time_range import Timeline
+from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
 from tap_klaviyo.singer import state
-from tap_klaviyo.singer.messages import Batch, Writer, park
+from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
 from tap_klaviyo.streams.events import metrics_of
@@ -65,7 +65,7 @@ class Sync:
         self._unknown: Counter[str] = Counter()
         self._failed: list[str] = []
         self._writing = False
-        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency + _AT_WORK, park)
+        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency + _AT_WORK, park_batch)
 
     def interrupt(self, reason: BaseException) -> None:
         """End the run by raising the reason, between two pages and with a STATE; for signal handlers."""
@@ -124,12 +124,12 @@ class Sync:
         parameters = query_parameters(stream, fields)
         if not stream.metric_names:
             endpoint = charged_endpoint(stream, fields)
-            return cursor.fetches(FullTable(stream, self._client, endpoint, parameters, projection, version))
+            return full_table_fetches(FullTable(stream, self._client, endpoint, parameters, projection, version))
         if account.problem:
             return [partial(_refuse, account.problem)]
         is_hungry = partial(self._pipeline.is_hungry, stream.endpoint.path)
         line = Timeline(stream, self._client, parameters, projection, is_hungry, version)
-        return time_range.fetches(line, account.metrics[stream.name], *self._range(selection, account))
+        return time_range_fetches(line, account.metrics[stream.name], *self._range(selection, account))
 
     def _is_whole(self, selection: Selection, account: Account) -> bool:
         """Return whether rows that are not read have gone from Klaviyo, so that a target may remove them."""

@@ -12,12 +12,13 @@ from tap_klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.pages import Pages
+from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.records.structs import Record
-from tap_klaviyo.singer.messages import Batch, encode_records
+from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.streams.model import Filters, Stream
 
 
@@ -33,7 +34,7 @@ class FullTable:
     version: int | None
 
 
-def fetches(table: FullTable) -> list[Fetch[Batch]]:
+def full_table_fetches(table: FullTable) -> list[Fetch[Batch]]:
     """Return the fetches of the stream's queries, in their order."""
     split = table.stream.split
     queries = split.each.items() if isinstance(split, Filters) else [(None, {})]

@@ -7,13 +7,9 @@ side, and a rest that is looked at in the same way. A sparse slice takes one req
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from io import BytesIO
-from itertools import pairwise, takewhile
-from operator import itemgetter
 
 from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError, RequestError
@@ -22,31 +18,29 @@ from tap_klaviyo.klaviyo.filters import filter_between
 from tap_klaviyo.klaviyo.jsonapi import Page, Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages
+from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
+from tap_klaviyo.reading.slices import (
+    MOST_REREAD,
+    Metric,
+    Outline,
+    Row,
+    Run,
+    Slice,
+    cut_slice,
+    halve_slice,
+    merge_runs,
+    outline_page,
+)
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
-from tap_klaviyo.records.structs import Record
-from tap_klaviyo.singer.messages import Batch, encode_records
+from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.streams.events import event_timestamps, project_metric
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import format_time
 
-# Slices are of about so many pages: the last page of each is partly empty, so shorter ones waste more requests.
-SLICE_PAGES = 10
-# They are aimed a little under whole pages, so that the last is seldom a few events over.
-_FILL = 0.97
-# What looks like less than so many slices is read by its cursor; not all that looks dense is dense for long.
-_WORTH_CUTTING = 1.5
-# A half of this many pages is worth its own request where nothing else is to do.
-_WORTH_HALVING = 4
-# Cutting gives up the cursor, and reads the events of its second again: not worth it for more of a page than this.
-_REREAD = 0.1
-_MOST_CUTS = 8
 _MOST_RESTARTS = 5
-
-# An event's timestamp (epoch seconds, 0 where it has none) and its record.
-Row = tuple[int, Record]
 
 
 @dataclass(frozen=True)
@@ -66,66 +60,7 @@ class Timeline:
     version: int | None = None
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric that feeds the stream, and how its events become records."""
-
-    id: str
-    projection: Projection = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """The events of some metrics with start <= timestamp < end (epoch seconds), but for the ids in `seen`.
-
-    `density`, in events a second, is what the slice was cut by, 0 where nothing is known;
-    `cuts` is into how many slices, and a rest, the range before it was cut;
-    `restarts` counts how often in a row it was read anew from this start; `is_first` is that nothing was read before.
-    """
-
-    metrics: tuple[Metric, ...]
-    start: int
-    end: int
-    seen: frozenset[str] = field(default=frozenset(), repr=False)
-    density: float = 0.0
-    cuts: int = 1
-    restarts: int = 0
-    is_first: bool = False
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What of a page decides how its slice goes on: the times of its first and last event, and its ids.
-
-    Times are epoch seconds, 0 where there are none; `straddling` are the ids of the last second.
-    """
-
-    first: int
-    last: int
-    ids: frozenset[str]
-    straddling: frozenset[str]
-
-    @property
-    def density(self) -> float:
-        """Events a second."""
-        return len(self.ids) / max(self.last - self.first, 1)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A metric's first page of a slice that other metrics feed as well.
-
-    `lines` are the RECORD lines, in one piece: parsed, a page would take several times the memory, and thousands of
-    small blocks that wait for the other metrics' pages would lie all over it. `moments` are their timestamps.
-    """
-
-    metric: Metric
-    lines: bytes
-    moments: Sequence[int]
-    outline: Outline
-
-
-def fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
+def time_range_fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
     once = {metric.id: Metric(metric.id, project_metric(timeline.projection, metric)) for metric in metrics}
     # A metric that Klaviyo denies may count as one without events only if that removes no rows from the target.
@@ -175,7 +110,7 @@ def _made(timeline: Timeline, part: Slice, document: Page) -> tuple[Batch, Outli
     findings = Findings()
     rows = _rows(part.metrics[0], findings, document)
     fresh = [row for row in rows if row[1].id not in part.seen] if part.seen else rows
-    return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], findings), _outline(rows)
+    return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], findings), outline_page(rows)
 
 
 def _rows(metric: Metric, findings: Findings, document: Page) -> list[Row]:
@@ -183,50 +118,17 @@ def _rows(metric: Metric, findings: Findings, document: Page) -> list[Row]:
     return list(zip(event_timestamps(records), records, strict=True))
 
 
-def _outline(rows: Sequence[Row]) -> Outline:
-    first, last = (rows[0][0], rows[-1][0]) if rows else (0, 0)
-    straddling = takewhile(lambda row: row[0] == last, reversed(rows))
-    return Outline(
-        first, last, frozenset([record.id for _, record in rows]), frozenset(row[1].id for row in straddling)
-    )
-
-
 def _rest(timeline: Timeline, part: Slice, pages: Pages, page: Outline) -> list[Fetch[Batch]]:
     """Return how a slice goes on behind a page: by its cursor, or cut by the density that the page shows."""
     if not page.last:
         return [partial(_read, timeline, part, pages)]
-    rest = _cut(replace(part, start=page.last), page.density)
+    rest = cut_slice(replace(part, start=page.last), page.density)
     if len(rest) == 1 and timeline.is_hungry():
-        rest = _halved(rest[0], page.density)
-    if page.last == page.first or len(rest) == 1 or len(page.straddling) > len(page.ids) * _REREAD:
+        rest = halve_slice(rest[0], page.density)
+    if page.last == page.first or len(rest) == 1 or len(page.straddling) > len(page.ids) * MOST_REREAD:
         restarts = part.restarts if page.last == part.start else 0
         return [partial(_read, timeline, replace(part, start=page.last, seen=page.ids, restarts=restarts), pages)]
     return [_fetch(timeline, each) for each in (replace(rest[0], seen=page.straddling), *rest[1:])]
-
-
-def _cut(part: Slice, density: float) -> list[Slice]:
-    """Cut a slice into some of SLICE_PAGES pages and a rest, by the events a second at its start.
-
-    One slice at first, and twice as many each time that the rest turns out to be about as dense as was thought:
-    a burst is soon over, and what was cut behind it wasted.
-    """
-    full = SLICE_PAGES * (EVENTS.page_size or 1)
-    if (part.end - part.start) * density <= full * _WORTH_CUTTING:
-        return [replace(part, seen=frozenset())]
-    as_thought = part.density / 2 <= density <= part.density * 2
-    count = min(part.cuts * 2, _MOST_CUTS) if as_thought else 1
-    step = max(1, int(full * _FILL / density))
-    cuts = [part.start + step * number for number in range(1, count + 1)]
-    bounds = pairwise((part.start, *(cut for cut in cuts if cut < part.end), part.end))
-    return [Slice(part.metrics, start, end, density=density, cuts=count) for start, end in bounds]
-
-
-def _halved(part: Slice, density: float) -> list[Slice]:
-    """Cut a slice in two, so that more can run side by side, if each half is worth a request of its own."""
-    middle = (part.start + part.end) // 2
-    if (middle - part.start) * density < _WORTH_HALVING * (EVENTS.page_size or 1):
-        return [part]
-    return [replace(part, end=middle), replace(part, start=middle)]
 
 
 def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
@@ -243,31 +145,16 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
         return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts, queued)
-    batch = _batch(part, *_merged(runs, horizon), findings)
+    batch = _batch(part, *merge_runs(runs, horizon), findings)
     live = [run for run in runs if run in unfinished or run.outline.last >= horizon]
     density = max((run.outline.density for run in unfinished), default=0.0)
-    rest = _cut(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
+    rest = cut_slice(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
     return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts, queued)
-
-
-def _merged(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:
-    """Return the lines of runs, and their timestamps, in order of time, up to the horizon."""
-    rows = heapq.merge(*map(_views, runs), key=itemgetter(0))
-    merged = list(takewhile(lambda row: row[0] < horizon, rows))
-    return b"".join(line for _, line in merged), [moment for moment, _ in merged]
-
-
-def _views(run: Run) -> Iterator[tuple[int, memoryview]]:
-    """Yield the timestamp and the line of each event; views of lines, since copies of them would double the memory."""
-    lines, end = memoryview(run.lines), 0
-    for moment, line in zip(run.moments, BytesIO(run.lines), strict=True):
-        start, end = end, end + len(line)
-        yield moment, lines[start:end]
 
 
 def _run(timeline: Timeline, metric: Metric, findings: Findings, document: Page) -> Run:
     rows = _rows(metric, findings, document)
-    return Run(metric, _encoded(timeline, rows), [moment for moment, _ in rows], _outline(rows))
+    return Run(metric, _encoded(timeline, rows), [moment for moment, _ in rows], outline_page(rows))
 
 
 def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:

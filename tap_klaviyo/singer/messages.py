@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import msgspec
 import singer
@@ -28,42 +25,11 @@ class _RecordMessage(Struct, tag="RECORD", tag_field="type", gc=False):
     time_extracted: str
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A page as it goes to stdout.
-
-    `lines` are whole RECORD lines, or a file of them; `size` are their bytes, `rows` their number, and `newest` is
-    the greatest timestamp among them (epoch seconds). `shared` are lines, by key, of rows that another partition of
-    the stream may give as well. `unknown` counts attributes that no schema has.
-    """
-
-    lines: bytes | BinaryIO
-    size: int
-    rows: int
-    newest: int | None = None
-    shared: Mapping[str, bytes] = field(default_factory=dict)
-    unknown: Counter[str] = field(default_factory=Counter)
-
-
 def encode_records(stream: str, records: Sequence[Record], version: int | None = None) -> bytes:
     """Return the RECORD lines of records that were fetched just now."""
     extracted = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     shared = (UNSET if version is None else version, extracted)
     return _encoder.encode_lines([_RecordMessage(stream, record, *shared) for record in records])
-
-
-def park(batch: Batch) -> Batch:
-    """Return the batch with its lines in a temporary file, which is gone once they are written.
-
-    Raises:
-        OSError: there is no room for it.
-    """
-    if not isinstance(batch.lines, bytes):
-        return batch
-    file = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - the writer closes it
-    file.write(batch.lines)
-    file.seek(0)
-    return replace(batch, lines=file)
 
 
 class Writer:
