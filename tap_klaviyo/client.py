@@ -187,7 +187,7 @@ class Client:
             with self._one_page:
                 queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
                 page = self._parsed(body, decoder, asked, visited)
-                return Answer(use(page), page.links.next, server_time, size, queued)
+                return Answer(use(page), page.next, server_time, size, queued)
 
     def _ask(self, endpoint: Endpoint, url: str, room: ExitStack) -> tuple[int | None, bytes]:
         """Return Klaviyo's time and the body of a good answer, asked for once; its room is kept while it is in use."""
@@ -228,7 +228,7 @@ class Client:
             document = parse_page(body, decoder)
         except MalformedError as problem:
             raise _TryAgainError(f"an answer that is no page ({problem})", 200) from None
-        following = document.links.next
+        following = document.next
         if following is not None and (following == url or following in visited):
             raise _TryAgainError("an answer whose next page is one that came before", 200)
         if following is not None and _origin(following) != _origin(self._base_url):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, SyncError
 from tap_klaviyo.klaviyo.endpoints import METRICS
-from tap_klaviyo.klaviyo.jsonapi import Resource
+from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.progress import Progress
@@ -23,6 +22,7 @@ from tap_klaviyo.reading.cursor import FullTable, full_table_fetches
 from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
 from tap_klaviyo.reading.query import charged_endpoint, query_parameters
 from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
+from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.singer import state
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import Selection
@@ -62,7 +62,6 @@ class Sync:
         self.progress = Progress(self._clock.monotonic)
         self._state_due = self._clock.monotonic() + STATE_INTERVAL
         self._line_due = self._clock.monotonic() + LINE_INTERVAL
-        self._unknown: Counter[str] = Counter()
         self._failed: list[str] = []
         self._writing = False
         self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency + _AT_WORK, park_batch)
@@ -94,7 +93,6 @@ class Sync:
                 self._stream(selection)
         self._state = state.syncing(self._state, None)
         self._writer.state(self._state)
-        self._tell_unknown()
         if self._failed:
             raise SyncError(f"Not read to the end: {', '.join(self._failed)}; the reasons stand above.")
 
@@ -190,7 +188,7 @@ class Sync:
         was interrupted leaves it behind what an incremental run has yet to read.
         """
         stream, newest = selection.stream, 0
-        rows, recurring, name = 0, set[str](), stream.name
+        rows, recurring, findings, name = 0, set[str](), Findings(), stream.name
         self.progress.begin(name)
         try:
             for batch in self._pipeline.take(name):
@@ -198,7 +196,7 @@ class Sync:
                 recurring |= shared.keys()
                 self._writer.records(batch.lines, *shared.values())
                 rows += batch.rows + len(shared)
-                self._unknown += batch.unknown
+                findings.add(batch.findings)
                 newest = max(newest, batch.newest or 0)
                 if selection.replication_key and batch.newest is not None:
                     self._state = state.advance(self._state, stream, batch.newest)
@@ -208,6 +206,8 @@ class Sync:
                 self._state = state.advance(self._state, stream, newest)
         finally:
             self._count(name)
+            if summary := findings.summary():
+                logger.warning("%s: %s.", name, summary)
         return rows
 
     def _count(self, stream: str) -> None:
@@ -223,11 +223,6 @@ class Sync:
             logger.info("%s", self.progress.line(stream))
             self._count(stream)
             self._line_due = now + LINE_INTERVAL
-
-    def _tell_unknown(self) -> None:
-        if self._unknown:
-            counted = ", ".join(f"{name} ({count})" for name, count in sorted(self._unknown.items()))
-            logger.warning("Klaviyo sent what this version's schemas do not have; it is left out: %s.", counted)
 
 
 def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[Selection]:

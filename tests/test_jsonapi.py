@@ -1,5 +1,7 @@
 """Bodies to documents: what passes as it is, what is mended, what is refused."""
 
+import json
+
 import pytest
 
 from tap_klaviyo.klaviyo.jsonapi import MalformedError, error_detail, parse_page
@@ -51,8 +53,8 @@ def test_relationships_of_each_kind() -> None:
         "tags":{"data":[{"type":"tag","id":"t"}]},"image":{"links":{}},"flow":null}},{"type":"event","id":"2"}],
         "links":{"self":"s","next":null},"meta":{}}"""
     one, other = parse_page(body).data
-    names = ("profile", "campaign_message", "template", "image", "flow", "event", "tags")
-    assert [one.one(name) for name in names] == ["p", "m"] + [None] * 5
+    names = ("profile", "campaign_message", "template", "image", "flow", "event")
+    assert [one.one(name) for name in names] == ["p", "m"] + [None] * 4
     assert [one.ids(name) for name in ("tags", "profile", "flow")] == [["t"], ["p"], []]
     assert (other.one("profile"), other.ids("tags")) == (None, [])
 
@@ -62,16 +64,124 @@ def test_relationships_of_each_kind() -> None:
     [
         b"",
         b"<html>",
+        b"[]",
+        b"null",
+        b'{"errors":[]}',
         b'{"data":[',
-        b'{"data":[]}',
+        b'{"data":null}',
         b'{"data":{},"links":{"self":"x"}}',
-        b'{"data":[{"id":1,"type":"event"}],"links":{"self":"x"}}',
+        b'{"data":[],"links":{"next":5}}',
+        b'{"data":[]}{}',
         b'{"data":[{"type":"event","id":"1","attributes":{"v":' + b"[" * 100_000,
     ],
 )
-def test_what_is_no_page_is_refused(body: bytes) -> None:
+def test_only_a_body_that_is_not_a_collection_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedError):
         parse_page(body)
+
+
+EVENT = b'{"type":"event","id":"1"}'
+
+
+@pytest.mark.parametrize(
+    ("links", "following"),
+    [
+        (b"", None),
+        (b',"links":null', None),
+        (b',"links":[]', None),
+        (b',"links":{}', None),
+        (b',"links":{"next":null}', None),
+        (b',"links":{"next":""}', None),
+        (b',"links":{"self":5,"next":"n"}', "n"),
+        (b',"links":{"next":{"href":"n"}}', "n"),
+        (b',"links":{"next":"first","next":"n"}', "n"),
+    ],
+)
+def test_links_of_odd_shape_name_the_next_page_or_none(links: bytes, following: str | None) -> None:
+    page = parse_page(b'{"data":[%b]%b}' % (EVENT, links))
+    assert (len(page.data), page.next, page.set_aside) == (1, following, {})
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (b'{"id":5,"type":"event"}', "5"),
+        (b'{"id":-5.0,"type":"event"}', "-5.0"),
+        (b'{"id":"a","type":null}', "a"),
+        (b'{"id":"a"}', "a"),
+        (b'{"id":null,"id":"a"}', "a"),
+        (b'{"id":"a","attributes":null,"relationships":[]}', "a"),
+        (b'{"id":"a","attributes":[],"relationships":"x"}', "a"),
+        (b'{"id":"a","relationships":{"profile":[],"tags":5}}', "a"),
+    ],
+)
+def test_an_item_needs_an_id_and_nothing_else(item: bytes, expected: str) -> None:
+    page = parse_page(b'{"data":[%b,%b],"included":[%b]}' % (item, EVENT, item))
+    assert [each.id for each in page.data] == [expected, "1"]
+    assert [each.id for each in page.included] == [expected]
+    assert not page.set_aside
+
+
+@pytest.mark.parametrize("item", [b"null", b"[]", b"{}", b'{"id":null}', b'{"id":""}', b'{"id":true}', b'{"id":{}}'])
+def test_an_item_without_an_id_is_set_aside_and_costs_no_other(item: bytes) -> None:
+    page = parse_page(b'{"data":[%b,%b],"included":[%b,%b]}' % (item, EVENT, EVENT, item))
+    assert [each.id for each in page.data + page.included] == ["1", "1"]
+    assert page.set_aside == {"data": 1, "included": 1}
+
+
+@pytest.mark.parametrize(("included", "set_aside"), [(b"null", {}), (b"{}", {"included": 1}), (b"5", {"included": 1})])
+def test_included_that_is_not_an_array_costs_no_row(included: bytes, set_aside: dict[str, int]) -> None:
+    page = parse_page(b'{"data":[%b],"included":%b}' % (EVENT, included))
+    assert ([each.id for each in page.data], page.included, page.set_aside) == (["1"], [], set_aside)
+
+
+@pytest.mark.parametrize(
+    ("relationship", "ids"),
+    [
+        (b'{"data":[{"id":"a"},null,{"id":null},{"id":7},"x"]}', ["a", "7"]),
+        (b'{"data":{"id":7}}', ["7"]),
+        (b'{"data":{"type":"tag"}}', []),
+        (b'{"data":"a"}', []),
+        (b'{"data":5}', []),
+        (b"[]", []),
+        (b"null", []),
+    ],
+)
+def test_a_relationship_of_odd_shape_has_the_ids_that_can_be_read(relationship: bytes, ids: list[str]) -> None:
+    body = b'{"data":[{"id":"1","type":"list","relationships":{"tags":%b,"campaign-messages":{"data":[{"id":"m"}]}}}]}'
+    (item,) = parse_page(body % relationship).data
+    assert (item.ids("tags"), item.ids("campaign_messages")) == (ids, ["m"])
+
+
+def test_a_byte_order_mark_is_not_part_of_the_page() -> None:
+    assert len(parse_page(b'\xef\xbb\xbf{"data":[%b]}' % EVENT).data) == 1
+
+
+def test_nan_and_infinity_become_null_and_are_counted_outside_of_texts_only() -> None:
+    value = b'[NaN,-Infinity,Infinity,"NaN \\" Infinity",1]'
+    page = parse_page(b'{"data":[{"id":"1","attributes":{"v":%b}},%b]}' % (value, EVENT))
+    assert bytes(page.data[0].attributes) == b'{"v":[null,null,null,"NaN \\" Infinity",1]}'
+    assert (len(page.data), page.changed) == (2, {"NaN or Infinity": 3})
+
+
+@pytest.mark.parametrize("depth", [5_000, 100_000])
+def test_what_is_nested_too_deep_becomes_text_and_costs_no_row(depth: int) -> None:
+    value = b'["]",' * depth + b'"\\"x"' + b"]" * depth
+    page = parse_page(b'{"data":[{"id":"1","attributes":{"v":%b,"w":[[1]]}},%b]}' % (value, EVENT))
+    kept = json.loads(bytes(page.data[0].attributes))
+    assert (len(page.data), kept["w"], page.changed.total()) == (2, [[1]], 1)
+    level = kept["v"]
+    while isinstance(level, list):
+        level = level[-1]
+    assert value.decode().endswith(level + "]" * (depth - level.count("[")))
+
+
+def test_a_body_is_mended_of_all_that_it_has() -> None:
+    deep = b"[" * 5_000 + b"]" * 5_000
+    body = rb'{"data":[{"id":"1","attributes":{"a":NaN,"b":"\ud83c","c":%b}}]}' % deep
+    page = parse_page(body)
+    assert bytes(page.data[0].attributes).startswith(rb'{"a":null,"b":"\ufffd"')
+    assert page.changed.total() == 2
 
 
 def test_klaviyos_own_words() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from tap_klaviyo.klaviyo.jsonapi import PLAIN, Page, Resource, parse_page
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, Page, parse_page
+from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Fields, Projection, to_utc
@@ -289,7 +290,7 @@ def test_a_profile_without_an_address_has_no_key_and_is_counted() -> None:
     ],
 )
 def test_which_metrics_are_klaviyos_own(integration: object, native: bool) -> None:
-    metric = Resource("m", "metric", Raw(json.dumps({"integration": integration}).encode()))
+    metric = Resource("m", type="metric", attributes=Raw(json.dumps({"integration": integration}).encode()))
     assert is_native(metric) is native
 
 

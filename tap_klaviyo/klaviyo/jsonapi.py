@@ -1,242 +1,156 @@
-"""JSON:API documents: a response body to typed resources, with the attributes left as bytes."""
+"""JSON:API pages: a response body to resources. One odd item never costs its page."""
 
 from __future__ import annotations
 
-import codecs
-import re
-from collections.abc import Sequence
-from typing import Any, Generic, Literal, TypeVar, cast
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
+from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import NODEFAULT, Raw, Struct
+from msgspec import Struct
 
 from tap_klaviyo.errors import TapError
+from tap_klaviyo.klaviyo.json_values import decode_array
+from tap_klaviyo.klaviyo.lenient import Envelope, next_page, read_resource
+from tap_klaviyo.klaviyo.mending import clean_body, mend_body
+from tap_klaviyo.klaviyo.resources import Resource
 
-# What a page's resources are decoded as, and those that are included.
+# What a page's own resources are decoded as, and the included ones.
 Own = TypeVar("Own")
-Related = TypeVar("Related")
-Value = TypeVar("Value")
+Included = TypeVar("Included")
 
-_EMPTY = Raw(b"{}")
-NULL = Raw(b"null")
 _LONGEST_DETAIL = 1000
-_PART = 2**12
-# With a backslash that is escaped itself, so that what follows it is not taken for the escape of NUL.
-_NUL = re.compile(rb"\\(?:\\|u0000)")
-_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
-    re.DOTALL,
-)
-
-
-class Identifier(Struct, gc=False):
-    """A resource's id, as relationships name it."""
-
-    id: str
-
-
-class Relationship(Struct, gc=False):
-    """The resources that a relationship points at; None where the API gives only links."""
-
-    data: Identifier | list[Identifier] | None = None
-
-
-class Relationships(Struct, rename="kebab", gc=False):
-    """The relationships that records are made by, of all kinds of resources."""
-
-    profile: Relationship | None = None
-    attributions: Relationship | None = None
-    tags: Relationship | None = None
-    campaign_messages: Relationship | None = None
-    template: Relationship | None = None
-    image: Relationship | None = None
-    event: Relationship | None = None
-    attributed_event: Relationship | None = None
-    campaign: Relationship | None = None
-    campaign_message: Relationship | None = None
-    flow: Relationship | None = None
-    flow_message: Relationship | None = None
-    flow_message_variation: Relationship | None = None
-
-
-class Resource(Struct, gc=False):
-    """One resource of `data` or `included`; what it does not have of attributes is empty."""
-
-    id: str
-    type: str
-    attributes: Raw = _EMPTY
-    relationships: Relationships | None = None
-
-    def one(self, name: str) -> str | None:
-        """Return the id that a to-one relationship points at."""
-        try:
-            found: str = getattr(self.relationships, name).data.id
-        except AttributeError:
-            return None
-        return found
-
-    def ids(self, name: str) -> list[str]:
-        """Return the ids that a relationship points at, to one or to many."""
-        data = getattr(getattr(self.relationships, name, None), "data", None)
-        if isinstance(data, list):
-            return [each.id for each in data]
-        return [data.id] if data else []
-
-
-class Links(Struct):
-    """A collection's links; Klaviyo writes an explicit null where there is no next page."""
-
-    self: str
-    next: str | None = None
-
-
-class Document(Struct, Generic[Own, Related]):
-    """One page of a collection."""
-
-    data: list[Own]
-    links: Links
-    included: list[Related] = []
-
-
-Page = Document[Resource, Resource]
-PageDecoder = msgspec.json.Decoder[Page]
-
-
-class ErrorDetail(Struct):
-    """One element of `errors`."""
-
-    detail: str = ""
-    title: str = ""
-    code: str = ""
-
-
-class ErrorDocument(Struct):
-    """The body of a refusal."""
-
-    errors: list[ErrorDetail]
 
 
 class MalformedError(TapError):
     """A body is not the JSON:API document that it should be."""
 
 
-PLAIN: PageDecoder = msgspec.json.Decoder(Page)
-_error = msgspec.json.Decoder(ErrorDocument)
-_object = msgspec.json.Decoder(dict[str, Raw] | None)
-_array = msgspec.json.Decoder(list[Raw] | None)
-_text = msgspec.json.Decoder(str | None)
-_integer = msgspec.json.Decoder(int | None)
+@dataclass
+class Page:
+    """One page of a collection.
+
+    Args:
+        data: the page's own resources.
+        included: the resources that came with them.
+        next: the URL of the next page; None on the last.
+        set_aside: how many items of "data" and "included" have no id, and were left out.
+        changed: how many values were mended because the decoder refuses them, by reason.
+    """
+
+    data: list[Resource]
+    included: list[Resource]
+    next: str | None
+    set_aside: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
 
 
-def typed_resource(kinds: Sequence[str], attributes: Any) -> type[Resource]:
-    """Return the type of resources of some kinds with attributes of a type: for where they are very many."""
-    fields: list[tuple[str, Any, Any]] = [
-        ("type", Literal[tuple(kinds)], NODEFAULT),
-        ("attributes", attributes, _EMPTY),
-    ]
-    return cast(type[Resource], msgspec.defstruct("TypedResource", fields, bases=(Resource,), gc=False))
+class _Links(Struct):
+    next: str | None = None
 
 
-def page_decoder(own: type[Resource], related: type[Resource]) -> PageDecoder:
-    """Return what decodes pages of these types of resources, and pages that do not fit them as PLAIN does."""
-    return msgspec.json.Decoder(Document[own, related])  # type: ignore[valid-type]
+class _Document(Struct, Generic[Own, Included]):
+    data: list[Own]
+    links: _Links | None = None
+    included: list[Included] = []
+
+
+class PageDecoder:
+    """Decodes pages, whole where all their resources have the expected types, else item by item."""
+
+    def __init__(self, own: type[Resource] = Resource, *included: type[Resource]) -> None:
+        """Expect these types; `Resource` accepts any attributes and leaves them as bytes."""
+        self.expect(own, *included)
+
+    def expect(self, own: type[Resource], *included: type[Resource]) -> None:
+        """Expect other types from now on."""
+        related: Any = reduce(or_, included or (Resource,))
+        self._decoders = (
+            msgspec.json.Decoder(_Document[own, related]),  # type: ignore[valid-type]
+            msgspec.json.Decoder(own),
+            msgspec.json.Decoder(related),
+        )
+
+    def decode(self, body: bytes | bytearray) -> Page:
+        """Return a body as a page.
+
+        Raises:
+            MalformedError: the body is JSON, but not a JSON:API collection.
+            msgspec.DecodeError, RecursionError: the body cannot be decoded as JSON.
+        """
+        whole, own, included = self._decoders
+        try:
+            document = whole.decode(body)
+            return Page(document.data, document.included, (document.links and document.links.next) or None)
+        except msgspec.ValidationError:
+            return _by_item(body, own, included)
+
+
+PLAIN = PageDecoder()
+_envelope = msgspec.json.Decoder(Envelope)
+
+
+def _by_item(
+    body: bytes | bytearray, own: msgspec.json.Decoder[Resource], included: msgspec.json.Decoder[Resource]
+) -> Page:
+    try:
+        envelope = _envelope.decode(body)
+        following = next_page(envelope.links)
+    except (msgspec.ValidationError, ValueError) as problem:
+        raise MalformedError(str(problem)) from None
+    page = Page([], [], following)
+    related = decode_array(envelope.included)
+    page.set_aside["included"] += related is None and bytes(envelope.included) != b"null"
+    for values, decoder, found, name in (
+        (envelope.data, own, page.data, "data"),
+        (related or [], included, page.included, "included"),
+    ):
+        resources = [read_resource(value, decoder) for value in values]
+        found += [each for each in resources if each is not None]
+        page.set_aside[name] += len(resources) - len(found)
+    page.set_aside = +page.set_aside
+    return page
 
 
 def parse_page(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
-    """Return the body as a document.
-
-    Args:
-        body: of an answer.
-        decoder: its types of resources; if any of the body's do not fit, all of them are plain ones.
+    """Return the page in the body of an answer.
 
     Raises:
-        MalformedError: the body is cut, is no JSON, or has another shape.
+        MalformedError: the body is cut, is not JSON, or is not a JSON:API collection.
     """
-    body = _writable(body)
-    try:
-        return _decode(body, decoder)
-    except msgspec.DecodeError as error:
-        # msgspec refuses half of a surrogate pair, which Klaviyo passes on where a sender cut an emoji in two.
-        mended = _SURROGATE.sub(_mend_surrogate, body)
-        if mended == body:
-            raise MalformedError(str(error)) from None
-    except RecursionError:
-        raise MalformedError("it is nested too deep") from None
-    try:
-        return _decode(mended, decoder)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedError(str(error)) from None
+    body, changed = clean_body(body), Counter[str]()
+    while True:
+        try:
+            page = decoder.decode(body)
+            page.changed = changed
+            return page
+        except (msgspec.DecodeError, RecursionError) as problem:
+            mended, found = mend_body(body, isinstance(problem, RecursionError))
+            if mended == body:
+                raise MalformedError(str(problem)) from None
+            body, changed = mended, changed + found
 
 
-def _decode(body: bytes | bytearray, decoder: PageDecoder) -> Page:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError:
-        return PLAIN.decode(body)
+class _ErrorDetail(Struct):
+    detail: str = ""
+    title: str = ""
+    code: str = ""
+
+
+class _ErrorDocument(Struct):
+    errors: list[_ErrorDetail]
+
+
+_errors = msgspec.json.Decoder(_ErrorDocument)
 
 
 def error_detail(body: bytes | bytearray) -> str:
-    """Return Klaviyo's own words from the body of a refusal, on one line; empty where it has none."""
+    """Return Klaviyo's own words from the body of a refusal, on one line; empty if it has none."""
     try:
-        errors = _error.decode(body.decode("utf-8", "replace")).errors
+        errors = _errors.decode(body.decode("utf-8", "replace")).errors
     except (msgspec.DecodeError, RecursionError):
         return ""
     said = " ".join(dict.fromkeys(error.detail or error.title or error.code for error in errors))
     return " ".join(said.split())[:_LONGEST_DETAIL]
-
-
-def _writable(body: bytes | bytearray) -> bytes | bytearray:
-    """Return the body such that any part of it can stand in a line of output: UTF-8, one line, no NUL."""
-    if not (body.isascii() or _is_utf8(body)):
-        body = body.decode("utf-8", "replace").encode()
-    if b"\n" in body or b"\r" in body:
-        body = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    return _NUL.sub(_without_nul, body)
-
-
-def _is_utf8(body: bytes | bytearray) -> bool:
-    """Return whether a body is UTF-8, by small parts: one emoji makes a string of the whole four times as large."""
-    view, start = memoryview(body), 0
-    try:
-        while start < len(view):
-            end = start + _PART
-            start += codecs.utf_8_decode(view[start:end], "strict", end >= len(view))[1]
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _without_nul(escape: re.Match[bytes]) -> bytes:
-    return escape[0] if len(escape[0]) == 2 else b""
-
-
-def _mend_surrogate(escape: re.Match[bytes]) -> bytes:
-    lone = len(escape[0]) == 6
-    return rb"\ufffd" if lone else escape[0]
-
-
-def decode_object(value: Any) -> dict[str, Raw] | None:
-    """Return a JSON object's members; None for anything else."""
-    return _decoded(_object, value)
-
-
-def decode_array(value: Any) -> list[Raw] | None:
-    """Return a JSON array's items; None for anything else."""
-    return _decoded(_array, value)
-
-
-def decode_text(value: Any) -> str | None:
-    """Return a JSON string's text; None for anything else."""
-    return _decoded(_text, value)
-
-
-def decode_integer(value: Any) -> int | None:
-    """Return a JSON integer; None for anything else."""
-    return _decoded(_integer, value)
-
-
-def _decoded(decoder: msgspec.json.Decoder[Value], value: Any) -> Value | None:
-    try:
-        return decoder.decode(value) if isinstance(value, Raw) else None
-    except (msgspec.DecodeError, RecursionError):
-        return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
+
+from tap_klaviyo.records.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Batch:
 
     `lines` are whole RECORD lines, or a file of them; `size` is their length in bytes, `rows` their number, and
     `newest` the greatest timestamp among them (epoch seconds). `shared` are the lines, by key, of rows that another
-    partition of the stream may contain as well. `unknown` counts attributes that no schema defines.
+    partition of the stream may contain as well. `findings` are what the page has beside its records.
 
     `denied` are the ids of metrics that Klaviyo lists but says do not exist. `problem` is a sentence about something
     that was skipped here: the run continues and ends with exit code 1, and the stream's bookmark must not pass
@@ -27,7 +28,7 @@ class Batch:
     rows: int
     newest: int | None = None
     shared: Mapping[str, bytes] = field(default_factory=dict)
-    unknown: Counter[str] = field(default_factory=Counter)
+    findings: Findings = field(default_factory=Findings)
     denied: frozenset[str] = frozenset()
     problem: str | None = None
     bookmark_limit: int | None = None

@@ -80,7 +80,7 @@ def _batch(table: FullTable, records: list[Record], findings: Findings) -> Batch
         if key in findings.recurring
     }
     lines = encode_records(name, once, table.version)
-    return Batch(lines, len(lines), len(once), shared=shared, unknown=findings.unknown)
+    return Batch(lines, len(lines), len(once), shared=shared, findings=findings)
 
 
 def _key(value: str | msgspec.Raw) -> str:

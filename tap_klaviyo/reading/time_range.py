@@ -15,7 +15,8 @@ from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError, RequestError
 from tap_klaviyo.klaviyo.endpoints import EVENTS
 from tap_klaviyo.klaviyo.filters import filter_between
-from tap_klaviyo.klaviyo.jsonapi import Page, Resource
+from tap_klaviyo.klaviyo.jsonapi import Page
+from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages
 from tap_klaviyo.reading.batch import Batch
@@ -172,4 +173,4 @@ def _batch(part: Slice, lines: bytes, moments: Sequence[int], findings: Findings
     # Klaviyo gives events in order of time; the bounds keep a bookmark from ever passing the run's start.
     newest = moments[-1] if moments else 0
     bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
-    return Batch(lines, len(lines), len(moments), bookmark, unknown=findings.unknown)
+    return Batch(lines, len(lines), len(moments), bookmark, findings=findings)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tap_klaviyo.klaviyo.jsonapi import Page, Resource
+from tap_klaviyo.klaviyo.jsonapi import Page
+from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection, Related, convert
 from tap_klaviyo.records.structs import Record, RecordType, read_objects
@@ -12,6 +13,8 @@ from tap_klaviyo.records.structs import Record, RecordType, read_objects
 
 def build_records(page: Page, projection: Projection, findings: Findings) -> list[Record]:
     """Return the records of a page's resources; a related resource that was not sent leaves its id."""
+    findings.changed.update(page.changed)
+    findings.set_aside.update({projection.name if name == "data" else name: n for name, n in page.set_aside.items()})
     attributes = [resource.attributes for resource in page.data]
     records = read_objects(projection.record_type, attributes, projection.name, findings.unknown)
     for record, resource in zip(records, page.data, strict=True):

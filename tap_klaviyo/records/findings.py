@@ -1,18 +1,61 @@
-"""What a page has beside its records, to be counted and reported."""
+"""What a page has beside its records: counted, and reported in one line for each stream."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 
+# A name for each attribute of a deep structure would fill a log: the line names the most frequent, and counts the rest.
+_MOST_NAMES = 20
+_LONGEST_LIST = 280
+_LONGEST_NAME = 80
+
 
 @dataclass
 class Findings:
-    """What a page has beside its records.
+    """What a page, or a stream, has beside its records.
 
-    `unknown` counts attributes that no schema has; `recurring` are the keys of rows that other queries of the stream
-    may find as well.
+    Args:
+        unknown: attributes that no schema defines, which are left out; by name, such as "profile.mood".
+        changed: values that were changed to fit the schema, by the name of the field.
+        set_aside: items that have no key, by what they are.
+        recurring: the keys of rows that other queries of the stream may find as well.
     """
 
     unknown: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    set_aside: Counter[str] = field(default_factory=Counter)
     recurring: set[str] = field(default_factory=set)
+
+    def add(self, other: Findings) -> None:
+        """Add what was found elsewhere, except the recurring keys, which belong to a page."""
+        self.unknown.update(other.unknown)
+        self.changed.update(other.changed)
+        self.set_aside.update(other.set_aside)
+
+    def summary(self) -> str:
+        """Return the findings in one line of at most about a thousand characters; empty if there are none."""
+        parts = (
+            ("ignored attributes that the schema does not define", self.unknown),
+            ("changed values that do not fit the schema", self.changed),
+            ("left out items without a key", self.set_aside),
+        )
+        return "; ".join(f"{what}: {_listed(counts)}" for what, counts in parts if counts)
+
+
+def _listed(counts: Counter[str]) -> str:
+    """Return the most frequent names with their counts, and how many more there are."""
+    shown: list[str] = []
+    for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        text = f"{_shortened(name)} ({count:,})"
+        if len(shown) == _MOST_NAMES or sum(map(len, shown)) + len(text) > _LONGEST_LIST:
+            break
+        shown.append(text)
+    more = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def _shortened(name: str) -> str:
+    """Return a name that Klaviyo sent so that it fits a log: on one line, and cut."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"

@@ -17,7 +17,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw
 
-from tap_klaviyo.klaviyo.jsonapi import PLAIN, PageDecoder, decode_text, page_decoder, typed_resource
+from tap_klaviyo.klaviyo.json_values import decode_text
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, PageDecoder
+from tap_klaviyo.klaviyo.resources import typed_resource
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.structs import Record, RecordType, record_type_of, with_defaults
 
@@ -94,13 +96,14 @@ class Projection:
     @cached_property
     def decoder(self) -> PageDecoder:
         """The decoder of the stream's pages: events, by far the most rows, are decoded straight to records."""
-        profile = self.record_type.nested.get("profile")
-        if profile is None:
+        if "profile" not in self.record_type.nested:
             return PLAIN
-        return page_decoder(
-            typed_resource(["event"], self.record_type.struct),
-            typed_resource(["profile", "attribution"], profile.struct),
-        )
+        parts = [typed_resource(each.type, self.record_type.nested[each.field].struct) for each in self._parts]
+        return PageDecoder(typed_resource("event", self.record_type.struct), *parts)
+
+    @property
+    def _parts(self) -> list[Related]:
+        return [each for each in self.related if each.shape != "id"]
 
     def with_constants(self, values: Mapping[str, Any]) -> Projection:
         """Return the projection of records that all have these values, as far as their fields are selected."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from tap_klaviyo.klaviyo.jsonapi import decode_object
+from tap_klaviyo.klaviyo.json_values import decode_object
 from tap_klaviyo.records.projection import Related
 from tap_klaviyo.records.structs import Record
 

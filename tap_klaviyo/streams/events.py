@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, UnsetType
 
-from tap_klaviyo.klaviyo.jsonapi import NULL, Resource, decode_integer, decode_object, decode_text
+from tap_klaviyo.klaviyo.json_values import NULL, decode_integer, decode_object, decode_text
+from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.projection import Projection, Related, convert
 from tap_klaviyo.records.structs import Record, read_objects
 from tap_klaviyo.streams.model import Stream

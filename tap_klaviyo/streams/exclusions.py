@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 from msgspec import Raw, UnsetType
 
-from tap_klaviyo.klaviyo.jsonapi import NULL, decode_array, decode_object, decode_text
+from tap_klaviyo.klaviyo.json_values import NULL, decode_array, decode_object, decode_text
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection, to_utc
 from tap_klaviyo.records.structs import Record, read_objects
