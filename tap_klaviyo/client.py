@@ -35,6 +35,8 @@ _CHUNK = 2**18
 _BODIES = 6
 # Waiting for less than this part of a request's time is chance; for more, pages come faster than they are parsed.
 _FAIR_PART = 0.25
+# A page without links may be part of one. If it never has any, it is the last: more tries would only block the stream.
+_LINKLESS_TRIES = 4
 _CURSOR_REFUSED = "Invalid cursor provided"
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
@@ -144,11 +146,11 @@ class Client:
         """
         waits = backoff.expo(factor=self._retries.factor, max_value=self._retries.longest)
         next(waits)
-        waited, attempt, cursor_refusals = 0.0, 0, 0
+        waited, attempt, cursor_refusals, linkless = 0.0, 0, 0, 0
         while True:
             attempt += 1
             try:
-                answer = self._once(endpoint, url, size, use, decoder, visited)
+                answer = self._once(endpoint, url, size, use, decoder, visited, linkless == _LINKLESS_TRIES)
                 self._after_page()
                 return replace(answer, attempts=attempt)
             except CursorError:
@@ -159,6 +161,7 @@ class Client:
             except _TryAgainError as trouble:
                 if self._closed:
                     raise UnavailableError("The run has ended.") from None
+                linkless += isinstance(trouble, _NoLinksError)
                 wait = self._next_wait(trouble, backoff.full_jitter(next(waits)), waited, endpoint, attempt)
                 if size and attempt > 1 and trouble.status in _HEAVY:
                     size = max(SMALLEST_PAGE, size // 2)
@@ -173,6 +176,7 @@ class Client:
         use: Callable[[Page], Made],
         decoder: PageDecoder,
         visited: Set[str],
+        may_lack_links: bool,
     ) -> Answer[Made]:
         """Return what `get` does, of one request."""
         asked = _resized(url, size)
@@ -186,7 +190,7 @@ class Client:
                 self._slots.release()
             with self._one_page:
                 queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
-                page = self._parsed(body, decoder, asked, visited)
+                page = self._parsed(body, decoder, asked, visited, may_lack_links)
                 return Answer(use(page), page.next, server_time, size, queued)
 
     def _ask(self, endpoint: Endpoint, url: str, room: ExitStack) -> tuple[int | None, bytes]:
@@ -222,12 +226,14 @@ class Client:
                 raise _TryAgainError(f"a body that was not complete after {self._timeout:g} s")
         return b"".join(chunks)
 
-    def _parsed(self, body: bytes, decoder: PageDecoder, url: str, visited: Set[str]) -> Page:
+    def _parsed(self, body: bytes, decoder: PageDecoder, url: str, visited: Set[str], may_lack_links: bool) -> Page:
         """Return the page in a body; one that is none, or leads astray, may be a better one at the next try."""
         try:
             document = parse_page(body, decoder)
         except MalformedError as problem:
             raise _TryAgainError(f"an answer that is no page ({problem})", 200) from None
+        if not (document.has_links or may_lack_links):
+            raise _NoLinksError("an answer without links, so that more pages may follow", 200)
         following = document.next
         if following is not None and (following == url or following in visited):
             raise _TryAgainError("an answer whose next page is one that came before", 200)
@@ -294,6 +300,10 @@ class _TryAgainError(Exception):
         super().__init__(what)
         self.status = status
         self.retry_after = retry_after
+
+
+class _NoLinksError(_TryAgainError):
+    """A page does not say whether another follows."""
 
 
 class _KeyAuth(requests.auth.AuthBase):

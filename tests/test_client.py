@@ -214,6 +214,11 @@ def test_a_page_that_cannot_be_had_is_asked_for_at_half_the_size_and_the_size_re
     assert sizes(sandbox)[6:11] == [124, 248, 496, 992, 1000]
 
 
+def test_a_page_that_never_has_links_is_the_last() -> None:
+    with answering(lambda _: Answer(b'{"data":[{"type":"list","id":"a"}]}')) as origin:
+        assert ids(client_of(origin)) == ["a"]
+
+
 def test_no_page_is_smaller_than_ten(sandbox: Sandbox) -> None:
     sandbox.faults = poisoned(9)
     with pytest.raises(UnavailableError):
@@ -319,7 +324,6 @@ def test_the_key_goes_to_no_other_origin(account: Account, sandbox: Sandbox, kin
         "http://{host}:99999999/",
         "ftp://{host}/api/lists",
         "javascript:alert(1)",
-        "",
     ],
 )
 def test_a_next_page_at_no_proper_place_is_not_followed(following: str) -> None:

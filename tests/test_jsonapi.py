@@ -100,6 +100,7 @@ EVENT = b'{"type":"event","id":"1"}'
 def test_links_of_odd_shape_name_the_next_page_or_none(links: bytes, following: str | None) -> None:
     page = parse_page(b'{"data":[%b]%b}' % (EVENT, links))
     assert (len(page.data), page.next, page.set_aside) == (1, following, {})
+    assert page.has_links == (b"{" in links)
 
 
 @pytest.mark.parametrize(

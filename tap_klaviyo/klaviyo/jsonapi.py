@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from tap_klaviyo.errors import TapError
-from tap_klaviyo.klaviyo.json_values import decode_array
+from tap_klaviyo.klaviyo.json_values import decode_array, decode_object
 from tap_klaviyo.klaviyo.lenient import Envelope, next_page, read_resource
 from tap_klaviyo.klaviyo.mending import clean_body, mend_body
 from tap_klaviyo.klaviyo.resources import Resource
@@ -36,6 +36,7 @@ class Page:
         data: the page's own resources.
         included: the resources that came with them.
         next: the URL of the next page; None on the last.
+        has_links: whether the page says if another follows; if it does not, it may be incomplete.
         set_aside: how many items of "data" and "included" have no id, and were left out.
         changed: how many values were mended because the decoder refuses them, by reason.
     """
@@ -43,6 +44,7 @@ class Page:
     data: list[Resource]
     included: list[Resource]
     next: str | None
+    has_links: bool = True
     set_aside: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
 
@@ -83,7 +85,8 @@ class PageDecoder:
         whole, own, included = self._decoders
         try:
             document = whole.decode(body)
-            return Page(document.data, document.included, (document.links and document.links.next) or None)
+            links = document.links
+            return Page(document.data, document.included, (links and links.next) or None, links is not None)
         except msgspec.ValidationError:
             return _by_item(body, own, included)
 
@@ -100,7 +103,7 @@ def _by_item(
         following = next_page(envelope.links)
     except (msgspec.ValidationError, ValueError) as problem:
         raise MalformedError(str(problem)) from None
-    page = Page([], [], following)
+    page = Page([], [], following, decode_object(envelope.links) is not None)
     related = decode_array(envelope.included)
     page.set_aside["included"] += related is None and bytes(envelope.included) != b"null"
     for values, decoder, found, name in (
