@@ -5,6 +5,7 @@ TapError
 ├── CatalogError        mend the catalog                 exit 2
 ├── StateError          mend or drop the state           exit 2
 ├── OutputError         look at the target               exit 1
+├── ParkingError        use another disk               exit 1
 ├── SyncError           see each stream's own reason     exit 1
 └── ApiError            Klaviyo's answer                 exit 1
     ├── AuthError         use another key
@@ -50,6 +51,10 @@ class StateError(TapError):
 
 class OutputError(TapError):
     """Standard output cannot be written: the target is gone, or the disk is full."""
+
+
+class ParkingError(TapError):
+    """A page that waited on disk for its turn cannot be read back."""
 
 
 class SyncError(TapError):

@@ -10,16 +10,16 @@ from functools import partial
 from tap_klaviyo import log
 from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import ApiError, AuthError, SyncError
+from tap_klaviyo.errors import ApiError, AuthError, SyncError, UnavailableError
 from tap_klaviyo.klaviyo.endpoints import METRICS
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.ratelimit import Clock
-from tap_klaviyo.reading.batch import Batch, park_batch
+from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
 from tap_klaviyo.reading.cursor import FullTable, full_table_fetches
-from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
+from tap_klaviyo.reading.prefetch import Failure, Fetch, Fetched, Pipeline
 from tap_klaviyo.reading.query import charged_endpoint, query_parameters
 from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
 from tap_klaviyo.records.findings import Findings
@@ -64,7 +64,13 @@ class Sync:
         self._line_due = self._clock.monotonic() + LINE_INTERVAL
         self._failed: list[str] = []
         self._writing = False
-        self._pipeline: Pipeline[Batch] = Pipeline(config.max_concurrency + _AT_WORK, park_batch)
+        self._pipeline: Pipeline[Batch] = Pipeline(
+            config.max_concurrency + _AT_WORK,
+            park_batch,
+            disk=parking_room(),
+            judge=judge_failure,
+            watch=writer.check_reader,
+        )
 
     def interrupt(self, reason: BaseException) -> None:
         """End the run by raising the reason, between two pages and with a STATE; for signal handlers."""
@@ -125,8 +131,7 @@ class Sync:
             return full_table_fetches(FullTable(stream, self._client, endpoint, parameters, projection, version))
         if account.problem:
             return [partial(_refuse, account.problem)]
-        is_hungry = partial(self._pipeline.is_hungry, stream.endpoint.path)
-        line = Timeline(stream, self._client, parameters, projection, is_hungry, version)
+        line = Timeline(stream, self._client, parameters, projection, version)
         return time_range_fetches(line, account.metrics[stream.name], *self._range(selection, account))
 
     def _is_whole(self, selection: Selection, account: Account) -> bool:
@@ -194,7 +199,7 @@ class Sync:
             for batch in self._pipeline.take(name):
                 shared = {key: line for key, line in batch.shared.items() if key not in recurring}
                 recurring |= shared.keys()
-                self._writer.records(batch.lines, *shared.values())
+                self._writer.records(batch.read_lines(), *shared.values())
                 rows += batch.rows + len(shared)
                 findings.add(batch.findings)
                 newest = max(newest, batch.newest or 0)
@@ -230,6 +235,13 @@ def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[
     names = [selection.stream.name for selection in selections]
     first = names.index(currently_syncing) if currently_syncing in names else 0
     return [*selections[first:], *selections[:first]]
+
+
+def judge_failure(problem: BaseException) -> Failure:
+    """Return what the error of one request means for the others."""
+    if isinstance(problem, AuthError):
+        return Failure.FATAL
+    return Failure.PASSING if isinstance(problem, UnavailableError) else Failure.LASTING
 
 
 def _refuse(problem: ApiError) -> Fetched[Batch]:

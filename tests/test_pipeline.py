@@ -10,7 +10,8 @@ from functools import partial
 
 import pytest
 
-from tap_klaviyo.reading.prefetch import Concurrency, Fetch, Fetched, Pipeline
+from tap_klaviyo.reading.concurrency import Concurrency
+from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
 
 # A tree of fetches: a name, and the fetches that follow it.
 Tree = tuple[str, Sequence["Tree"]]

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import BinaryIO, cast
 
+from tap_klaviyo.errors import ParkingError
+from tap_klaviyo.reading.prefetch import DISK_AHEAD
 from tap_klaviyo.records.findings import Findings
+
+# The target often writes to the same disk, so at least half of what is free is left to it.
+_SHARE_OF_DISK = 0.5
+_MOUNTS = Path("/proc/self/mountinfo")
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+
+
+@dataclass(frozen=True)
+class ParkedLines:
+    """RECORD lines in a temporary file: `size` bytes of them, which can be read once."""
+
+    file: BinaryIO
+    size: int
+
+    def read_whole(self) -> bytes:
+        """Return the lines; the file disappears.
+
+        Raises:
+            ParkingError: the file does not return what was written to it.
+        """
+        try:
+            with self.file:
+                self.file.seek(0)
+                lines = self.file.read()
+        except OSError as problem:
+            raise ParkingError(f"A page in {tempfile.gettempdir()} cannot be read back: {problem.strerror}.") from None
+        if len(lines) != self.size:
+            raise ParkingError(
+                f"A page in {tempfile.gettempdir()} came back with {len(lines):,} of its {self.size:,} bytes. "
+                "Set TMPDIR to a directory on another disk and run the tap again; it resumes from the last STATE."
+            )
+        return lines
 
 
 @dataclass(frozen=True)
 class Batch:
     """A page as it goes to stdout.
 
-    `lines` are whole RECORD lines, or a file of them; `size` is their length in bytes, `rows` their number, and
+    `lines` are whole RECORD lines, in memory or parked; `size` is their length in bytes, `rows` their number, and
     `newest` the greatest timestamp among them (epoch seconds). `shared` are the lines, by key, of rows that another
     partition of the stream may contain as well. `findings` are what the page has beside its records.
 
@@ -23,7 +60,7 @@ class Batch:
     `bookmark_limit` (epoch seconds).
     """
 
-    lines: bytes | BinaryIO
+    lines: bytes | ParkedLines
     size: int
     rows: int
     newest: int | None = None
@@ -33,16 +70,71 @@ class Batch:
     problem: str | None = None
     bookmark_limit: int | None = None
 
+    def read_lines(self) -> bytes:
+        """Return the RECORD lines; parked ones can be read once.
 
-def park_batch(batch: Batch) -> Batch:
-    """Return the batch with its lines in a temporary file, which disappears once they are written.
+        Raises:
+            ParkingError: parked lines do not come back whole.
+        """
+        return self.lines if isinstance(self.lines, bytes) else self.lines.read_whole()
+
+
+def open_temporary() -> BinaryIO:
+    """Return an unbuffered file in the system's temporary directory, which disappears when it is closed."""
+    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
+
+
+def park_batch(batch: Batch, open_file: Callable[[], BinaryIO] = open_temporary) -> Batch:
+    """Return the batch with its lines in a file; the batch itself stays whole if that fails.
 
     Raises:
-        OSError: the disk has no room.
+        OSError: the disk has no room for all of it.
     """
     if not isinstance(batch.lines, bytes):
         return batch
-    file = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - the writer closes it
-    file.write(batch.lines)
-    file.seek(0)
-    return replace(batch, lines=file)
+    file = open_file()
+    try:
+        rest = memoryview(batch.lines)
+        # An unbuffered file may take a part of a write, and reports a full disk only at the next one.
+        while rest:
+            taken = file.write(rest)
+            if not taken:
+                raise OSError("The disk took nothing.")
+            rest = rest[taken:]
+    except BaseException:
+        file.close()
+        raise
+    return replace(batch, lines=ParkedLines(file, len(batch.lines)))
+
+
+def parking_room(directory: Path | None = None, mounts: Path = _MOUNTS) -> int:
+    """Return how many bytes of pages may be parked in the temporary directory.
+
+    None if the directory is in memory itself: what is parked there would not make room. Where the system does not
+    say so (only Linux does), it counts as a disk.
+    """
+    try:
+        place = directory or Path(tempfile.gettempdir())
+        if _filesystem_of(place, mounts) in _IN_MEMORY:
+            return 0
+        return min(DISK_AHEAD, int(shutil.disk_usage(place).free * _SHARE_OF_DISK))
+    except OSError:
+        return 0
+
+
+def _filesystem_of(directory: Path, mounts: Path) -> str | None:
+    """Return the type of a directory's file system; None if the system does not say.
+
+    A line of mountinfo (proc(5)) has the device as its third field, and the type behind a lone hyphen.
+    """
+    device = directory.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}" if hasattr(os, "major") else None
+    try:
+        lines = mounts.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        fields, _, described = line.partition(" - ")
+        if fields.split()[2:3] == [wanted] and described:
+            return described.split()[0]
+    return None

@@ -4,33 +4,39 @@ A fetch gives one item and the fetches that follow it, which take its place in t
 or the parts that a dense range is cut into. So the order is a tree that is known only as it is walked, and the
 pages come out exactly as if they had been fetched one by one.
 
-The consumer's thread alone keeps the books. Workers see two queues: fetches to run, and what became of them.
+The consumer's thread alone keeps the books. Workers run fetches and report what became of them.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
+from enum import Enum, auto
 from typing import Generic, TypeVar
+
+from tap_klaviyo.reading.concurrency import Concurrency, Lane
+from tap_klaviyo.reading.workers import Threads, Workers
 
 Item = TypeVar("Item")
 
-# What is fetched ahead is kept in memory up to the first bound (bytes), parked on disk up to the second, and so many
-# items can be parked at the most: each is a file, and some systems allow 256.
+# Bytes fetched ahead that are kept in memory; more are parked on disk.
 MEMORY_AHEAD = 12 * 2**20
+# Bytes of them that may wait on disk: minutes of Klaviyo's fastest answers.
 DISK_AHEAD = 512 * 2**20
+# Each parked item is an open file, and some systems allow 256 of them.
 PARKED_AHEAD = 200
+# While the next item is awaited, something else may end the run; it is looked for after this many seconds.
+WATCH_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class Fetched(Generic[Item]):
     """What a fetch gave: the item, its size in bytes, the fetches that come next, and how it went.
 
-    `attempts` is how many tries it took; `queued` is that more fetches at once would have been of no use. `children`
-    are fetches by group: they go to the ends of groups that come later in the order, as a child's requests do, which
-    are known only when its parent has been read.
+    `then` follows at once; behind it comes what `rest` returns for the number of fetches that could run in addition,
+    so that a range is cut into as many parts as there is use for. `attempts` is how many tries it took; `queued` means
+    that more fetches at once would not have helped. `children` are fetches by group: they go to the ends of groups
+    that come later in the order, as a child's requests do, which are known only when its parent has been read.
     """
 
     item: Item
@@ -39,9 +45,21 @@ class Fetched(Generic[Item]):
     attempts: int = 1
     queued: bool = False
     children: Mapping[Hashable, Sequence[Callable[[], Fetched[Item]]]] = field(default_factory=dict)
+    rest: Callable[[int], Sequence[Callable[[], Fetched[Item]]]] | None = None
 
 
 Fetch = Callable[[], Fetched[Item]]
+
+
+class Failure(Enum):
+    """What the error of a fetch means for the others."""
+
+    LASTING = auto()
+    """It is raised at its place in the order."""
+    PASSING = auto()
+    """If the fetch failed ahead of its turn, it is tried again when its turn comes."""
+    FATAL = auto()
+    """It is raised at once: nothing else can be fetched either."""
 
 
 @dataclass(eq=False)
@@ -49,53 +67,10 @@ class _Node(Generic[Item]):
     """A fetch and its place in the order; once started, it is the worker's alone, since what it holds takes memory."""
 
     fetch: Fetch[Item] | None
-    lane: _Lane
+    lane: Lane
     parked: bool = False
     result: Fetched[Item] | BaseException | None = None
-
-
-@dataclass(eq=False)
-class _Lane:
-    """The fetches that share a rate limit: how many of them run, and how many may."""
-
-    concurrency: Concurrency
-    running: int = 0
-    is_hungry: bool = False
-    is_at_limit: bool = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether one more fetch may run."""
-        return self.running < int(self.concurrency.limit)
-
-
-@dataclass
-class Concurrency:
-    """How many fetches may run at once.
-
-    A third fewer for one that took several tries; else, where the limit was reached, one more for each that came well.
-    What is fetched faster than it can be worked on only has to be parked: half as many for a fetch that was queued, and
-    from then on one more for as many as run at once, until that leads back to the most.
-    """
-
-    highest: int
-    limit: float = field(init=False)
-    _is_crowded: bool = field(default=False, init=False)
-
-    def __post_init__(self) -> None:
-        """Begin at half of the most."""
-        self.limit = max(1, self.highest / 2)
-
-    def observe(self, attempts: int, queued: bool = False, at_limit: bool = True) -> None:
-        """Learn from how one fetch went, and from whether as many ran as were allowed to."""
-        if queued:
-            self._is_crowded = True
-            self.limit = max(1, self.limit / 2)
-        elif attempts > 1:
-            self.limit = max(1, self.limit * 2 / 3)
-        elif at_limit:
-            self.limit = min(self.highest, self.limit + (1 / self.limit if self._is_crowded else 1))
-            self._is_crowded = self._is_crowded and self.limit < self.highest
+    again: Fetch[Item] | None = None
 
 
 class Pipeline(Generic[Item]):
@@ -108,28 +83,38 @@ class Pipeline(Generic[Item]):
         *,
         memory: int = MEMORY_AHEAD,
         disk: int = DISK_AHEAD,
+        judge: Callable[[BaseException], Failure] = lambda _: Failure.LASTING,
+        watch: Callable[[], None] = lambda: None,
+        watch_interval: float = WATCH_INTERVAL,
+        workers: Workers[_Node[Item], Fetched[Item]] | None = None,
     ) -> None:
         """Start no thread yet.
 
         Args:
             max_concurrency: the most fetches of one lane that run at once.
-            park: puts an item onto disk and returns what stands for it; raises OSError where it cannot.
+            park: puts an item onto disk and returns what stands for it; raises OSError if it cannot, and nothing is
+                parked from then on.
             memory: bytes fetched ahead of the item being consumed, beyond which items are parked.
             disk: bytes parked, beyond which nothing new is started.
+            judge: returns what an error of a fetch means for the others.
+            watch: called whenever the consumer waits, and every `watch_interval` seconds of that; ends the wait by
+                raising an error.
+            watch_interval: in seconds.
+            workers: run the fetches; by default threads.
         """
         self._max_concurrency = max_concurrency
-        self._lanes: dict[Hashable, _Lane] = {}
-        self._lane_of: dict[Hashable, _Lane] = {}
+        self._lanes: dict[Hashable, Lane] = {}
+        self._lane_of: dict[Hashable, Lane] = {}
         self._park = park
         self._memory = memory
         self._disk = disk
+        self._judge = judge
+        self._watch = watch
+        self._watch_interval = watch_interval
+        self._workers = workers or Threads[_Node[Item], Fetched[Item]]()
         self._groups: dict[Hashable, list[_Node[Item]]] = {}
-        self._running = 0
         self._in_memory = 0
         self._parked: list[int] = []
-        self._workers: list[threading.Thread] = []
-        self._todo: SimpleQueue[tuple[_Node[Item], Fetch[Item]] | None] = SimpleQueue()
-        self._done: SimpleQueue[tuple[_Node[Item], Fetched[Item] | BaseException] | BaseException] = SimpleQueue()
 
     def __enter__(self) -> Pipeline[Item]:
         """Return the pipeline."""
@@ -138,8 +123,7 @@ class Pipeline(Generic[Item]):
     def __exit__(self, *_: object) -> None:
         """Let the workers go; one that is in a request ends with it."""
         self._groups.clear()
-        for _worker in self._workers:
-            self._todo.put(None)
+        self._workers.stop()
 
     def add(self, group: Hashable, fetches: Sequence[Fetch[Item]], lane: Hashable = None) -> None:
         """Put a group's fetches at the end of the order.
@@ -150,25 +134,19 @@ class Pipeline(Generic[Item]):
             lane: what shares a rate limit, such as an endpoint. The lanes' concurrency is learnt apart, so that a slow
                 lane never keeps a fast one waiting.
         """
-        self._lane_of[group] = self._lane(lane)
-        self._groups[group] = [_Node(fetch, self._lane_of[group]) for fetch in fetches]
-
-    def is_hungry(self, lane: Hashable = None) -> bool:
-        """Return whether a lane could run twice as many fetches as it has; for fetches that can be cut smaller."""
-        return self._lane(lane).is_hungry
-
-    def _lane(self, name: Hashable) -> _Lane:
-        return self._lanes.setdefault(name, _Lane(Concurrency(self._max_concurrency)))
+        self._lane_of[group] = self._lanes.setdefault(lane, Lane(Concurrency(self._max_concurrency)))
+        self._groups[group] = self._nodes(fetches, self._lane_of[group])
 
     def interrupt(self, reason: BaseException) -> None:
         """Make `take` raise the reason at its next item; may be called from a signal handler or another thread."""
-        self._done.put(reason)
+        self._workers.interrupt(reason)
 
     def take(self, group: Hashable) -> Iterator[Item]:
         """Yield a group's items in order; groups are taken in the order that they were added in.
 
         Raises:
-            Exception: what a fetch raised, at its place in the order; the rest of the group is dropped then.
+            Exception: what a fetch raised, at its place in the order, or at once if it is fatal; the rest of the group
+                is dropped then.
         """
         nodes = self._groups[group]
         try:
@@ -180,40 +158,65 @@ class Pipeline(Generic[Item]):
                 yield result.item
         finally:
             for node in self._groups.pop(group):
-                self._release(node)
+                self._drop(node)
 
     def _wait_for(self, head: _Node[Item]) -> Fetched[Item] | BaseException:
         while True:
-            while not self._done.empty():
-                self._settle()
+            while self._workers.has_outcome():
+                self._settle(head)
+            if head.again:
+                self._repeat(head, head.again)
             self._dispatch()
             if head.result is not None:
                 return head.result
-            self._settle()
+            self._watch()
+            self._settle(head)
 
-    def _settle(self) -> None:
-        """Take one result off the queue and put what follows in its place."""
-        outcome = self._done.get()
-        if isinstance(outcome, BaseException):
-            raise outcome
-        node, result = outcome
-        self._running -= 1
-        node.lane.running -= 1
-        nodes = next((each for each in self._groups.values() if node in each), None)
-        if nodes is None:
+    def _settle(self, head: _Node[Item]) -> None:
+        """Take the result of one fetch, if there is one in time, and put what follows in its place."""
+        outcome = self._workers.next_outcome(self._watch_interval)
+        if outcome is None:
             return
+        node, fetch, result = outcome
+        node.lane.running -= 1
         if isinstance(result, BaseException):
-            node.result = result
-        else:
-            node.lane.concurrency.observe(result.attempts, result.queued, node.lane.is_at_limit)
-            place = nodes.index(node) + 1
-            nodes[place:place] = [_Node(fetch, node.lane) for fetch in result.then]
-            for group, children in result.children.items():
-                self._groups[group] += [_Node(fetch, self._lane_of[group]) for fetch in children]
-            node.result = replace(result, then=(), children={})
-            self._in_memory += result.size
-            if self._in_memory > self._memory:
-                self._make_room()
+            self._fail(node, fetch, result, head)
+            return
+        node.lane.concurrency.observe(result.attempts, result.queued, node.lane.is_at_limit)
+        nodes = next((each for each in self._groups.values() if node in each), None)
+        if nodes is not None:
+            self._place(node, nodes, result)
+
+    def _fail(self, node: _Node[Item], fetch: Fetch[Item], problem: BaseException, head: _Node[Item]) -> None:
+        failure = self._judge(problem)
+        if failure is Failure.FATAL:
+            raise problem
+        node.result = problem
+        if failure is Failure.PASSING and node is not head:
+            node.again = fetch
+
+    def _repeat(self, node: _Node[Item], fetch: Fetch[Item]) -> None:
+        """Have a fetch that failed ahead of its turn run again."""
+        node.fetch, node.again, node.result = fetch, None, None
+        node.lane.waiting += 1
+
+    def _place(self, node: _Node[Item], nodes: list[_Node[Item]], result: Fetched[Item]) -> None:
+        """Keep a result, and put the fetches that follow from it in their places."""
+        self._in_memory += result.size
+        place = nodes.index(node) + 1
+        following = self._nodes(result.then, node.lane)
+        if result.rest:
+            following += self._nodes(result.rest(0 if self._is_full() else node.lane.idle), node.lane)
+        nodes[place:place] = following
+        for group, children in result.children.items():
+            self._groups[group] += self._nodes(children, self._lane_of[group])
+        node.result = replace(result, then=(), children={}, rest=None)
+        if self._in_memory > self._memory:
+            self._make_room()
+
+    def _nodes(self, fetches: Sequence[Fetch[Item]], lane: Lane) -> list[_Node[Item]]:
+        lane.waiting += len(fetches)
+        return [_Node(fetch, lane) for fetch in fetches]
 
     def _make_room(self) -> None:
         """Park what memory has no room for, where there is a disk: what will be wanted last."""
@@ -247,44 +250,30 @@ class Pipeline(Generic[Item]):
             return sum(self._parked) >= self._disk or len(self._parked) >= PARKED_AHEAD
         return self._in_memory >= self._memory
 
+    def _drop(self, node: _Node[Item]) -> None:
+        if node.fetch is not None:
+            node.lane.waiting -= 1
+        self._release(node)
+
     def _dispatch(self) -> None:
         """Start the earliest fetches that there is room for; the very first needs none, so nothing can lock up."""
         for lane in self._lanes.values():
             lane.is_at_limit = False
-        has_room = self._start_in_order()
-        for lane in self._lanes.values():
-            lane.is_hungry = has_room and not lane.is_at_limit and lane.running < lane.concurrency.limit / 2
-
-    def _start_in_order(self) -> bool:
-        """Start the earliest fetches of each lane, and return whether memory and disk had room for all of them."""
         first = True
         for node in (node for nodes in self._groups.values() for node in nodes):
             if node.fetch is not None:
                 if not node.lane.is_open:
                     node.lane.is_at_limit = True
                     if all(lane.is_at_limit for lane in self._lanes.values()):
-                        return True
+                        return
                 elif not first and self._is_full():
-                    return False
+                    return
                 else:
                     self._start(node, node.fetch)
             first = False
-        return True
 
     def _start(self, node: _Node[Item], fetch: Fetch[Item]) -> None:
         node.fetch = None
-        self._running += 1
+        node.lane.waiting -= 1
         node.lane.running += 1
-        if self._running > len(self._workers):
-            worker = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._workers)}")
-            self._workers.append(worker)
-            worker.start()
-        self._todo.put((node, fetch))
-
-    def _work(self) -> None:
-        while (todo := self._todo.get()) is not None:
-            node, fetch = todo
-            try:
-                self._done.put((node, fetch()))
-            except BaseException as problem:
-                self._done.put((node, problem))
+        self._workers.start_call(node, fetch)

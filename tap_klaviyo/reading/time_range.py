@@ -48,16 +48,13 @@ _MOST_RESTARTS = 5
 class Timeline:
     """What the requests of one event stream have in common.
 
-    Args:
-        is_hungry: returns whether more requests could run side by side.
-        version: of the rows of a full read; None for an incremental one.
+    `version` marks the rows of a full read; None for an incremental one.
     """
 
     stream: Stream
     client: Client
     parameters: Mapping[str, str]
     projection: Projection
-    is_hungry: Callable[[], bool] = lambda: False
     version: int | None = None
 
 
@@ -92,8 +89,8 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
     if answer is None:
         return Fetched(Batch(b"", 0, 0), 0)
     batch, outline = answer.made
-    then = [] if pages.ended else _rest(timeline, replace(part, is_first=False), pages, outline)
-    return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
+    rest = None if pages.ended else partial(_rest, timeline, replace(part, is_first=False), pages, outline)
+    return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
 
 
 def _page(pages: Pages, part: Slice, use: Callable[[Page], Made]) -> Answer[Made] | None:
@@ -119,12 +116,12 @@ def _rows(metric: Metric, findings: Findings, document: Page) -> list[Row]:
     return list(zip(event_timestamps(records), records, strict=True))
 
 
-def _rest(timeline: Timeline, part: Slice, pages: Pages, page: Outline) -> list[Fetch[Batch]]:
+def _rest(timeline: Timeline, part: Slice, pages: Pages, page: Outline, idle: int) -> list[Fetch[Batch]]:
     """Return how a slice goes on behind a page: by its cursor, or cut by the density that the page shows."""
     if not page.last:
         return [partial(_read, timeline, part, pages)]
     rest = cut_slice(replace(part, start=page.last), page.density)
-    if len(rest) == 1 and timeline.is_hungry():
+    if len(rest) == 1 and idle:
         rest = halve_slice(rest[0], page.density)
     if page.last == page.first or len(rest) == 1 or len(page.straddling) > len(page.ids) * MOST_REREAD:
         restarts = part.restarts if page.last == part.start else 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
+import select
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from tap_klaviyo.errors import OutputError
 from tap_klaviyo.records.structs import Record
 
+_CLOSED = "The target closed the pipe; see its own messages."
 _encoder = msgspec.json.Encoder()
 
 
@@ -40,19 +42,26 @@ class Writer:
         self._stdout = stdout
         self._last_state: bytes | None = None
         self._broken = False
+        self._is_closed = _closed_pipe(stdout)
 
     def schema(self, stream: str, schema: Mapping[str, Any], key: Sequence[str], replication_key: str | None) -> None:
         """Write a SCHEMA message."""
         self._write(_line(singer.SchemaMessage(stream, schema, list(key), replication_key)))
 
-    def records(self, *lines: bytes | BinaryIO) -> None:
-        """Write RECORD lines made by encode_records, parked ones too."""
+    def records(self, *lines: bytes) -> None:
+        """Write RECORD lines made by encode_records."""
         for each in lines:
-            if isinstance(each, bytes):
-                self._write(each)
-            else:
-                with each:
-                    self._write(each.read())
+            self._write(each)
+
+    def check_reader(self) -> None:
+        """Notice a target that has ended, without a write; does nothing if the system cannot tell.
+
+        Raises:
+            OutputError: the target has closed the pipe. Nothing more is written then.
+        """
+        if self._is_closed is not None and self._is_closed():
+            self._broken = True
+            raise OutputError(_CLOSED)
 
     def state(self, state: Mapping[str, Any]) -> None:
         """Write a STATE message, unless it would say what the last one said."""
@@ -73,6 +82,17 @@ class Writer:
         self._broken = False
 
 
+def _closed_pipe(stdout: BinaryIO) -> Callable[[], bool] | None:
+    """Return what asks whether the other end of a pipe is closed; None if that cannot be known."""
+    try:
+        poll = select.poll()
+        # Without any event to wait for, only errors and hang-ups are reported.
+        poll.register(stdout.fileno(), 0)
+    except (AttributeError, OSError):
+        return None
+    return lambda: any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
 def write_all(stdout: BinaryIO, data: bytes) -> None:
     """Write all of the data to an unbuffered stream.
 
@@ -84,7 +104,7 @@ def write_all(stdout: BinaryIO, data: bytes) -> None:
         while rest:
             rest = rest[stdout.write(rest) :]
     except BrokenPipeError:
-        raise OutputError("The target closed the pipe; see its own messages.") from None
+        raise OutputError(_CLOSED) from None
     except OSError as problem:
         what = "the disk is full" if problem.errno == errno.ENOSPC else problem.strerror
         raise OutputError(f"Standard output cannot be written: {what}.") from None

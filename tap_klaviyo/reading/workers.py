@@ -1,0 +1,86 @@
+"""Threads that run fetches; the prefetcher's only contact with them is two queues."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Generic, Protocol, TypeVar
+
+Key = TypeVar("Key")
+Result = TypeVar("Result")
+
+
+class Workers(Protocol[Key, Result]):
+    """Runs calls side by side and hands back what became of them, in the order in which they end."""
+
+    def start_call(self, key: Key, call: Callable[[], Result]) -> None:
+        """Run a call beside those that run already."""
+
+    def next_outcome(self, timeout: float) -> tuple[Key, Callable[[], Result], Result | BaseException] | None:
+        """Return a call that has ended with its key and its result or error; None if none ends in so many seconds."""
+
+    def interrupt(self, reason: BaseException) -> None:
+        """Make `next_outcome` raise the reason."""
+
+    def has_outcome(self) -> bool:
+        """Return whether `next_outcome` would return at once."""
+
+    def stop(self) -> None:
+        """Start nothing more."""
+
+
+class Threads(Generic[Key, Result]):
+    """Workers that are threads: as many as calls ever ran at once."""
+
+    def __init__(self) -> None:
+        """Start no thread yet."""
+        self._threads: list[threading.Thread] = []
+        self._running = 0
+        self._todo: SimpleQueue[tuple[Key, Callable[[], Result]] | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Key, Callable[[], Result], Result | BaseException] | BaseException] = (
+            SimpleQueue()
+        )
+
+    def start_call(self, key: Key, call: Callable[[], Result]) -> None:
+        """Run a call in a thread of its own."""
+        self._running += 1
+        if self._running > len(self._threads):
+            thread = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._threads)}")
+            self._threads.append(thread)
+            thread.start()
+        self._todo.put((key, call))
+
+    def next_outcome(self, timeout: float) -> tuple[Key, Callable[[], Result], Result | BaseException] | None:
+        """Wait for a call to end, at most `timeout` seconds."""
+        try:
+            outcome = self._done.get(timeout=timeout)
+        except Empty:
+            return None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self._running -= 1
+        return outcome
+
+    def interrupt(self, reason: BaseException) -> None:
+        """Make `next_outcome` raise the reason; may be called from a signal handler or another thread."""
+        self._done.put(reason)
+
+    def has_outcome(self) -> bool:
+        """Return whether a call has ended, or an interruption waits."""
+        return not self._done.empty()
+
+    def stop(self) -> None:
+        """Let the threads go; one that is in a call ends with it."""
+        for _ in self._threads:
+            self._todo.put(None)
+
+    def _work(self) -> None:
+        while (todo := self._todo.get()) is not None:
+            key, call = todo
+            # What a call holds is kept until the outcome is taken, so that a call that failed can be run again.
+            try:
+                self._done.put((key, call, call()))
+            except BaseException as problem:
+                self._done.put((key, call, problem))
+            del todo, key, call

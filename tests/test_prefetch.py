@@ -1,0 +1,127 @@
+"""What the prefetcher does when fetches fail, while it waits, and how it cuts ranges; test_pipeline has its order."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from functools import partial
+
+import pytest
+
+from tap_klaviyo.reading.prefetch import Failure, Fetch, Fetched, Pipeline
+
+
+class PassingError(Exception):
+    """Something that may be over later."""
+
+
+class RevokedError(Exception):
+    """Something that stops every fetch."""
+
+
+def judge(problem: BaseException) -> Failure:
+    kinds: dict[type[BaseException], Failure] = {PassingError: Failure.PASSING, RevokedError: Failure.FATAL}
+    return kinds.get(type(problem), Failure.LASTING)
+
+
+class Moody:
+    """Fetches that fail a number of times, and an event for each that has failed."""
+
+    def __init__(self, problem: type[Exception], failures: int) -> None:
+        self._problem, self._left = problem, failures
+        self.tries, self.failed = 0, threading.Event()
+
+    def __call__(self) -> Fetched[str]:
+        self.tries += 1
+        if self._left:
+            self._left -= 1
+            self.failed.set()
+            raise self._problem
+        return Fetched("moody", 1)
+
+
+def give(name: str) -> Fetched[str]:
+    return Fetched(name, 1)
+
+
+def give_after(event: threading.Event, name: str) -> Fetched[str]:
+    assert event.wait(10)
+    return give(name)
+
+
+def taken(fetches: list[Fetch[str]], workers: int = 2) -> list[str]:
+    with Pipeline[str](workers * 2, str, judge=judge) as pipeline:
+        pipeline.add("a", fetches)
+        return list(pipeline.take("a"))
+
+
+def test_a_fetch_that_failed_ahead_of_its_turn_is_tried_again_when_its_turn_comes() -> None:
+    moody = Moody(PassingError, failures=1)
+    assert taken([partial(give_after, moody.failed, "head"), moody, partial(give, "tail")]) == ["head", "moody", "tail"]
+    assert moody.tries == 2
+
+
+def test_a_fetch_that_fails_again_at_its_turn_raises_its_error() -> None:
+    moody = Moody(PassingError, failures=2)
+    with pytest.raises(PassingError):
+        taken([partial(give_after, moody.failed, "head"), moody])
+    assert moody.tries == 2
+
+
+def test_a_fetch_that_fails_at_its_turn_is_not_tried_again() -> None:
+    moody = Moody(PassingError, failures=1)
+    with pytest.raises(PassingError):
+        taken([moody])
+    assert moody.tries == 1
+
+
+def test_a_lasting_failure_ahead_is_raised_at_its_turn_without_a_new_try() -> None:
+    moody, found = Moody(ValueError, failures=1), list[str]()
+    with Pipeline[str](4, str, judge=judge) as pipeline:
+        pipeline.add("a", [partial(give_after, moody.failed, "head"), moody])
+        with pytest.raises(ValueError):  # noqa: PT011 - the error has no text
+            found.extend(pipeline.take("a"))
+    assert moody.tries == 1
+
+
+def test_a_fatal_failure_ends_the_wait_for_an_earlier_fetch() -> None:
+    moody, never = Moody(RevokedError, failures=1), threading.Event()
+    with Pipeline[str](4, str, judge=judge) as pipeline:
+        pipeline.add("a", [partial(give_after, never, "head")])
+        pipeline.add("b", [moody])
+        with pytest.raises(RevokedError):
+            next(pipeline.take("a"))
+    never.set()
+
+
+def test_the_watch_ends_a_wait() -> None:
+    never, calls = threading.Event(), Counter[str]()
+
+    class TargetGoneError(Exception):
+        pass
+
+    def watch() -> None:
+        calls["watch"] += 1
+        if calls["watch"] == 3:
+            raise TargetGoneError
+
+    with Pipeline[str](2, str, watch=watch, watch_interval=0.01) as pipeline:
+        pipeline.add("a", [partial(give_after, never, "head")])
+        with pytest.raises(TargetGoneError):
+            next(pipeline.take("a"))
+    never.set()
+
+
+def test_the_rest_of_a_range_is_cut_for_the_fetches_that_could_run_in_addition() -> None:
+    asked = []
+
+    def cut(idle: int) -> list[Fetch[str]]:
+        asked.append(idle)
+        return [partial(give, str(number)) for number in range(idle)]
+
+    with Pipeline[str](8, str) as pipeline:
+        pipeline.add("a", [lambda: Fetched("first", 1, rest=cut), partial(give, "second")])
+        found = list(pipeline.take("a"))
+    # Four may run at the start, and five after one that came well and ran alone or beside the second.
+    assert asked[0] in (3, 4)
+    assert found == ["first", *map(str, range(asked[0])), "second"]
