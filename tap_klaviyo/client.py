@@ -104,6 +104,7 @@ class Client:
         self._bodies = threading.Semaphore(_BODIES)
         self._one_page = threading.Lock()
         self._closed = False
+        self.server_time: int | None = None
         self._requests = 0
         self._waited = 0.0
 
@@ -202,6 +203,7 @@ class Client:
         try:
             with self._session.get(url, stream=True, timeout=self._timeout, allow_redirects=False) as response:
                 status = response.status_code
+                self.server_time = _server_time(response) or self.server_time
                 pacer.observe(response.headers)
                 room.enter_context(self._bodies)
                 body = self._read(response, self._clock.monotonic() + self._timeout)

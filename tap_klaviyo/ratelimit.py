@@ -154,11 +154,12 @@ class RateLimits:
         """Begin with no endpoint seen."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._pacers: dict[Endpoint, Pacer] = {}
+        self._pacers: dict[tuple[str, str, Limit], Pacer] = {}
 
     def of(self, endpoint: Endpoint) -> Pacer:
         """Return the endpoint's pacer."""
         with self._lock:
-            if endpoint not in self._pacers:
-                self._pacers[endpoint] = Pacer(endpoint.limit, self._clock, endpoint.path)
-            return self._pacers[endpoint]
+            key = (endpoint.method, endpoint.path, endpoint.limit)
+            if key not in self._pacers:
+                self._pacers[key] = Pacer(endpoint.limit, self._clock, endpoint.path)
+            return self._pacers[key]

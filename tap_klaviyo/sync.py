@@ -1,49 +1,70 @@
-"""The loop: streams in order, SCHEMA, pages of records, bookmarks, STATE."""
+"""The loop: streams in order, SCHEMA, batches of records, bookmarks, STATE."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 from tap_klaviyo import log
 from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, SyncError, UnavailableError
-from tap_klaviyo.klaviyo.endpoints import METRICS
-from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
-from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.ratelimit import Clock
+from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
-from tap_klaviyo.reading.cursor import FullTable, full_table_fetches
-from tap_klaviyo.reading.prefetch import Failure, Fetch, Fetched, Pipeline
-from tap_klaviyo.reading.query import charged_endpoint, query_parameters
-from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
+from tap_klaviyo.reading.plan import Plan, Planner, lookback_seconds
+from tap_klaviyo.reading.prefetch import Failure, Fetch, Pipeline
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.singer import state
 from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
-from tap_klaviyo.streams.events import metrics_of
-from tap_klaviyo.streams.model import Stream
-from tap_klaviyo.times import format_time
 
 STATE_INTERVAL = 10.0
 LINE_INTERVAL = 30.0
 # Fetches beyond the requests that may be under way: pages that have come and are worked on hold up no request.
 _AT_WORK = 3
+# How often what changed during a full read is asked for. Each round takes a moment, and finds what changed in the one
+# before it; an account that changes faster than that is settled in a later run.
+_MOST_ROUNDS = 5
+# Seconds before a query that found nothing, but did in the last run, is sent again: longer than a hiccup.
+_EMPTY_WAIT = 10.0
 
 
-@dataclass(frozen=True)
-class Account:
-    """What is asked before the streams: the metrics that feed each timeline, and Klaviyo's clock (epoch seconds)."""
+@dataclass
+class _Reading:
+    """What one stream's batches have shown so far."""
 
-    metrics: Mapping[str, Sequence[Resource]]
-    now: int
-    problem: ApiError | None = None
+    rows: int = 0
+    newest: int = 0
+    bookmark_limit: int | None = None
+    rows_by_query: Counter[str] = field(default_factory=Counter)
+    changes: set[tuple[str, str]] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+
+    def add(self, batch: Batch) -> None:
+        """Add what a batch shows."""
+        self.rows += batch.rows
+        self.newest = max(self.newest, batch.newest or 0)
+        self.rows_by_query[batch.query] += batch.rows
+        self.changes |= batch.changes
+        self.denied |= batch.denied
+        self.findings.add(batch.findings)
+        if batch.problem:
+            self.problems.append(batch.problem)
+        limits = [limit for limit in (self.bookmark_limit, batch.bookmark_limit) if limit is not None]
+        self.bookmark_limit = min(limits, default=None)
+
+    def limited(self, timestamp: int) -> int:
+        """Return a timestamp, or the limit that a bookmark must not pass."""
+        return timestamp if self.bookmark_limit is None else min(timestamp, self.bookmark_limit)
 
 
 class Sync:
@@ -55,9 +76,6 @@ class Sync:
         self._config = config
         self._writer = writer
         self._clock = clock or Clock()
-        self._version = int(self._clock.wall() * 1000) if config.activate_version else None
-        # The versions that end in ACTIVATE_VERSION, by stream.
-        self._versions: dict[str, int] = {}
         self._state: State = {}
         self.progress = Progress(self._clock.monotonic)
         self._state_due = self._clock.monotonic() + STATE_INTERVAL
@@ -85,141 +103,155 @@ class Sync:
             SyncError: streams were given up, each with its reason in the log.
             AuthError, StateError, OutputError: the run cannot go on.
         """
-        account = self._account([selection.stream for selection in selections])
+        for sentence in unknown_bookmarks(given):
+            logger.warning("%s", sentence)
+        account = read_account(self._client, [selection.stream for selection in selections], self._clock.wall)
         self.progress.now = account.now
-        ids = {name: [metric.id for metric in metrics] for name, metrics in account.metrics.items()}
-        self._state = state.adopt(given, ids)
-        ordered = rotated(selections, self._state.get("currently_syncing"))
+        self._state = adopt_bookmarks(given, account.metric_ids)
+        ordered = rotate_selections(selections, self._state.get("currently_syncing"))
+        planner = self._planner(account)
         with self._pipeline, closing(self._client):
             self._writing = True
-            for selection in ordered:
-                lane = charged_endpoint(selection.stream, selection.fields).path
-                self._pipeline.add(selection.stream.name, self._fetches(selection, account), lane)
-            for selection in ordered:
-                self._stream(selection)
-        self._state = state.syncing(self._state, None)
+            plans = [planner.plan_stream(selection, self._state) for selection in ordered]
+            for plan in plans:
+                self._pipeline.add(plan.stream.name, list(plan.queries.values()), plan.lane)
+            for plan in plans:
+                self._stream(plan)
+        self._state = state.with_currently_syncing(self._state, None)
         self._writer.state(self._state)
         if self._failed:
-            raise SyncError(f"Not read to the end: {', '.join(self._failed)}; the reasons stand above.")
+            raise SyncError(f"Incomplete streams: {', '.join(self._failed)}; see the errors above.")
 
-    def _account(self, streams: Sequence[Stream]) -> Account:
-        """Ask for the metrics, if a timeline is selected."""
-        now, found = int(self._clock.wall()), []
-        if not any(stream.metric_names for stream in streams):
-            return Account({}, now)
-        pages = Pages(self._client, METRICS, {})
-        try:
-            while not pages.ended:
-                answer = pages.read(whole)
-                now = answer.server_time or now
-                found += answer.made.data
-        except AuthError:
-            raise
-        except ApiError as problem:
-            return Account({}, now, problem)
-        return Account({stream.name: metrics_of(stream, found) for stream in streams}, now)
+    def _planner(self, account: Account) -> Planner:
+        return Planner(
+            self._client,
+            account,
+            start_date=self._config.start_date,
+            end_date=self._config.end_date,
+            lookback=lookback_seconds(self._config.lookback_days),
+            activate_version=self._config.activate_version,
+        )
 
-    def _fetches(self, selection: Selection, account: Account) -> list[Fetch[Batch]]:
-        stream, fields = selection.stream, selection.fields
-        if self._version is not None and self._is_whole(selection, account):
-            self._versions[stream.name] = self._version
-        version = self._versions.get(stream.name)
-        projection = stream.project(fields)
-        parameters = query_parameters(stream, fields)
-        if not stream.metric_names:
-            endpoint = charged_endpoint(stream, fields)
-            return full_table_fetches(FullTable(stream, self._client, endpoint, parameters, projection, version))
-        if account.problem:
-            return [partial(_refuse, account.problem)]
-        line = Timeline(stream, self._client, parameters, projection, version)
-        return time_range_fetches(line, account.metrics[stream.name], *self._range(selection, account))
-
-    def _is_whole(self, selection: Selection, account: Account) -> bool:
-        """Return whether rows that are not read have gone from Klaviyo, so that a target may remove them."""
-        if selection.replication_key:
-            return False
-        name = selection.stream.name
-        if not selection.stream.replication_key:
-            return True
-        if self._config.end_date is not None and self._config.end_date < account.now:
-            logger.warning("%s: end_date leaves out newer events; the target keeps events that Klaviyo deleted.", name)
-            return False
-        # A metric that is missing may have been renamed: its rows must not be removed on that ground.
-        return bool(account.metrics.get(name))
-
-    def _range(self, selection: Selection, account: Account) -> tuple[int, int]:
-        """Return the timestamps to read from and up to."""
-        stream = selection.stream
-        incremental = bool(selection.replication_key)
-        start = state.start_of(self._state, stream, self._config, account.now)
-        start = start if incremental else self._config.start_date
-        end = min(self._config.end_date or account.now, account.now)
-        mark = state.bookmark(self._state, stream)
-        name = stream.name
-        if mark is not None and mark > account.now:
-            logger.warning("%s: its bookmark lies in the future, so that it is read from start_date again.", name)
-            self._state = state.drop(self._state, stream)
-        if not account.metrics[name]:
-            logger.info(
-                "%s: the account has no metric named %s, so no records.",
-                name,
-                " or ".join(stream.metric_names),
-            )
-        else:
-            logger.debug("%s: reads events from %s to %s.", name, format_time(start), format_time(end))
-        return start, end
-
-    def _stream(self, selection: Selection) -> None:
-        stream, name = selection.stream, selection.stream.name
-        self._state = state.syncing(self._state, stream)
-        self._writer.schema(name, selection.schema, stream.key, selection.replication_key)
-        try:
-            rows = self._rows(selection)
-            if name in self._versions:
-                self._writer.activate_version(name, self._versions[name])
-            logger.info("%s: %s records.", name, f"{rows:,}")
-        except AuthError:
-            raise
-        except ApiError as problem:
-            logger.error("%s: %s The other streams go on.", name, problem)
-            self._failed.append(name)
-        finally:
-            self._writer.state(self._state)
-
-    def _rows(self, selection: Selection) -> int:
-        """Write a stream's records, page by page, and return how many they were.
-
-        The bookmark of an event stream follows the pages; in a full read it moves only at the end, so that a read that
-        was interrupted leaves it behind what an incremental run has yet to read.
-        """
-        stream, newest = selection.stream, 0
-        rows, recurring, findings, name = 0, set[str](), Findings(), stream.name
+    def _stream(self, plan: Plan) -> None:
+        stream, name, reading = plan.stream, plan.stream.name, _Reading()
+        self._state = state.with_currently_syncing(self._state, stream)
+        if plan.drops_bookmark:
+            self._state = state.drop_bookmark(self._state, stream)
+        self._writer.schema(name, plan.selection.schema, stream.key, plan.selection.replication_key)
         self.progress.begin(name)
         try:
-            for batch in self._pipeline.take(name):
-                shared = {key: line for key, line in batch.shared.items() if key not in recurring}
-                recurring |= shared.keys()
-                self._writer.records(batch.read_lines(), *shared.values())
-                rows += batch.rows + len(shared)
-                findings.add(batch.findings)
-                newest = max(newest, batch.newest or 0)
-                if selection.replication_key and batch.newest is not None:
-                    self._state = state.advance(self._state, stream, batch.newest)
-                self.progress.add(name, batch.rows + len(shared), batch.newest)
-                self._keep_up(name)
-            if newest:
-                self._state = state.advance(self._state, stream, newest)
+            self._read(plan, reading)
+            self._finish(plan, reading)
+            logger.info("%s: %s records.", name, f"{reading.rows:,}")
+        except AuthError:
+            raise
+        except ApiError as problem:
+            reading.problems.append(f"{problem} The other streams go on.")
         finally:
-            self._count(name)
-            if summary := findings.summary():
-                logger.warning("%s: %s.", name, summary)
-        return rows
+            self._report(plan, reading)
+            self._writer.state(self._state)
+
+    def _read(self, plan: Plan, reading: _Reading) -> None:
+        """Write the records of a stream's fetches, batch by batch.
+
+        The bookmark of an event stream follows the batches; in a full read it moves only at the end, so that a read
+        that was interrupted leaves it behind the events that an incremental run has yet to read.
+        """
+        name = plan.stream.name
+        for batch in self._pipeline.take(name):
+            self._writer.records(batch.read_lines())
+            reading.add(batch)
+            if plan.selection.replication_key and batch.newest is not None:
+                self._advance(plan, reading, batch.newest)
+            self.progress.add(name, batch.rows, batch.newest)
+            self._keep_up(name)
+
+    def _advance(self, plan: Plan, reading: _Reading, newest: int) -> None:
+        """Move a stream's bookmark to a timestamp, and extend the metrics that it covers.
+
+        A metric that the bookmark does not cover yet is read up to it first. It counts as covered only when the
+        bookmark moves on: until then, a run that is interrupted has to read its history again.
+        """
+        covered = None if plan.metrics is None else plan.metrics - reading.denied
+        if covered is not None and newest <= plan.mark:
+            return
+        self._state = state.advance(self._state, plan.stream, reading.limited(newest), covered)
+
+    def _finish(self, plan: Plan, reading: _Reading) -> None:
+        """Record what a stream's complete read means for the state, and activate its version."""
+        if reading.newest:
+            self._advance(plan, reading, reading.newest)
+        if plan.metrics is not None and reading.bookmark_limit is None:
+            self._state = state.cover_metrics(self._state, plan.stream, plan.metrics - reading.denied)
+        if plan.version is None:
+            return
+        is_certain = self._settle_changes(plan, reading) and self._settle_empty_queries(plan, reading)
+        is_certain = is_certain and not reading.problems and not reading.denied
+        if is_certain:
+            self._writer.activate_version(plan.stream.name, plan.version)
+        self._state = state.with_full_table(self._state, plan.stream, plan.version, reading.rows_by_query)
+
+    def _settle_changes(self, plan: Plan, reading: _Reading) -> bool:
+        """Read what changed during the read until nothing is new, and return whether it came to that.
+
+        A row that moves from a query that is read later to one that was read before would be missed, and the target
+        would remove it.
+        """
+        if plan.changed is None or self._client.server_time is None:
+            return True
+        since = self.progress.now or 0
+        for _ in range(_MOST_ROUNDS):
+            seen, began = frozenset(reading.changes), self._client.server_time - 2 * CLOCK_MARGIN
+            self._read_more(plan, reading, plan.changed(since - CLOCK_MARGIN, seen))
+            if reading.changes == seen:
+                return True
+            since = max(since, began)
+        logger.warning("%s: rows keep changing; the target keeps rows that Klaviyo deleted.", plan.stream.name)
+        return False
+
+    def _settle_empty_queries(self, plan: Plan, reading: _Reading) -> bool:
+        """Send the queries again that found rows in the last run but none now; return whether the result is certain."""
+        before = state.rows_by_query(self._state, plan.stream)
+        empty = [query for query in plan.queries if before.get(query) and not reading.rows_by_query[query]]
+        if not empty:
+            return True
+        self._clock.sleep(_EMPTY_WAIT)
+        self._read_more(plan, reading, [plan.queries[query] for query in empty])
+        lost = sum(before[query] for query in empty if not reading.rows_by_query[query])
+        if lost:
+            logger.warning(
+                "%s: Klaviyo returned no rows for a query that found %s in the last run. The target keeps its rows; if "
+                "the next run finds none either, they are removed.",
+                plan.stream.name,
+                f"{lost:,}",
+            )
+        return not lost
+
+    def _read_more(self, plan: Plan, reading: _Reading, fetches: Iterable[Fetch[Batch]]) -> None:
+        self._pipeline.add(plan.stream.name, list(fetches), plan.lane, is_next=True)
+        self._read(plan, reading)
+
+    def _report(self, plan: Plan, reading: _Reading) -> None:
+        """Say once what a stream's reading showed, and note it if something is missing."""
+        name = plan.stream.name
+        self._count(name)
+        if summary := reading.findings.summary():
+            logger.warning("%s: %s.", name, summary)
+        for metric in sorted(reading.denied):
+            reading.problems.append(
+                f"Klaviyo lists the metric {metric}, but says that it does not exist. Once Klaviyo serves it, its "
+                "events are read from start_date."
+            )
+        for problem in reading.problems:
+            logger.error("%s: %s", name, problem)
+        if reading.problems:
+            self._failed.append(name)
 
     def _count(self, stream: str) -> None:
         log.metric("counter", "record_count", self.progress.untold(stream), endpoint=stream)
 
     def _keep_up(self, stream: str) -> None:
-        """Between two pages, write the state and say how far it is, each when it is time."""
+        """Between two batches, write the state and report the progress, each when it is time."""
         now = self._clock.monotonic()
         if now >= self._state_due:
             self._writer.state(self._state)
@@ -230,8 +262,8 @@ class Sync:
             self._line_due = now + LINE_INTERVAL
 
 
-def rotated(selections: Sequence[Selection], currently_syncing: object) -> list[Selection]:
-    """Return the selections in their order, begun with the stream that an earlier run was interrupted in."""
+def rotate_selections(selections: Sequence[Selection], currently_syncing: object) -> list[Selection]:
+    """Return the selections in their order, starting with the stream that an earlier run was interrupted in."""
     names = [selection.stream.name for selection in selections]
     first = names.index(currently_syncing) if currently_syncing in names else 0
     return [*selections[first:], *selections[:first]]
@@ -242,7 +274,3 @@ def judge_failure(problem: BaseException) -> Failure:
     if isinstance(problem, AuthError):
         return Failure.FATAL
     return Failure.PASSING if isinstance(problem, UnavailableError) else Failure.LASTING
-
-
-def _refuse(problem: ApiError) -> Fetched[Batch]:
-    raise problem

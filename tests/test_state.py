@@ -2,26 +2,25 @@
 
 import pytest
 
-from tap_klaviyo.config import Config, check
 from tap_klaviyo.errors import StateError
 from tap_klaviyo.singer import state
+from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
 from tap_klaviyo.streams.table import BY_NAME
-from tap_klaviyo.times import parse_time
+from tap_klaviyo.times import DAY, format_time, parse_time
 
 OPEN, CLICK = BY_NAME["open"], BY_NAME["click"]
 NOW = parse_time("2026-11-23T00:00:00Z")
-
-
-def configured(**values: object) -> Config:
-    return check({"api_key": "pk_1", "start_date": "2026-01-01", **values})
 
 
 def marks(**bookmarks: object) -> state.State:
     return {"bookmarks": bookmarks}
 
 
-def start(given: state.State, **settings: object) -> int:
-    return state.start_of(given, OPEN, configured(**settings), NOW)
+START_DATE = parse_time("2026-01-01")
+
+
+def start(given: state.State, lookback_days: float = 7, start_date: int = START_DATE) -> int:
+    return state.start_of(state.bookmark_of(given, OPEN), start_date, int(lookback_days * DAY), NOW)
 
 
 def test_the_lookback_is_applied_on_reading() -> None:
@@ -30,12 +29,24 @@ def test_the_lookback_is_applied_on_reading() -> None:
     assert start(given, lookback_days=0) == parse_time("2026-11-20T12:00:00Z")
 
 
-def test_without_a_bookmark_and_before_the_start_date_the_start_date_holds() -> None:
-    assert start({}) == start(marks(open={"timestamp": "2026-01-03T00:00:00Z"})) == parse_time("2026-01-01")
+def test_without_a_bookmark_the_start_date_holds_and_it_bounds_the_lookback() -> None:
+    assert start({}) == start(marks(open={"timestamp": "2026-01-03T00:00:00Z"})) == START_DATE
 
 
-def test_a_bookmark_in_the_future_is_not_believed() -> None:
-    assert start(marks(open={"timestamp": "2027-01-01T00:00:00Z"})) == parse_time("2026-01-01")
+def test_a_start_date_after_the_bookmark_skips_nothing() -> None:
+    given = marks(open={"timestamp": "2026-11-20T12:00:00Z"})
+    assert start(given, start_date=parse_time("2026-11-21")) == parse_time("2026-11-20T12:00:00Z")
+
+
+def test_a_bookmark_far_in_the_future_is_not_believed() -> None:
+    assert start(marks(open={"timestamp": "2027-01-01T00:00:00Z"})) == START_DATE
+
+
+@pytest.mark.parametrize("lead", [0, 4, state.SMALL_LEAD])
+def test_a_bookmark_a_little_ahead_of_klaviyos_clock_counts_as_now(lead: int) -> None:
+    given = marks(open={"timestamp": format_time(NOW + lead)})
+    assert start(given, lookback_days=0) == NOW
+    assert start(given) == NOW - 7 * DAY
 
 
 def test_bookmarks_only_grow_and_leave_the_given_state_alone() -> None:
@@ -47,9 +58,9 @@ def test_bookmarks_only_grow_and_leave_the_given_state_alone() -> None:
 
 
 def test_currently_syncing_comes_and_goes() -> None:
-    during = state.syncing({"bookmarks": {}}, OPEN)
+    during = state.with_currently_syncing({"bookmarks": {}}, OPEN)
     assert during == {"bookmarks": {}, "currently_syncing": "open"}
-    assert state.syncing(during, None) == {"bookmarks": {}}
+    assert state.with_currently_syncing(during, None) == {"bookmarks": {}}
 
 
 @pytest.mark.parametrize(
@@ -63,16 +74,94 @@ def test_currently_syncing_comes_and_goes() -> None:
 )
 @pytest.mark.parametrize("name", ["open", "SkDfHe", "opened_email", "events"])
 def test_other_taps_bookmarks_are_adopted(name: str, entry: object) -> None:
-    adopted = state.adopt(marks(**{name: entry}), {"open": ["SkDfHe"]})
+    adopted = adopt_bookmarks(marks(**{name: entry}), {"open": ["SkDfHe"]})
     assert adopted["bookmarks"]["open"] == {"timestamp": "2026-11-20T00:00:00Z"}
 
 
-@pytest.mark.parametrize("entry", [{"page": 3}, {"timestamp": None}, {"timestamp": ""}, 7])
+@pytest.mark.parametrize("entry", [{"timestamp": None}, {"timestamp": ""}, {}, None, "", {"replication_key": "x"}])
 def test_an_entry_of_ours_without_a_date_is_no_bookmark(entry: object) -> None:
-    adopted = state.adopt(marks(open=entry, other=1), {})
+    adopted = adopt_bookmarks(marks(open=entry, other=1), {})
     assert adopted == marks(other=1)
     reached = state.advance(adopted, OPEN, parse_time("2026-11-20"))
     assert reached == marks(open={"timestamp": "2026-11-20T00:00:00Z"}, other=1)
+
+
+@pytest.mark.parametrize("entry", ["2026-11-20T00:00:00Z", "2026-11-20", 1795132800])
+def test_a_bookmark_may_be_a_bare_date(entry: object) -> None:
+    assert adopt_bookmarks(marks(open=entry), {})["bookmarks"] == {"open": {"timestamp": "2026-11-20T00:00:00Z"}}
+
+
+@pytest.mark.parametrize("entry", [{"page": 3}, {"time": "2026-11-20"}, [1]])
+def test_a_bookmark_of_ours_that_is_not_understood_is_an_error(entry: object) -> None:
+    with pytest.raises(StateError, match="the bookmark of open"):
+        adopt_bookmarks(marks(open=entry), {})
+
+
+def test_the_covered_metrics_outlive_the_adoption_and_move_with_the_bookmark() -> None:
+    given = marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": ["A"]})
+    adopted = adopt_bookmarks(given, {"open": ["A", "B"]})
+    assert state.covered_metrics(adopted, OPEN) == ["A"]
+    further = state.advance(adopted, OPEN, parse_time("2026-11-21"), {"B", "A"})
+    assert further == marks(open={"timestamp": "2026-11-21T00:00:00Z", "metrics": ["A", "B"]})
+    assert state.cover_metrics(adopted, OPEN, ["A"]) is adopted
+    assert state.cover_metrics({"bookmarks": {}}, OPEN, ["A"]) == {"bookmarks": {}}
+
+
+@pytest.mark.parametrize("metrics", ["A", [1], {"A": 1}])
+def test_covered_metrics_that_are_no_ids_are_refused(metrics: object) -> None:
+    with pytest.raises(StateError, match="must be an array of metric ids"):
+        state.covered_metrics(marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": metrics}), OPEN)
+
+
+BOOKMARKS = {"open": {"timestamp": "2026-11-20T00:00:00Z"}}
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"singer_state": {"bookmarks": BOOKMARKS}},
+        {"value": {"bookmarks": BOOKMARKS}},
+        {"type": "STATE", "value": {"bookmarks": BOOKMARKS}},
+        {"type": "STATE", "value": {"singer_state": {"bookmarks": BOOKMARKS}}},
+        {"completed": {"singer_state": {"bookmarks": BOOKMARKS}}, "partial_state": {}},
+        BOOKMARKS,
+    ],
+    ids=["meltano", "value", "message", "both", "meltano database", "without a level"],
+)
+def test_a_state_is_unwrapped(wrapped: object) -> None:
+    assert state.read_state(wrapped) == {"bookmarks": BOOKMARKS}
+
+
+def test_bookmarks_without_their_level_keep_the_interrupted_stream() -> None:
+    assert state.read_state({**BOOKMARKS, "currently_syncing": "open"}) == {
+        "bookmarks": BOOKMARKS,
+        "currently_syncing": "open",
+    }
+
+
+def test_a_catalog_is_not_a_state() -> None:
+    with pytest.raises(StateError, match="--catalog"):
+        state.read_state({"streams": []})
+
+
+def test_a_bookmark_under_a_misspelt_name_is_reported() -> None:
+    (sentence,) = unknown_bookmarks(marks(opne={"timestamp": "2026-11-20"}, theirs=1, opened_email={}))
+    assert 'did you mean "open"' in sentence
+
+
+def test_a_full_read_is_remembered_beside_the_bookmarks() -> None:
+    lists = BY_NAME["lists"]
+    assert (state.last_version({}, lists), state.rows_by_query({}, lists)) == (0, {})
+    after = state.with_full_table({"bookmarks": {}}, lists, 17, {"0": 25})
+    assert (state.last_version(after, lists), state.rows_by_query(after, lists)) == (17, {"0": 25})
+    assert after["bookmarks"] == {}
+
+
+@pytest.mark.parametrize("odd", [None, [], {"lists": 1}, {"lists": {"version": True, "rows": []}}])
+def test_an_odd_memory_of_full_reads_counts_as_none(odd: object) -> None:
+    given = {"bookmarks": {}, "full_tables": odd}
+    assert (state.last_version(given, BY_NAME["lists"]), state.rows_by_query(given, BY_NAME["lists"])) == (0, {})
+    assert state.with_full_table(given, OPEN, 1, {})["full_tables"]["open"] == {"version": 1, "rows": {}}
 
 
 def test_of_two_bookmarks_the_older_holds_and_only_what_is_not_ours_is_kept() -> None:
@@ -80,40 +169,35 @@ def test_of_two_bookmarks_the_older_holds_and_only_what_is_not_ours_is_kept() ->
         **marks(open={"timestamp": "2026-11-20T00:00:00Z"}, SkDfHe={"since": "2026-11-19T00:00:00Z"}, theirs={"x": 1}),
         "extra": True,
     }
-    assert state.adopt(given, {"open": ["SkDfHe"]}) == {
+    assert adopt_bookmarks(given, {"open": ["SkDfHe"]}) == {
         **marks(open={"timestamp": "2026-11-19T00:00:00Z"}, theirs={"x": 1}),
         "extra": True,
     }
 
 
 def test_a_reset_stream_starts_anew_though_another_tap_left_a_bookmark() -> None:
-    adopted = state.adopt(marks(SkDfHe={"since": "2026-11-19T00:00:00Z"}), {"open": ["SkDfHe"]})
+    adopted = adopt_bookmarks(marks(SkDfHe={"since": "2026-11-19T00:00:00Z"}), {"open": ["SkDfHe"]})
     del adopted["bookmarks"]["open"]
-    assert state.bookmark(state.adopt(adopted, {"open": ["SkDfHe"]}), OPEN) is None
+    assert state.bookmark_of(adopt_bookmarks(adopted, {"open": ["SkDfHe"]}), OPEN) is None
 
 
 def test_the_text_message_names_are_known() -> None:
-    adopted = state.adopt(marks(clicked_text_message={"since": "2026-11-19T00:00:00Z"}), {})
+    adopted = adopt_bookmarks(marks(clicked_text_message={"since": "2026-11-19T00:00:00Z"}), {})
     assert list(adopted["bookmarks"]) == ["clicked_sms"]
 
 
 @pytest.mark.parametrize("value", [[], "x", 1, {"bookmarks": []}, {"bookmarks": "x"}, {"type": "STATE", "value": 3}])
 def test_what_is_no_state_is_refused(value: object) -> None:
-    with pytest.raises(StateError, match="The state is not one"):
+    with pytest.raises(StateError, match="Invalid state"):
         state.read_state(value)
 
 
 @pytest.mark.parametrize("date", ["soon", [], {}, 1e40, True, "2026-99-99"])
 def test_a_bookmark_that_is_no_date_is_named(date: object) -> None:
-    with pytest.raises(StateError, match="the bookmark of open is no date"):
-        state.adopt(state.read_state(marks(open={"timestamp": date})), {})
+    with pytest.raises(StateError, match="the bookmark of open is not a date"):
+        adopt_bookmarks(state.read_state(marks(open={"timestamp": date})), {})
 
 
 @pytest.mark.parametrize("value", [None, {}, {"bookmarks": None}, {"bookmarks": {}}, {"type": "STATE", "value": {}}])
 def test_an_empty_state_is_one(value: object) -> None:
-    assert state.adopt(state.read_state(value), {})["bookmarks"] == {}
-
-
-@pytest.mark.parametrize("entry", [None, 5, "x", [], {}, {"timestamp": None}])
-def test_an_entry_without_a_bookmark_is_none(entry: object) -> None:
-    assert state.bookmark(state.adopt(marks(click=entry), {}), CLICK) is None
+    assert adopt_bookmarks(state.read_state(value), {})["bookmarks"] == {}

@@ -135,12 +135,15 @@ def test_a_schema_stands_before_its_records_and_a_state_only_behind_what_it_cove
                 newest[message["stream"]] = max(newest.get(message["stream"], 0), message["record"]["timestamp"])
         elif message["type"] == "STATE":
             for stream, entry in message["value"]["bookmarks"].items():
-                assert entry == {"timestamp": format_time(newest[stream])}
+                assert entry["timestamp"] == format_time(newest[stream])
 
 
 def test_bookmarks_are_the_newest_timestamps_and_full_tables_have_none(whole: Run) -> None:
     newest = {stream: max(record["timestamp"] for record in whole.records(stream)) for stream in EVENTS}
-    assert whole.state == {"bookmarks": {stream: {"timestamp": format_time(newest[stream])} for stream in EVENTS}}
+    assert {name: entry["timestamp"] for name, entry in whole.state["bookmarks"].items()} == {
+        stream: format_time(newest[stream]) for stream in EVENTS
+    }
+    assert whole.state["full_tables"].keys() == set(FULL)
 
 
 def test_full_tables_carry_a_version_and_end_in_its_activation(whole: Run) -> None:
@@ -253,7 +256,7 @@ def test_an_interrupted_run_goes_on_with_its_stream_and_ends_in_the_same_state(s
     order = [each["stream"] for each in run.of("SCHEMA")]
     names = [stream.name for stream in STREAMS]
     assert order == names[names.index("lists") :] + names[: names.index("lists")]
-    assert run.state == whole.state
+    assert run.state["bookmarks"] == whole.state["bookmarks"]
 
 
 @pytest.mark.parametrize("removed", ["lists", "open"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -52,8 +52,10 @@ class Batch:
     """A page as it goes to stdout.
 
     `lines` are whole RECORD lines, in memory or parked; `size` is their length in bytes, `rows` their number, and
-    `newest` the greatest timestamp among them (epoch seconds). `shared` are the lines, by key, of rows that another
-    partition of the stream may contain as well. `findings` are what the page has beside its records.
+    `newest` the greatest timestamp among them (epoch seconds). `findings` are what the page has beside its records.
+
+    `query` is the name of the query that found the rows, and `changes` are those of its rows that changed during the
+    run: their ids, with the time of the change as Klaviyo writes it.
 
     `denied` are the ids of metrics that Klaviyo lists but says do not exist. `problem` is a sentence about something
     that was skipped here: the run continues and ends with exit code 1, and the stream's bookmark must not pass
@@ -64,8 +66,9 @@ class Batch:
     size: int
     rows: int
     newest: int | None = None
-    shared: Mapping[str, bytes] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    query: str = ""
+    changes: frozenset[tuple[str, str]] = frozenset()
     denied: frozenset[str] = frozenset()
     problem: str | None = None
     bookmark_limit: int | None = None

@@ -1,30 +1,47 @@
-"""A full-table stream's partitions to pages."""
+"""A collection's queries to pages to batches, each query by its cursor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-
-import msgspec
+from typing import Any
 
 from tap_klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.filters import filter_changed
+from tap_klaviyo.klaviyo.json_values import decode_object, decode_text
 from tap_klaviyo.klaviyo.jsonapi import Page
+from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.pages import Pages
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
-from tap_klaviyo.records.structs import Record
 from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.streams.model import Filters, Stream
+from tap_klaviyo.times import format_time
+
+# A row, and the time of its last change as Klaviyo writes it.
+Change = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class FullTable:
-    """What the requests of one full-table stream have in common; `version` marks the rows of this run."""
+    """What the requests of one stream that is read in full have in common.
+
+    Args:
+        stream: the stream.
+        client: asks Klaviyo.
+        endpoint: the stream's, with the limit that the selected fields are charged to.
+        parameters: of every first page.
+        projection: how resources become records.
+        version: marks the rows of this run; None if they have no version.
+        since: rows changed since then (epoch seconds) are noted in `Batch.changes`, if the stream's queries say by
+            which field.
+        seen: changes that were read already; their rows are left out.
+    """
 
     stream: Stream
     client: Client
@@ -32,56 +49,84 @@ class FullTable:
     parameters: Mapping[str, str]
     projection: Projection
     version: int | None
+    since: int
+    seen: frozenset[Change] = frozenset()
+
+    @property
+    def changed_by(self) -> str | None:
+        """The field that says when a row changed, if rows can move between the stream's queries."""
+        split = self.stream.split
+        return split.changed_by if isinstance(split, Filters) else None
 
 
-def full_table_fetches(table: FullTable) -> list[Fetch[Batch]]:
-    """Return the fetches of the stream's queries, in their order."""
-    split = table.stream.split
-    queries = split.each.items() if isinstance(split, Filters) else [(None, {})]
+@dataclass(frozen=True)
+class _Query:
+    """One query of a stream: its name in `Batch.query`, its filter, and the projection with its constants."""
+
+    name: str
+    filter: str | None
+    projection: Projection
+
+
+def full_table_fetches(table: FullTable) -> Mapping[str, Fetch[Batch]]:
+    """Return the first fetch of each of the stream's queries, by the query's name, in their order."""
+    return {query.name: partial(_start, table, query) for query in _queries(table)}
+
+
+def changed_fetches(table: FullTable) -> list[Fetch[Batch]]:
+    """Return the fetches of the rows that changed since `table.since`, without the changes in `table.seen`."""
+    changed_by = table.changed_by or ""
+    changed = filter_changed(changed_by, table.since)
     return [
-        partial(_read, table, table.projection.with_constants(constants), _pages(table, condition), frozenset())
-        for condition, constants in queries
+        partial(_start, table, replace(query, filter=f"and({query.filter},{changed})" if query.filter else changed))
+        for query in _queries(table)
     ]
 
 
-def _pages(table: FullTable, filtered_by: str | None) -> Pages:
-    condition = {"filter": filtered_by} if filtered_by else {}
-    return Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.projection.decoder)
+def _queries(table: FullTable) -> list[_Query]:
+    split = table.stream.split
+    each: Mapping[str, Mapping[str, Any]] = split.each if isinstance(split, Filters) else {}
+    return [
+        _Query(str(number), condition, table.projection.with_constants(constants))
+        for number, (condition, constants) in enumerate(each.items())
+    ] or [_Query("0", None, table.projection)]
 
 
-def _read(table: FullTable, projection: Projection, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
-    """Read the next page of a partition, but for the resources that the page before gave already."""
-    answer = pages.read(partial(_made, table, projection, seen))
+def _start(table: FullTable, query: _Query) -> Fetched[Batch]:
+    """Read the first page of a query; it can be started again."""
+    condition = {"filter": query.filter} if query.filter else {}
+    pages = Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.projection.decoder)
+    return _read(table, query, pages, frozenset())
+
+
+def _read(table: FullTable, query: _Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
+    """Read the next page of a query, without the resources that the page before it contained."""
+    answer = pages.read(partial(_made, table, query, seen))
     batch, ids = answer.made
-    then = [] if pages.ended else [partial(_read, table, projection, pages, ids)]
+    then = [] if pages.ended else [partial(_read, table, query, pages, ids)]
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 
 
-def _made(
-    table: FullTable, projection: Projection, seen: frozenset[str], document: Page
-) -> tuple[Batch, frozenset[str]]:
-    ids, findings = frozenset(resource.id for resource in document.data), Findings()
-    document.data = [resource for resource in document.data if resource.id not in seen]
-    records = build_records(document, projection, findings)
-    return _batch(table, records, findings), ids
+def _made(table: FullTable, query: _Query, seen: frozenset[str], page: Page) -> tuple[Batch, frozenset[str]]:
+    ids, findings = frozenset(resource.id for resource in page.data), Findings()
+    page.data = [resource for resource in page.data if resource.id not in seen]
+    changes = _changes(page.data, table)
+    if table.seen:
+        page.data = [each for each in page.data if (each.id, changes.get(each.id, "")) not in table.seen]
+    records = build_records(page, query.projection, findings)
+    lines = encode_records(table.stream.name, records, table.version)
+    changed = frozenset(changes.items()) - table.seen
+    return Batch(lines, len(lines), len(records), findings=findings, query=query.name, changes=changed), ids
 
 
-def _batch(table: FullTable, records: list[Record], findings: Findings) -> Batch:
-    name = table.stream.name
-    keys = [_key(getattr(record, table.stream.key[0])) for record in records] if findings.recurring else []
-    once = (
-        [record for record, key in zip(records, keys, strict=True) if key not in findings.recurring]
-        if keys
-        else records
+def _changes(resources: list[Resource], table: FullTable) -> dict[str, str]:
+    """Return by id when resources changed, of those that did since `table.since`."""
+    if not table.changed_by:
+        return {}
+    # Klaviyo writes these times in UTC, so that a later time is a greater text.
+    since = format_time(table.since).removesuffix("Z")
+    moments = (
+        (each.id, decode_text((decode_object(each.attributes) or {}).get(table.changed_by)) or since)
+        for each in resources
     )
-    shared = {
-        key: encode_records(name, [record], table.version)
-        for record, key in zip(records, keys, strict=False)
-        if key in findings.recurring
-    }
-    lines = encode_records(name, once, table.version)
-    return Batch(lines, len(lines), len(once), shared=shared, findings=findings)
-
-
-def _key(value: str | msgspec.Raw) -> str:
-    return value if isinstance(value, str) else msgspec.json.decode(value, type=str)
+    return {id: moment for id, moment in moments if moment >= since}

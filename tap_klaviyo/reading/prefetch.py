@@ -125,8 +125,10 @@ class Pipeline(Generic[Item]):
         self._groups.clear()
         self._workers.stop()
 
-    def add(self, group: Hashable, fetches: Sequence[Fetch[Item]], lane: Hashable = None) -> None:
-        """Put a group's fetches at the end of the order.
+    def add(
+        self, group: Hashable, fetches: Sequence[Fetch[Item]], lane: Hashable = None, *, is_next: bool = False
+    ) -> None:
+        """Put a group's fetches at the end of the order, or with `is_next` before all others.
 
         Args:
             group: the name to take them by.
@@ -135,7 +137,8 @@ class Pipeline(Generic[Item]):
                 lane never keeps a fast one waiting.
         """
         self._lane_of[group] = self._lanes.setdefault(lane, Lane(Concurrency(self._max_concurrency)))
-        self._groups[group] = self._nodes(fetches, self._lane_of[group])
+        nodes = {group: self._nodes(fetches, self._lane_of[group])}
+        self._groups = nodes | self._groups if is_next else self._groups | nodes
 
     def interrupt(self, reason: BaseException) -> None:
         """Make `take` raise the reason at its next item; may be called from a signal handler or another thread."""

@@ -87,7 +87,7 @@ def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
         logger.warning("%s Events are read anew from %s.", problem, format_time(part.start))
         return _fetch(timeline, replace(part, restarts=part.restarts + 1))()
     if answer is None:
-        return Fetched(Batch(b"", 0, 0), 0)
+        return Fetched(Batch(b"", 0, 0, denied=frozenset([part.metrics[0].id])), 0)
     batch, outline = answer.made
     rest = None if pages.ended else partial(_rest, timeline, replace(part, is_first=False), pages, outline)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
@@ -100,7 +100,6 @@ def _page(pages: Pages, part: Slice, use: Callable[[Page], Made]) -> Answer[Made
     except RequestError as problem:
         if "do not exist" not in str(problem) or not part.is_first:
             raise
-        logger.warning("%s The metric counts as one without events.", problem)
         return None
 
 
@@ -136,14 +135,16 @@ def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
     """
     findings = Findings()
     asked = [(_pages(timeline, each, part), partial(_run, timeline, each, findings)) for each in part.metrics]
-    answers = [answer for pages, use in asked if (answer := _page(pages, part, use))]
+    tried = [_page(pages, part, use) for pages, use in asked]
+    answers = [answer for answer in tried if answer]
+    denied = frozenset(metric.id for metric, answer in zip(part.metrics, tried, strict=True) if not answer)
     runs, unfinished = [each.made for each in answers], [each.made for each in answers if each.next is not None]
     attempts, queued = max((each.attempts for each in answers), default=1), any(each.queued for each in answers)
     horizon = min((run.outline.last or part.start for run in unfinished), default=part.end)
     behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
     if horizon <= part.start:
-        return Fetched(Batch(b"", 0, 0), 0, _one_second(timeline, behind), attempts, queued)
-    batch = _batch(part, *merge_runs(runs, horizon), findings)
+        return Fetched(Batch(b"", 0, 0, denied=denied), 0, _one_second(timeline, behind), attempts, queued)
+    batch = replace(_batch(part, *merge_runs(runs, horizon), findings), denied=denied)
     live = [run for run in runs if run in unfinished or run.outline.last >= horizon]
     density = max((run.outline.density for run in unfinished), default=0.0)
     rest = cut_slice(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []

@@ -19,16 +19,14 @@ class Findings:
         unknown: attributes that no schema defines, which are left out; by name, such as "profile.mood".
         changed: values that were changed to fit the schema, by the name of the field.
         set_aside: items that have no key, by what they are.
-        recurring: the keys of rows that other queries of the stream may find as well.
     """
 
     unknown: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     set_aside: Counter[str] = field(default_factory=Counter)
-    recurring: set[str] = field(default_factory=set)
 
     def add(self, other: Findings) -> None:
-        """Add what was found elsewhere, except the recurring keys, which belong to a page."""
+        """Add what was found elsewhere."""
         self.unknown.update(other.unknown)
         self.changed.update(other.changed)
         self.set_aside.update(other.set_aside)

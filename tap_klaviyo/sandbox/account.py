@@ -17,7 +17,7 @@ from tap_klaviyo.sandbox.metrics import STREAMS, Metric, build_metrics
 from tap_klaviyo.sandbox.population import Suppressed
 from tap_klaviyo.sandbox.rendering import Fields, Renderer, View
 from tap_klaviyo.sandbox.resources import Item, build_campaigns, build_lists, build_tags, rendered, without
-from tap_klaviyo.sandbox.templates import mixed
+from tap_klaviyo.sandbox.templates import mixed, stamp
 from tap_klaviyo.sandbox.timeline import Burst, Shape, Timeline, build_timeline
 
 NOW = 1_795_392_000
@@ -128,6 +128,25 @@ class Account:
             campaigns=without(self.campaigns, campaign_ids),
             suppressions=kept,
         )
+
+    def with_archived(self, campaign_ids: Collection[str], now: float, archived: bool = True) -> Account:
+        """Return the account after some campaigns were archived, or taken out of the archive, at an epoch second."""
+        updated_at = f"{stamp(int(now)).decode().removesuffix('+00:00')}.500000+00:00"
+        changed = {"archived": archived, "updated_at": updated_at}
+        campaigns = (
+            replace(item, attributes={**item.attributes, **changed}) if item.id in campaign_ids else item
+            for item in self.campaigns
+        )
+        return replace(self, campaigns=tuple(campaigns))
+
+    def with_suppressed(self, emails: Collection[str], reason: str, now: float) -> Account:
+        """Return the account after some suppressed profiles were suppressed for another reason at an epoch second."""
+        changed = {
+            each: Suppressed(((reason, stamp(int(now)).decode()),), why.lists)
+            for each, why in self.suppressions.items()
+            if population.email(each).decode() in emails
+        }
+        return replace(self, suppressions={**self.suppressions, **changed})
 
     def ledger(self, now: float, start: int | None = None, end: int | None = None) -> dict[str, list[str]]:
         """Return by stream the keys that a complete sync emits, each once, events in order of (timestamp, id).

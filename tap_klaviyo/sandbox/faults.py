@@ -35,6 +35,7 @@ Kind = Literal[
     "echo_key",
     "bad_shape",
     "no_date",
+    "empty_page",
 ]
 
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
@@ -62,6 +63,7 @@ class Fault:
         echo_key: a 400 that repeats the Authorization header
         bad_shape: JSON, but not a document
         no_date: the Date header is empty
+        empty_page: the page has no items, and no page follows it
     """
 
     kind: Kind
@@ -185,6 +187,8 @@ def changed(fault: Fault, reply: Reply) -> Reply:
             return replace(reply, body=reply.body[: len(reply.body) // 2])
         case "huge":
             return replace(reply, body=reply.body + b" " * fault.size)
+        case "empty_page":
+            return replace(reply, body=replace(page, data=(), included=None, next=None).body())
         case "no_date":
             return replace(reply, headers={**reply.headers, "Date": ""})
         case _:

@@ -1,13 +1,17 @@
-"""The names that other Klaviyo taps give to our streams."""
+"""What other Klaviyo taps call our streams, and how their bookmarks become ours; pure."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
+from tap_klaviyo.singer.state import State, read_bookmark
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.streams.table import STREAMS
+from tap_klaviyo.times import format_time
 
 # MeltanoLabs' tap keeps all metrics in one stream of this name.
 ALL_EVENTS = "events"
@@ -30,3 +34,46 @@ STREAMS_BY_NAME: Mapping[str, Sequence[Stream]] = MappingProxyType(
     | {name: [stream] for stream in STREAMS for name in other_names(stream)}
     | {stream.name: [stream] for stream in STREAMS}
 )
+
+
+def adopt_bookmarks(state: State, metric_ids: Mapping[str, Iterable[str]]) -> State:
+    """Return the state with the bookmarks that other taps wrote for our streams under our own names, in our format.
+
+    A stream takes the oldest of the bookmarks found for it, so that nothing is skipped. The entries under other names
+    are dropped, so that they do not come back when a stream is reset. Entries of unknown streams are kept.
+
+    Args:
+        state: from `state.read_state`.
+        metric_ids: the ids of the metrics that feed each stream, by the stream's name.
+
+    Raises:
+        StateError: a bookmark of one of our streams is not understood.
+    """
+    bookmarks = dict(state.get("bookmarks", {}))
+    adopted: dict[str, Any] = {}
+    replaced = {ALL_EVENTS}
+    for stream in STREAMS:
+        if stream.replication_key:
+            key, own = stream.replication_key, bookmarks.get(stream.name)
+            names = [*other_names(stream), *metric_ids.get(stream.name, ()), ALL_EVENTS]
+            found = [
+                read_bookmark(own, stream.name, key),
+                *(read_bookmark(bookmarks.get(name), name) for name in names),
+            ]
+            oldest = min((each for each in found if each is not None), default=None)
+            replaced.update([stream.name, *names])
+            if oldest is not None:
+                kept = {name: own[name] for name in ("metrics",) if isinstance(own, dict) and name in own}
+                adopted[stream.name] = {**kept, key: format_time(oldest)}
+    rest = {name: entry for name, entry in bookmarks.items() if name not in replaced}
+    return {**state, "bookmarks": rest | adopted}
+
+
+def unknown_bookmarks(state: State) -> list[str]:
+    """Return a sentence for each bookmark whose name is close to a stream's, but not a name that we know."""
+    known = {*STREAMS_BY_NAME, *(stream.name for stream in STREAMS)}
+    sentences = []
+    for name in state.get("bookmarks", {}):
+        if name not in known and (near := difflib.get_close_matches(str(name), known, 1, cutoff=0.7)):
+            sentences.append(f'The state has a bookmark for "{name}", which is not a stream; did you mean "{near[0]}"?')
+    return sentences

@@ -1,114 +1,214 @@
-"""The state: reading it, also as other taps wrote it, and moving bookmarks; pure."""
+"""The state: reading it, and moving what it records; pure.
+
+A state as the tap writes it:
+
+    {"bookmarks": {"open": {"timestamp": "2026-11-20T12:00:00Z", "metrics": ["SkDfHe"]}},
+     "full_tables": {"lists": {"version": 1795392000000, "rows": {"": 25}}},
+     "currently_syncing": "open"}
+
+A bookmark holds the greatest replication value written, under the stream's replication key. `metrics` are the ids of
+the metrics whose events it covers. `full_tables` remembers, for each stream that was read in full, its last version and
+how many rows each of its queries found; it is not among the bookmarks, since a full table has none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from tap_klaviyo.config import Config
 from tap_klaviyo.errors import StateError
-from tap_klaviyo.singer.other_taps import ALL_EVENTS, other_names
 from tap_klaviyo.streams.model import Stream
-from tap_klaviyo.streams.table import STREAMS
-from tap_klaviyo.times import DAY, format_time, parse_time
+from tap_klaviyo.times import format_time, parse_time
 
 State = dict[str, Any]
-KEY = "timestamp"
-_BOOKMARK_KEYS = (KEY, "since", "replication_key_value")
+
+# The keys under which a bookmark's date is found: ours, singer-io's and the Meltano SDK's.
+_DATE_KEYS = ("timestamp", "since", "replication_key_value")
+# What else a bookmark may hold: the ids of the metrics, and what other taps keep beside the date.
+_OTHER_KEYS = frozenset({"metrics", "replication_key", "version", "starting_replication_value", "partitions"})
+# A bookmark this many seconds ahead of Klaviyo's clock counts as now: its servers' clocks differ by seconds.
+# Anything further ahead was moved there by an event dated in the future, so it says nothing about what was read.
+SMALL_LEAD = 300
 
 
 def read_state(value: Any) -> State:
-    """Return a state as the tap works with it; a whole STATE message is unwrapped.
+    """Return a state as the tap works with it, unwrapped from whatever programs put around it.
 
     Raises:
-        StateError: it is no state.
+        StateError: it is not a state.
     """
-    if isinstance(value, dict) and value.get("type") == "STATE":
-        value = value.get("value")
+    value = _unwrapped(value)
     if value is None:
         return {}
-    bookmarks = value.get("bookmarks") if isinstance(value, dict) else {}
-    if not isinstance(value, dict) or not isinstance(bookmarks, dict | None):
-        raise StateError('The state is not one: it must be a JSON object such as {"bookmarks": {}}.')
-    return {**value, "bookmarks": dict(bookmarks or {})}
+    if not isinstance(value, dict):
+        raise StateError('Invalid state: it must be a JSON object such as {"bookmarks": {}}.')
+    if isinstance(value.get("streams"), list):
+        raise StateError("Invalid state: this file is a catalog. Pass it with --catalog.")
+    if "bookmarks" not in value and any(map(_looks_like_bookmark, value.values())):
+        named = {name: entry for name, entry in value.items() if name not in ("currently_syncing", "full_tables")}
+        value = {"bookmarks": named} | {name: entry for name, entry in value.items() if name not in named}
+    if not isinstance(value.get("bookmarks", {}), dict | None):
+        raise StateError('Invalid state: "bookmarks" must be a JSON object, with one entry for each stream.')
+    return {**value, "bookmarks": dict(value.get("bookmarks") or {})}
 
 
-def adopt(state: State, metric_ids: Mapping[str, Iterable[str]]) -> State:
-    """Return the state with what other taps wrote of our streams under our own names.
+def _unwrapped(value: Any) -> Any:
+    """Return a state without a STATE message, Meltano's `singer_state` or another `value` around it."""
+    while isinstance(value, dict) and "bookmarks" not in value:
+        if "singer_state" in value:
+            value = value["singer_state"]
+        elif value.keys() <= {"type", "value", "time_extracted"} and "value" in value:
+            value = value["value"]
+        elif value.get("completed") is not None or value.get("partial_state") is not None:
+            value = value.get("completed") or value.get("partial_state")
+        else:
+            break
+    return value
 
-    A stream takes the oldest of the bookmarks found for it, so that nothing is skipped; the other names' entries
-    are dropped, so that they do not come back when a stream is reset. What is not ours is kept.
 
-    Args:
-        state: a state from `read_state`.
-        metric_ids: the ids of the metrics that feed each stream, by tap_stream_id.
+def _looks_like_bookmark(entry: Any) -> bool:
+    return isinstance(entry, dict) and any(key in entry for key in _DATE_KEYS)
+
+
+def bookmark_of(state: State, stream: Stream) -> int | None:
+    """Return the stream's bookmark in epoch seconds, None without one.
 
     Raises:
-        StateError: a bookmark of ours is no date.
+        StateError: the bookmark is not understood.
     """
-    bookmarks = dict(state.get("bookmarks", {}))
-    adopted: dict[str, Any] = {}
-    replaced = {ALL_EVENTS}
-    for stream in STREAMS:
-        if stream.replication_key:
-            names = [*other_names(stream), *metric_ids.get(stream.name, ())]
-            found = [_bookmark(bookmarks.get(name), name) for name in (stream.name, *names, ALL_EVENTS)]
-            oldest = min((each for each in found if each is not None), default=None)
-            replaced.update([stream.name, *names])
-            if oldest is not None:
-                adopted[stream.name] = {KEY: format_time(oldest)}
-    kept = {name: entry for name, entry in bookmarks.items() if name not in replaced}
-    return {**state, "bookmarks": kept | adopted}
+    return read_bookmark(state.get("bookmarks", {}).get(stream.name), stream.name, stream.replication_key or "")
 
 
-def bookmark(state: State, stream: Stream) -> int | None:
-    """Return the stream's bookmark in epoch seconds, None without one."""
-    return _bookmark(state.get("bookmarks", {}).get(stream.name), stream.name)
+def covered_metrics(state: State, stream: Stream) -> Collection[str] | None:
+    """Return the ids of the metrics that the stream's bookmark covers, None if it does not say: then it covers all."""
+    entry = state.get("bookmarks", {}).get(stream.name)
+    ids = entry.get("metrics") if isinstance(entry, dict) else None
+    if ids is None:
+        return None
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+        raise StateError(f'Invalid state: "metrics" in the bookmark of {stream.name} must be an array of metric ids.')
+    return ids
 
 
-def start_of(state: State, stream: Stream, config: Config, now: int) -> int:
-    """Return the timestamp to read a stream from: the bookmark less the lookback window, or the start date.
+def start_of(mark: int | None, start_date: int, lookback: int, now: int) -> int:
+    """Return the timestamp to read a stream from: the bookmark less the lookback, or the start date.
 
-    A bookmark beyond now (epoch seconds) was moved there by a future-dated event, so that it tells nothing of what
-    was read; the stream is read from its start date.
+    The start date bounds the lookback, but never skips what lies behind the bookmark.
+
+    Args:
+        mark: the bookmark, None without one; one that `is_future` counts as none.
+        start_date: from the settings.
+        lookback: seconds before the bookmark that are read again.
+        now: the time by Klaviyo's clock. All are epoch seconds.
     """
-    mark = bookmark(state, stream)
-    if mark is None or mark > now:
-        return config.start_date
-    return max(config.start_date, mark - int(config.lookback_days * DAY))
+    if mark is None or is_future(mark, now):
+        return start_date
+    mark = min(mark, now)
+    return min(mark, max(start_date, mark - lookback))
 
 
-def advance(state: State, stream: Stream, timestamp: int) -> State:
-    """Return an adopted state with the stream's bookmark at the timestamp (epoch seconds), if that is further."""
+def is_future(mark: int, now: int) -> bool:
+    """Return whether a bookmark lies so far ahead of now that it says nothing about what was read."""
+    return mark > now + SMALL_LEAD
+
+
+def advance(state: State, stream: Stream, timestamp: int, metrics: Collection[str] | None = None) -> State:
+    """Return a state with the stream's bookmark at a timestamp (epoch seconds), if that is further.
+
+    Args:
+        state: from `other_taps.adopt_bookmarks`, which writes all bookmarks in one format.
+        stream: the stream.
+        timestamp: the greatest replication value written.
+        metrics: the ids of the metrics that the bookmark covers from now on; None for a stream without metrics.
+    """
+    key = stream.replication_key or ""
     bookmarks, reached = state.get("bookmarks", {}), format_time(timestamp)
-    mark = bookmarks.get(stream.name)
-    # `adopt` writes all bookmarks in one format, in which the later is the greater text.
-    if mark and mark[KEY] >= reached:
+    mark = bookmarks.get(stream.name) or {}
+    # In this format, the later time is the greater text.
+    if mark.get(key, "") >= reached and (metrics is None or mark.get("metrics") == sorted(metrics)):
         return state
-    return {**state, "bookmarks": {**bookmarks, stream.name: {KEY: reached}}}
+    entry = {**mark, key: max(mark.get(key, ""), reached)}
+    if metrics is not None:
+        entry["metrics"] = sorted(metrics)
+    return {**state, "bookmarks": {**bookmarks, stream.name: entry}}
 
 
-def drop(state: State, stream: Stream) -> State:
+def cover_metrics(state: State, stream: Stream, metrics: Collection[str]) -> State:
+    """Return a state whose bookmark of the stream covers these metrics; unchanged if it has no bookmark."""
+    mark = state.get("bookmarks", {}).get(stream.name)
+    if not mark or mark.get("metrics") == sorted(metrics):
+        return state
+    return {**state, "bookmarks": {**state["bookmarks"], stream.name: {**mark, "metrics": sorted(metrics)}}}
+
+
+def drop_bookmark(state: State, stream: Stream) -> State:
     """Return the state without a bookmark for the stream."""
     bookmarks = {name: entry for name, entry in state.get("bookmarks", {}).items() if name != stream.name}
     return {**state, "bookmarks": bookmarks}
 
 
-def syncing(state: State, stream: Stream | None) -> State:
+def with_currently_syncing(state: State, stream: Stream | None) -> State:
     """Return the state with the stream as the one being synced, None for none."""
     rest = {name: value for name, value in state.items() if name != "currently_syncing"}
     return {**rest, "currently_syncing": stream.name} if stream else rest
 
 
-def _bookmark(entry: Any, name: str) -> int | None:
-    """Return the oldest date of an entry, under whichever key a tap keeps it."""
-    if not isinstance(entry, dict):
+def last_version(state: State, stream: Stream) -> int:
+    """Return the version that the stream was last read with, 0 if it never was."""
+    version = _full_table(state, stream).get("version")
+    return version if isinstance(version, int) and not isinstance(version, bool) else 0
+
+
+def rows_by_query(state: State, stream: Stream) -> Mapping[str, int]:
+    """Return how many rows each of the stream's queries found when it was last read in full."""
+    rows = _full_table(state, stream).get("rows")
+    return {query: count for query, count in rows.items() if isinstance(count, int)} if isinstance(rows, dict) else {}
+
+
+def with_full_table(state: State, stream: Stream, version: int, rows: Mapping[str, int]) -> State:
+    """Return the state after a full read of the stream."""
+    entry = {"version": version, "rows": dict(rows)}
+    return {**state, "full_tables": {**_full_tables(state), stream.name: entry}}
+
+
+def _full_tables(state: State) -> Mapping[str, Any]:
+    found = state.get("full_tables")
+    return found if isinstance(found, dict) else {}
+
+
+def _full_table(state: State, stream: Stream) -> Mapping[str, Any]:
+    found = _full_tables(state).get(stream.name)
+    return found if isinstance(found, dict) else {}
+
+
+def read_bookmark(entry: Any, name: str, replication_key: str = "timestamp") -> int | None:
+    """Return a bookmark in epoch seconds, under whichever key a tap keeps it: of several dates the oldest.
+
+    Args:
+        entry: the bookmark; a bare date counts as one, and null or an empty object as none.
+        name: the stream's name, or the name that another tap gives it.
+        replication_key: the key that the stream's own bookmarks have.
+
+    Raises:
+        StateError: it is not understood.
+    """
+    if entry in (None, "", {}):
         return None
-    values = [entry[key] for key in _BOOKMARK_KEYS if entry.get(key) not in (None, "")]
+    if not isinstance(entry, dict):
+        entry = {replication_key: entry}
+    keys = (replication_key, *_DATE_KEYS)
+    values = [entry[key] for key in dict.fromkeys(keys) if entry.get(key) not in (None, "")]
+    if not values:
+        if entry.keys() <= {*keys, *_OTHER_KEYS}:
+            return None
+        raise StateError(
+            f"Invalid state: the bookmark of {name} holds {', '.join(map(repr, entry))}; expected "
+            f'"{replication_key}" with a date. Remove the bookmark to read the stream from start_date.'
+        )
     try:
-        return min((_seconds(value) for value in values), default=None)
+        return min(_seconds(value) for value in values)
     except (ValueError, OverflowError):
-        raise StateError(f"The state is not one: the bookmark of {name} is no date: {values[0]!r}.") from None
+        raise StateError(f"Invalid state: the bookmark of {name} is not a date: {values[0]!r}.") from None
 
 
 def _seconds(value: Any) -> int:

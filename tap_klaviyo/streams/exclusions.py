@@ -23,8 +23,6 @@ def complete_exclusions(records: list[Record], projection: Projection, findings:
             findings.unknown["profile without email"] += 1
             continue
         _add_suppressions(record, projection, findings)
-        if len(record.suppressions or ()) > 1:
-            findings.recurring.add(email)
         complete.append(record)
     return complete
 

@@ -38,9 +38,14 @@ class Whole:
 
 @dataclass(frozen=True)
 class Filters:
-    """One query for each filter; its values are constants of all rows that the filter finds."""
+    """One query for each filter; its values are constants of all rows that the filter finds.
+
+    Rows can move from one query to another while they are read. `changed_by` is the field that says when a row last
+    changed, so that what changed during the run can be asked for again; None if no row can move.
+    """
 
     each: Mapping[str, Mapping[str, Any]]
+    changed_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, PROFILES
+from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, SUPPRESSED_PROFILES
 from tap_klaviyo.records.projection import Related
 from tap_klaviyo.streams.campaigns import MESSAGES
 from tap_klaviyo.streams.events import ATTRIBUTIONS
@@ -39,13 +39,12 @@ _CHANNELS = Filters(
         f'and(equals(messages.channel,"{channel}"),equals(archived,{archived}))': {"channel": channel}
         for channel in ("email", "sms", "mobile_push")
         for archived in ("false", "true")
-    }
+    },
+    changed_by="updated_at",
 )
-_REASONS = Filters(
-    {
-        f'equals(subscriptions.email.marketing.suppression.reason,"{reason}")': {}
-        for reason in ("HARD_BOUNCE", "INVALID_EMAIL", "SPAM_COMPLAINT", "UNSUBSCRIBE", "USER_SUPPRESSED")
-    }
+# One query finds the suppressed profiles whatever the reason, also one that changes while they are read.
+_SUPPRESSED = Filters(
+    {"greater-or-equal(subscriptions.email.marketing.suppression.timestamp,1970-01-01T00:00:00Z)": {}}
 )
 
 # The names before and after Klaviyo called SMS "Text Message" (July 2026) feed one stream, so no table is split.
@@ -96,10 +95,10 @@ STREAMS: tuple[Stream, ...] = (
     ),
     Stream(
         name="global_exclusions",
-        endpoint=PROFILES,
+        endpoint=SUPPRESSED_PROFILES,
         schema_name="global_exclusion",
         key=("email",),
-        split=_REASONS,
+        split=_SUPPRESSED,
         derived=dict.fromkeys(("reason", "timestamp", "suppressions", "list_suppressions"), ("subscriptions",)),
         off=frozenset({"predictive_analytics"}),
         finish=complete_exclusions,

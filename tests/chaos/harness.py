@@ -172,7 +172,10 @@ def run(
 
 @dataclass
 class Target:
-    """A database that knows ACTIVATE_VERSION: by stream and key the version of the row."""
+    """A database that knows ACTIVATE_VERSION: by stream and key the version of the row.
+
+    As real targets do, it removes the rows whose version is older than the activated one.
+    """
 
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     state: Mapping[str, Any] | None = None
@@ -184,7 +187,7 @@ class Target:
                 self.rows.setdefault(each.stream, {})[each.key] = each.version or 0
             elif each.type == "ACTIVATE_VERSION":
                 kept = self.rows.get(each.stream, {}).items()
-                self.rows[each.stream] = {key: version for key, version in kept if version == each.version}
+                self.rows[each.stream] = {key: version for key, version in kept if version >= (each.version or 0)}
             elif each.type == "STATE":
                 self.state = each.value
 

@@ -1,0 +1,171 @@
+"""Full reads: versions, what moves while it is read, empty answers, and metrics that join a stream later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tap_klaviyo.errors import SyncError
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
+from tap_klaviyo.times import DAY, format_time
+from tests.running import Run, catalog_of, sync
+
+YEAR = 365 * DAY
+
+
+@pytest.fixture
+def sandbox() -> Any:
+    with Sandbox(Account.build(events=300, seed=3, campaigns=60), limits=False) as sandbox:
+        yield sandbox
+
+
+def version_of(run: Run, stream: str) -> int:
+    """Return the version that a run activated."""
+    (activation,) = run.of("ACTIVATE_VERSION", stream)
+    version: int = activation["version"]
+    return version
+
+
+def test_the_version_is_the_time_by_klaviyos_clock(sandbox: Sandbox) -> None:
+    run = sync(sandbox, catalog=catalog_of("lists"))
+    assert version_of(run, "lists") == int(sandbox.now) * 1000
+
+
+@pytest.mark.parametrize("ahead", [0, YEAR * 1000])
+def test_a_version_never_goes_back(sandbox: Sandbox, ahead: int) -> None:
+    last = int(sandbox.now) * 1000 + ahead
+    state = {"bookmarks": {}, "full_tables": {"lists": {"version": last, "rows": {}}}}
+    run = sync(sandbox, state, catalog_of("lists"))
+    assert version_of(run, "lists") == last + 1
+    assert run.state["full_tables"]["lists"]["version"] == last + 1
+    assert {each["version"] for each in run.of("RECORD")} == {last + 1}
+
+
+def test_a_campaign_archived_between_two_queries_is_read(sandbox: Sandbox) -> None:
+    """It leaves the query for open campaigns before that is sent, and joins the one for archived ones after that."""
+    catalog = catalog_of("campaigns")
+    moving = next(item.id for item in sandbox.account.campaigns if item.attributes["archived"])
+
+    def move(request: Request) -> Fault | None:
+        condition = request.query.get("filter", "")
+        if "archived,true" in condition and "updated_at" not in condition:
+            account = sandbox.account.with_archived([moving], sandbox.now, archived=False)
+            sandbox.account = account
+        return None
+
+    sandbox.faults = move
+    run = sync(sandbox, catalog=catalog, max_concurrency=1)
+    assert sorted(run.keys()["campaigns"]) == sorted(sandbox.account.ledger(sandbox.now)["campaigns"])
+    assert version_of(run, "campaigns")
+
+
+def test_an_account_that_never_settles_keeps_the_targets_rows(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(request: Request) -> Fault | None:
+        moving = sandbox.account.campaigns[request.index % len(sandbox.account.campaigns)].id
+        sandbox.account = sandbox.account.with_archived([moving], sandbox.now + request.index)
+        return None
+
+    sandbox.faults = change
+    run = sync(sandbox, catalog=catalog_of("campaigns"))
+    assert run.error is None
+    assert run.of("ACTIVATE_VERSION") == []
+    assert "rows keep changing" in caplog.text
+
+
+def empties(path: str, times: int) -> Callable[[Request], Fault | None]:
+    """Return a schedule by which a path's first answers are empty pages."""
+    left = [times]
+
+    def choose(request: Request) -> Fault | None:
+        if request.path == path and left[0]:
+            left[0] -= 1
+            return Fault("empty_page")
+        return None
+
+    return choose
+
+
+def test_an_empty_answer_is_read_again(sandbox: Sandbox) -> None:
+    first = sync(sandbox, catalog=catalog_of("lists"))
+    sandbox.faults = empties("/api/lists", 1)
+    second = sync(sandbox, first.state, catalog_of("lists"))
+    assert second.keys() == first.keys()
+    assert version_of(second, "lists") > version_of(first, "lists")
+
+
+def test_rows_are_removed_only_when_two_runs_find_none(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    first = sync(sandbox, catalog=catalog_of("lists"))
+    sandbox.account = sandbox.account.without([item.id for item in sandbox.account.lists])
+    second = sync(sandbox, first.state, catalog_of("lists"))
+    assert (second.error, second.of("ACTIVATE_VERSION")) == (None, [])
+    assert "returned no rows for a query that found 25 in the last run" in caplog.text
+    third = sync(sandbox, second.state, catalog_of("lists"))
+    assert version_of(third, "lists") > version_of(first, "lists")
+
+
+def test_a_stream_that_was_always_empty_is_activated(sandbox: Sandbox) -> None:
+    sandbox.account = sandbox.account.without([item.id for item in sandbox.account.lists])
+    assert version_of(sync(sandbox, catalog=catalog_of("lists")), "lists")
+
+
+# Metrics that join a stream later: all of its events are read, those before the bookmark too.
+
+
+def without_metric(account: Account, metric_id: str) -> Account:
+    """Return an account whose list of metrics lacks one."""
+    metrics = (
+        replace(metric, kind=replace(metric.kind, listed=False)) if metric.id == metric_id else metric
+        for metric in account.metrics
+    )
+    return replace(account, metrics=tuple(metrics))
+
+
+def ids_of(account: Account, stream: str) -> list[str]:
+    """Return the ids of the metrics that feed a stream."""
+    return [metric.id for metric in account.metrics if metric.kind.stream == stream]
+
+
+def test_a_metric_that_joins_a_stream_later_is_read_from_the_start_date(sandbox: Sandbox) -> None:
+    whole, (late, *others) = sandbox.account, ids_of(sandbox.account, "unsubscribe")
+    sandbox.account = without_metric(whole, late)
+    first = sync(sandbox, catalog=catalog_of("unsubscribe"))
+    assert first.state["bookmarks"]["unsubscribe"]["metrics"] == sorted(others)
+    sandbox.account = whole
+    second = sync(sandbox, first.state, catalog_of("unsubscribe"), lookback_days=0)
+    assert second.state["bookmarks"]["unsubscribe"]["metrics"] == sorted([late, *others])
+    found = {*first.keys()["unsubscribe"], *second.keys()["unsubscribe"]}
+    assert found == set(whole.ledger(sandbox.now)["unsubscribe"])
+    third = sync(sandbox, second.state, catalog_of("unsubscribe"), lookback_days=0)
+    assert len(third.keys()["unsubscribe"]) < len(second.keys()["unsubscribe"])
+
+
+def test_a_metric_that_was_denied_is_read_once_klaviyo_serves_it(sandbox: Sandbox) -> None:
+    late, *others = ids_of(sandbox.account, "unsubscribe")
+    sandbox.faults = lambda request: Fault("deny_metric") if late in request.query.get("filter", "") else None
+    first = sync(sandbox, catalog=catalog_of("unsubscribe"))
+    assert isinstance(first.error, SyncError)
+    assert first.state["bookmarks"]["unsubscribe"]["metrics"] == sorted(others)
+    sandbox.faults = None
+    second = sync(sandbox, first.state, catalog_of("unsubscribe"), lookback_days=0)
+    found = {*first.keys()["unsubscribe"], *second.keys()["unsubscribe"]}
+    assert found == set(sandbox.account.ledger(sandbox.now)["unsubscribe"])
+    assert second.error is None
+
+
+def test_a_bookmark_that_names_no_metrics_covers_all(sandbox: Sandbox) -> None:
+    mark = {"timestamp": format_time(int(sandbox.now) - DAY)}
+    run = sync(sandbox, {"bookmarks": {"unsubscribe": mark}}, catalog_of("unsubscribe"), lookback_days=0)
+    start = int(sandbox.now) - DAY
+    assert set(run.keys()["unsubscribe"]) == set(sandbox.account.ledger(sandbox.now, start)["unsubscribe"])
+
+
+def test_a_start_date_after_the_bookmark_skips_nothing(sandbox: Sandbox) -> None:
+    mark = int(sandbox.now) - 100 * DAY
+    state = {"bookmarks": {"receive": {"timestamp": format_time(mark)}}}
+    run = sync(sandbox, state, catalog_of("receive"), start_date=format_time(int(sandbox.now) - DAY))
+    assert set(run.keys()["receive"]) >= set(sandbox.account.ledger(sandbox.now, mark)["receive"])
