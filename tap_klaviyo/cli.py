@@ -112,8 +112,8 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--select",
         metavar="NAMES",
-        help='instead of a catalog: "open,click.profile" for a stream, and for a field of one; '
-        "with --discover, the catalog comes with that selected",
+        help='instead of a catalog: streams and fields, such as "core,!*.profile.email" or "open,click.profile"; '
+        "core is what is selected by default, all is every stream, ! leaves out; with --discover, prints that catalog",
     )
     group.add_argument(
         "--sandbox",
@@ -164,7 +164,8 @@ def _discover(names: str | None) -> int:
     from tap_klaviyo.singer.catalog import discover_catalog
     from tap_klaviyo.singer.select_option import select_by_names
 
-    return _print(json.dumps(select_by_names(discover_catalog(), names) if names else discover_catalog(), indent=2))
+    catalog = discover_catalog()
+    return _print(json.dumps(catalog if names is None else select_by_names(catalog, names), indent=2))
 
 
 def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
@@ -182,13 +183,15 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
 
 def _selections(options: argparse.Namespace) -> list[Selection]:
     from tap_klaviyo import config, log
-    from tap_klaviyo.errors import CatalogError
+    from tap_klaviyo.errors import CatalogError, ConfigError
     from tap_klaviyo.singer.catalog import discover_catalog
     from tap_klaviyo.singer.select_option import select_by_names
     from tap_klaviyo.singer.selection import read_catalog
 
     given = discover_catalog()
-    if options.select:
+    if options.select is not None:
+        if options.catalog:
+            raise ConfigError(["--select and --catalog exclude each other; --discover --select prints a catalog."])
         given = select_by_names(given, options.select)
     elif options.catalog:
         given = config.read_json(options.catalog, "catalog", CatalogError)

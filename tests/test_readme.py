@@ -42,7 +42,7 @@ def test_discovery_a_sync_and_the_next_run(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     commands = [block for block in BLOCKS if block.startswith("tap-klaviyo")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     with Sandbox(Account.build(events=500), limits=False) as sandbox:
         (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
         environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}

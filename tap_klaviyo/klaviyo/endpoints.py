@@ -56,18 +56,105 @@ def collection_endpoint(
     page_size: int | None = None,
     sort: str | None = None,
     additional: Mapping[str, Limit | None] = MappingProxyType({}),
+    revision: str | None = None,
 ) -> Endpoint:
-    """Return the endpoint of a collection; `scopes` are the resources to read, separated by blanks."""
-    needed = tuple(f"{each}:read" for each in scopes.split())
+    """Return the endpoint of a collection; `scopes` are the resources to read, separated by blanks.
+
+    A collection that belongs to a parent has the parent's id as `{name}` in its path.
+    """
     return Endpoint(
-        path=f"/api/{path}", scopes=needed, limit=limit, page_size=page_size, sort=sort, additional=additional
+        path=f"/api/{path}",
+        scopes=tuple(f"{each}:read" for each in scopes.split()),
+        limit=limit,
+        page_size=page_size,
+        sort=sort,
+        additional=additional,
+        revision=revision,
     )
 
 
+def report_endpoint(path: str, scope: str, limit: Limit = REPORTING) -> Endpoint:
+    """Return the endpoint of a report, which is asked for with a POST; `scope` is the resource to read."""
+    return Endpoint(path=f"/api/{path}", scopes=(f"{scope}:read",), limit=limit, method="POST")
+
+
+# The revision that made campaigns omnichannel, and the first to list messages, audiences, variations and translations.
+OMNICHANNEL = "2026-10-15"
+
+# Fields of a profile that Klaviyo sends on request; each request for predictions is charged to a lower limit.
+_ON_REQUEST: Mapping[str, Limit | None] = MappingProxyType({"subscriptions": None, "predictive_analytics": M})
+
 METRICS = collection_endpoint("metrics", "metrics", M)
+METRIC_PROPERTIES = collection_endpoint(
+    "metrics/{metric_id}/metric-properties", "metrics", XS, additional={"sample_values": None}
+)
+CUSTOM_METRICS = collection_endpoint("custom-metrics", "metrics", S)
+MAPPED_METRICS = collection_endpoint("mapped-metrics", "metrics", S)
 EVENTS = collection_endpoint("events", "events", XL, 1000, "datetime")
-LISTS = collection_endpoint("lists", "lists", L, 10, "id")
-CAMPAIGNS = collection_endpoint("campaigns", "campaigns", M, 100, "id")
-PROFILES = collection_endpoint("profiles", "profiles", L, 100, "id", {"subscriptions": None, "predictive_analytics": M})
+
+PROFILES = collection_endpoint("profiles", "profiles", L, 100, "id", _ON_REQUEST)
+PROFILES_BY_UPDATE = replace(PROFILES, sort="updated")
 # Sorted by the time that the filter asks for, as other endpoints demand of a date filter.
 SUPPRESSED_PROFILES = replace(PROFILES, sort="subscriptions.email.marketing.suppression.timestamp")
+PUSH_TOKENS = collection_endpoint("push-tokens", "push-tokens profiles", M, 100)
+
+LISTS = collection_endpoint("lists", "lists", L, 10, "id")
+LIST_MEMBERS = collection_endpoint("lists/{list_id}/profiles", "lists profiles", L, 100, "joined_group_at", _ON_REQUEST)
+SEGMENTS = collection_endpoint("segments", "segments", L, 10, "id")
+SEGMENT_MEMBERS = collection_endpoint(
+    "segments/{segment_id}/profiles", "segments profiles", L, 100, "joined_group_at", _ON_REQUEST
+)
+TAGS = collection_endpoint("tags", "tags", S, 50, "id")
+TAG_GROUPS = collection_endpoint("tag-groups", "tags", S, 25, "id")
+
+CAMPAIGNS = collection_endpoint("campaigns", "campaigns", M, 100, "id")
+OMNICHANNEL_CAMPAIGNS = replace(CAMPAIGNS, revision=OMNICHANNEL)
+CAMPAIGN_MESSAGES = collection_endpoint("campaign-messages", "campaigns", M, 100, "id", revision=OMNICHANNEL)
+CAMPAIGN_AUDIENCES = collection_endpoint(
+    "campaigns/{campaign_id}/campaign-audiences", "campaigns", M, revision=OMNICHANNEL
+)
+CAMPAIGN_VARIATIONS = collection_endpoint(
+    "campaign-messages/{campaign_message_id}/campaign-variations", "campaigns", M, revision=OMNICHANNEL
+)
+
+FLOWS = collection_endpoint("flows", "flows", S, 50, "id")
+FLOW_ACTIONS = collection_endpoint("flows/{flow_id}/flow-actions", "flows", S, 50, "id")
+FLOW_MESSAGES = collection_endpoint("flow-actions/{flow_action_id}/flow-messages", "flows", S, 50, "id")
+
+TEMPLATES = collection_endpoint("templates", "templates", L, 10, "updated", {"definition": None})
+UNIVERSAL_CONTENT = collection_endpoint("template-universal-content", "templates", L, 100, "id")
+IMAGES = collection_endpoint("images", "images", M, 100, "updated_at")
+TRANSLATIONS = collection_endpoint("translations", "translations", M, 100, "id", revision=OMNICHANNEL)
+WEB_FEEDS = collection_endpoint("web-feeds", "web-feeds", XS, 20, "created")
+
+# Klaviyo sorts forms and catalogs by time only; in the order of creation, nothing that is changed meanwhile moves.
+FORMS = collection_endpoint("forms", "forms", S, 100, "created_at")
+FORM_VERSIONS = collection_endpoint("forms/{form_id}/form-versions", "forms", S, 100, "created_at")
+REVIEWS = collection_endpoint("reviews", "reviews", M, 100, "created")
+
+CATALOG_ITEMS = collection_endpoint("catalog-items", "catalogs", XL, 100, "created")
+CATALOG_VARIANTS = collection_endpoint("catalog-variants", "catalogs", XL, 100, "created")
+CATALOG_CATEGORIES = collection_endpoint("catalog-categories", "catalogs", XL, 100, "created")
+CATALOG_CATEGORY_ITEMS = collection_endpoint(
+    "catalog-categories/{catalog_category_id}/relationships/items", "catalogs", XL, 100, "created"
+)
+COUPONS = collection_endpoint("coupons", "coupons", L, 100)
+COUPON_CODES = collection_endpoint("coupon-codes", "coupon-codes", XL, 100)
+
+DATA_SOURCES = collection_endpoint("data-sources", "custom-objects", S, 100)
+OBJECT_TYPES = collection_endpoint("object-types", "custom-objects", S)
+OBJECT_RECORDS = collection_endpoint("object-types/{object_type_id}/object-records", "custom-objects", S, 100)
+
+ACCOUNTS = collection_endpoint("accounts", "accounts", XS)
+TRACKING_SETTINGS = collection_endpoint("tracking-settings", "tracking-settings", M, 1)
+WEBHOOKS = collection_endpoint("webhooks", "webhooks", XS)
+BILLING_USAGE = collection_endpoint("billing-usage", "usage", M, revision=OMNICHANNEL)
+
+CAMPAIGN_VALUES = report_endpoint("campaign-values-reports", "campaigns")
+FLOW_VALUES = report_endpoint("flow-values-reports", "flows")
+FLOW_SERIES = report_endpoint("flow-series-reports", "flows")
+FORM_VALUES = report_endpoint("form-values-reports", "forms")
+FORM_SERIES = report_endpoint("form-series-reports", "forms")
+SEGMENT_VALUES = report_endpoint("segment-values-reports", "segments")
+SEGMENT_SERIES = report_endpoint("segment-series-reports", "segments")
+METRIC_AGGREGATES = report_endpoint("metric-aggregates", "metrics", S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import singer
@@ -50,7 +50,30 @@ def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
     for name in stream.schema["properties"]:
         for key, value in field_metadata(stream, name).items():
             singer.metadata.write(known, ("properties", name), key, value)
-    return [{**each, "breadcrumb": list(each["breadcrumb"])} for each in singer.metadata.to_list(known)]
+    listed = [{**each, "breadcrumb": list(each["breadcrumb"])} for each in singer.metadata.to_list(known)]
+    return listed + [
+        {"breadcrumb": breadcrumb, "metadata": {"inclusion": "available"}}
+        for name, definition in stream.schema["properties"].items()
+        for breadcrumb in _nested_breadcrumbs(["properties", name], definition)
+    ]
+
+
+def _nested_breadcrumbs(breadcrumb: list[str], definition: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the breadcrumbs of the fields within a field.
+
+    Those within an array's objects come without "items": Meltano looks up the pattern `open.profile.email` as
+    properties.profile.properties.email, and knows only the breadcrumbs that the catalog has.
+    """
+    for name, inner in inner_properties(definition).items():
+        nested = [*breadcrumb, "properties", name]
+        yield nested
+        yield from _nested_breadcrumbs(nested, inner)
+
+
+def inner_properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the definitions of the fields within an object or an array's objects; empty if it is taken whole."""
+    properties: Mapping[str, Any] | None = definition.get("items", definition).get("properties")
+    return properties or {}
 
 
 def field_metadata(stream: Stream, name: str) -> dict[str, Any]:

@@ -1,82 +1,152 @@
-"""A selection in words, as --select takes it, to a catalog with just that selected; pure."""
+"""The --select option: names of streams and fields to a catalog with exactly those selected; pure."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tap_klaviyo.errors import ConfigError
+from tap_klaviyo.singer.entries import FieldPath, path_of
+from tap_klaviyo.singer.other_taps import other_names
+from tap_klaviyo.streams.table import BY_NAME
 
-Path = tuple[str, ...]
+CORE = "core"
+ALL = "all"
+_EXAMPLE = 'try --select "open,click.profile"'
+
+
+@dataclass
+class _Choice:
+    """What is chosen of a stream: its default fields, fields by name, and fields that are left out."""
+
+    has_defaults: bool = False
+    fields: set[FieldPath] = field(default_factory=set)
+    left_out: set[FieldPath] = field(default_factory=set)
 
 
 def select_by_names(catalog: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return the catalog with what the words name selected, and nothing else.
+    """Return the catalog with what the text names selected, and nothing else.
 
     Args:
         catalog: what discovery gives.
-        text: names by commas: "open" takes a stream with its default fields, "click.profile" and
-            "click.profile.email" only those of its fields, and the automatic ones.
+        text: names separated by commas. `open` selects a stream with its default fields; `click.profile` and
+            `click.profile.email` only these fields of one, and the automatic ones; both add up. `core` is all streams
+            that are selected by default, `all` every stream. `*` and `?` match any characters and any one. A name
+            after `!` is left out, whatever else selects it; if there are only such names, they are left out of `core`.
 
     Raises:
-        ConfigError: a stream or field is unknown; the nearest name is told.
+        ConfigError: the text names nothing, a name is unknown (the message has the nearest), or nothing remains.
     """
-    entries = {entry["tap_stream_id"]: entry for entry in catalog["streams"]}
-    chosen: dict[str, set[Path]] = {}
-    for words in filter(None, (each.strip() for each in text.split(","))):
-        stream, *path = words.split(".")
-        _require(stream, entries, "stream")
-        chosen.setdefault(stream, set())
-        if path:
-            _require_field(entries[stream], tuple(path))
-            chosen[stream].add(tuple(path))
+    terms = [each.strip() for each in text.split(",") if each.strip()]
+    if not terms:
+        raise ConfigError([f"--select names no stream; {_EXAMPLE}."])
+    entries = {entry["tap_stream_id"]: _Fields.of(entry) for entry in catalog["streams"]}
+    chosen: dict[str, _Choice] = {}
+    included = [each for each in terms if not each.startswith("!")] or [CORE]
+    for term in included:
+        for stream, paths in _matches(term, entries):
+            choice = chosen.setdefault(stream, _Choice())
+            choice.has_defaults |= not paths
+            choice.fields.update(paths)
+    for term in (each[1:].strip() for each in terms if each.startswith("!")):
+        for stream, paths in _matches(term, entries, leave_out=True):
+            if not paths:
+                chosen.pop(stream, None)
+            elif stream in chosen:
+                chosen[stream].left_out.update(paths)
     if not chosen:
-        raise ConfigError(["--select names no stream; try --select open,click.profile."])
-    return {"streams": [_selected(entry, chosen.get(name)) for name, entry in entries.items()]}
+        raise ConfigError([f"--select leaves no stream; {_EXAMPLE}."])
+    return {"streams": [_entry_with(entry, chosen.get(entry["tap_stream_id"])) for entry in catalog["streams"]]}
 
 
-def _selected(entry: Mapping[str, Any], paths: set[Path] | None) -> dict[str, Any]:
-    metadata = [
-        {**each, "metadata": {**each["metadata"], "selected": paths is not None}}
-        if not each["breadcrumb"]
-        else {**each, "metadata": {**each["metadata"], "selected": (each["breadcrumb"][1],) in _heads(paths)}}
-        if paths
-        else each
-        for each in entry["metadata"]
-    ]
-    nested = [each for path in sorted(paths or ()) for each in _siblings(entry["schema"], path, paths or set())]
-    return {**entry, "metadata": metadata + nested}
+@dataclass(frozen=True)
+class _Fields:
+    """The fields of a catalog entry, at every depth."""
+
+    paths: tuple[FieldPath, ...]
+    automatic: frozenset[FieldPath]
+    is_core: bool
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> _Fields:
+        by_path = {path_of(each["breadcrumb"]) or (): each["metadata"] for each in entry["metadata"]}
+        automatic = [path for path, metadata in by_path.items() if metadata.get("inclusion") == "automatic"]
+        is_core = bool(by_path[()].get("selected-by-default"))
+        return cls(tuple(path for path in by_path if path), frozenset(automatic), is_core)
+
+    def matching(self, pattern: FieldPath) -> list[FieldPath]:
+        return [path for path in self.paths if len(path) == len(pattern) and all(map(fnmatchcase, path, pattern))]
 
 
-def _siblings(schema: Mapping[str, Any], path: Path, paths: set[Path]) -> Iterable[dict[str, Any]]:
-    """Yield the metadata of the fields beside those on a path within an object: selected are those on one."""
-    breadcrumb: list[str] = []
-    for depth, name in enumerate(path):
-        if depth:
-            on_path = {each[depth] for each in paths if each[:depth] == path[:depth] and len(each) > depth}
-            for field in schema["properties"]:
-                yield {"breadcrumb": [*breadcrumb, "properties", field], "metadata": {"selected": field in on_path}}
-        breadcrumb += ["properties", name]
-        schema = schema["properties"][name]
-        if "items" in schema:
-            breadcrumb, schema = [*breadcrumb, "items"], schema["items"]
+def _matches(
+    term: str, entries: Mapping[str, _Fields], leave_out: bool = False
+) -> Iterator[tuple[str, list[FieldPath]]]:
+    """Yield each stream that a term names, with the fields that it names; with none if it names the whole stream."""
+    name, *path = term.split(".")
+    streams = _streams(name, entries)
+    if not path:
+        yield from ((stream, []) for stream in streams)
+        return
+    found = {stream: entries[stream].matching(tuple(path)) for stream in streams}
+    if not any(found.values()):
+        raise _unknown_field(streams, tuple(path), entries)
+    if leave_out:
+        found = {name: [each for each in paths if each not in entries[name].automatic] for name, paths in found.items()}
+        if not any(found.values()):
+            raise ConfigError([f"--select: {term} is always emitted, because targets find rows by it."])
+    yield from ((stream, paths) for stream, paths in found.items() if paths)
 
 
-def _heads(paths: set[Path]) -> set[Path]:
-    return {path[:1] for path in paths}
+def _streams(name: str, entries: Mapping[str, _Fields]) -> list[str]:
+    """Return the streams of a group, of a pattern, or of a name."""
+    if name in (CORE, ALL):
+        return [stream for stream, fields in entries.items() if name == ALL or fields.is_core]
+    found = [stream for stream in entries if fnmatchcase(stream, name)]
+    if not found:
+        raise ConfigError([f'--select: unknown stream "{name}"{_hint(name, entries)}.'])
+    return found
 
 
-def _require_field(entry: Mapping[str, Any], path: Path) -> None:
-    schema = entry["schema"]
-    for depth, name in enumerate(path):
-        _require(name, schema.get("properties", {}), f"field of {'.'.join((entry['tap_stream_id'], *path[:depth]))}")
-        schema = schema["properties"][name]
-        schema = schema.get("items", schema)
+def _hint(name: str, streams: Collection[str]) -> str:
+    """Return the nearest stream, found by its name, by a metric that feeds it, or by what another tap calls it."""
+    by_word = {stream: stream for stream in (*streams, CORE, ALL)}
+    for stream in filter(None, map(BY_NAME.get, streams)):
+        by_word |= {word.lower(): stream.name for word in (*other_names(stream), *stream.metric_names)}
+    near = difflib.get_close_matches(name.lower(), [*by_word, *streams], 1)
+    return f'; did you mean "{by_word[near[0]]}"?' if near else ""
 
 
-def _require(name: str, known: Iterable[str], what: str) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, list(known), 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError([f"--select: {name} is no {what}.{hint}"])
+def _unknown_field(streams: Iterable[str], path: FieldPath, entries: Mapping[str, _Fields]) -> ConfigError:
+    """Return an error that names the first part of a path that none of the streams has."""
+    streams = list(streams)
+    known = [each for stream in streams for each in entries[stream].paths]
+    depth = 0
+    while any(len(each) > depth and all(map(fnmatchcase, each, path[: depth + 1])) for each in known):
+        depth += 1
+    beside = {each[depth] for each in known if len(each) == depth + 1 and all(map(fnmatchcase, each, path[:depth]))}
+    near = difflib.get_close_matches(path[depth].lower(), sorted(beside), 1)
+    where = ".".join((streams[0] if len(streams) == 1 else "any of these streams", *path[:depth]))
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    return ConfigError([f'--select: unknown field "{path[depth]}" in {where}{hint}.'])
+
+
+def _entry_with(entry: Mapping[str, Any], choice: _Choice | None) -> dict[str, Any]:
+    return {**entry, "metadata": [_metadata_with(each, choice) for each in entry["metadata"]]}
+
+
+def _metadata_with(each: Mapping[str, Any], choice: _Choice | None) -> Mapping[str, Any]:
+    path = path_of(each["breadcrumb"])
+    selected = choice is not None if not path else _is_chosen(path, choice) if choice else None
+    return each if selected is None else {**each, "metadata": {**each["metadata"], "selected": selected}}
+
+
+def _is_chosen(path: FieldPath, choice: _Choice) -> bool | None:
+    """Return whether a field is selected; None if that is left to the default."""
+    if path in choice.left_out:
+        return False
+    if choice.has_defaults:
+        return True if path in choice.fields else None
+    return any(path[: len(each)] == each[: len(path)] for each in choice.fields)

@@ -1,21 +1,36 @@
-"""A user's catalog to selections: the streams to sync, and the fields of each; pure."""
+"""A user's catalog to selections: the streams to sync, their fields and schemas, and how they are read; pure."""
 
 from __future__ import annotations
 
-import json
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from logging import INFO
 from typing import Any
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.log import logger
 from tap_klaviyo.records.projection import Fields
-from tap_klaviyo.singer.catalog import field_metadata
+from tap_klaviyo.singer.catalog import field_metadata, inner_properties
+from tap_klaviyo.singer.entries import (
+    Entry,
+    FieldPath,
+    Ignored,
+    join_metadata,
+    read_entries,
+    read_flag,
+    read_inclusion,
+    shown,
+)
 from tap_klaviyo.singer.other_taps import STREAMS_BY_NAME
+from tap_klaviyo.singer.overrides import (
+    UNKNOWN_FIELDS,
+    legacy_metadata,
+    omitted_fields,
+    override_schema,
+)
 from tap_klaviyo.streams.model import FULL_TABLE, INCREMENTAL, Stream
-
-Breadcrumb = tuple[str, ...]
-Metadata = Mapping[Breadcrumb, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -25,15 +40,20 @@ class Selection:
     Args:
         stream: the stream.
         fields: the fields to emit.
-        schema: describes exactly these fields.
+        definitions: the schema of all fields of the stream, with the user's definitions of single ones.
         replication_method: the user's choice, else the stream's own. FULL_TABLE reads an event stream from `start_date`
             and removes from the target the rows that were not read.
     """
 
     stream: Stream
     fields: Fields
-    schema: Mapping[str, Any]
+    definitions: Mapping[str, Any]
     replication_method: str
+
+    @cached_property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of the fields to emit."""
+        return prune_schema(self.definitions, self.fields)
 
     @property
     def replication_key(self) -> str | None:
@@ -42,95 +62,29 @@ class Selection:
 
 
 def read_catalog(catalog: Any) -> list[Selection]:
-    """Return what a user's catalog selects, in its order; of entries for the same stream, the first that selects it.
+    """Return what a user's catalog selects, in its order; the first entry that selects a stream counts.
 
     Catalogs of other taps are understood: an entry is known by its `tap_stream_id`, which may be a metric's id, or
-    else by its `stream`, each also under the names of `other_names`; MeltanoLabs' `events` stands for all timelines.
-    An entry that is unknown is passed over with a warning.
+    else by its `stream`, each also under the names of `other_names`; MeltanoLabs' `events` stands for all event
+    streams. What has no effect is named in warnings.
 
     Raises:
-        CatalogError: it is no catalog.
+        CatalogError: it is not a catalog, or it asks for what cannot be.
     """
-    entries = catalog.get("streams") if isinstance(catalog, dict) else None
-    if not isinstance(entries, list):
-        raise CatalogError('The catalog is not one: it has no list "streams". Make one with --discover.')
+    ignored = Ignored()
     selections: dict[str, Selection] = {}
-    for position, entry in enumerate(entries):
-        for stream in _known(entry, position):
-            selection = _select(stream, entry)
-            if selection:
-                selections.setdefault(stream.name, selection)
+    for entry in read_entries(catalog, ignored):
+        streams = _streams_of(entry)
+        if not streams:
+            logger.warning("The catalog names a stream that this tap does not have: %s.%s", entry.name, _hint(entry))
+        for stream in streams:
+            selection = _select_stream(stream, entry, ignored)
+            if selection and stream.name in selections:
+                ignored.add("Only the first of several catalog entries counts for these streams", stream.name)
+            elif selection:
+                selections[stream.name] = selection
+    ignored.log()
     return list(selections.values())
-
-
-def _known(entry: Any, position: int) -> Sequence[Stream]:
-    if not isinstance(entry, dict):
-        raise CatalogError(f"The catalog is not one: entry {position} of its streams is no JSON object.")
-    names = [name for name in (entry.get("tap_stream_id"), entry.get("stream")) if isinstance(name, str)]
-    known: Sequence[Stream] = next((STREAMS_BY_NAME[name] for name in names if name in STREAMS_BY_NAME), ())
-    ids = [stream.name for stream in known]
-    name = names[-1] if names else None
-    if not known:
-        logger.warning("The catalog names a stream that this tap does not have: %s. It is passed over.", name)
-    elif name not in ids:
-        logger.info("What the catalog calls %s is read and written as %s.", name, ", ".join(ids))
-    return known
-
-
-def _select(stream: Stream, entry: Mapping[str, Any]) -> Selection | None:
-    metadata = _metadata_of(entry)
-    chosen = _selected(metadata.get((), {}), {}, inherited=_selected_outside(entry))
-    if not chosen:
-        return None
-    schema = _schema_of(stream, entry)
-    fields: dict[str, Any] = {}
-    for name, definition in schema["properties"].items():
-        breadcrumb = ("properties", name)
-        default = field_metadata(stream, name) if name in stream.schema["properties"] else {}
-        if name in stream.automatic or _selected(metadata.get(breadcrumb, {}), default, inherited=True):
-            _add(fields, name, definition, metadata, breadcrumb)
-    return Selection(stream, fields, prune_schema(schema, fields), replication_method_of(stream, metadata.get((), {})))
-
-
-def replication_method_of(stream: Stream, root: Mapping[str, Any]) -> str:
-    """Return how a stream is read, by the `replication-method` in its root metadata, else as it is read by default.
-
-    Raises:
-        CatalogError: the stream cannot be read like this.
-    """
-    allowed = sorted({stream.replication_method, FULL_TABLE})
-    method = root.get("replication-method")
-    if method is None:
-        return stream.replication_method
-    if method in allowed:
-        return str(method)
-    raise CatalogError(
-        f"Invalid catalog: the replication-method of {stream.name} is {json.dumps(method)}; use {' or '.join(allowed)}."
-    )
-
-
-def _add(fields: dict[str, Any], name: str, definition: Any, metadata: Metadata, breadcrumb: Breadcrumb) -> None:
-    """Add a selected field and what is selected within it; nothing if that is nothing."""
-    inner, path = _object_in(definition, breadcrumb)
-    if inner is None:
-        fields[name] = None
-        return
-    nested: dict[str, Any] = {}
-    for child, child_definition in inner.items():
-        child_path = (*path, "properties", child)
-        chosen = metadata.get(child_path) or metadata.get((*breadcrumb, "properties", child), {})
-        if _selected(chosen, {}, inherited=True):
-            _add(nested, child, child_definition, metadata, child_path)
-    if nested:
-        fields[name] = nested
-
-
-def _object_in(definition: Any, breadcrumb: Breadcrumb) -> tuple[Mapping[str, Any] | None, Breadcrumb]:
-    """Return the properties of an object, or of an array's objects, and the breadcrumb that they hang on."""
-    items = definition.get("items")
-    if isinstance(items, dict):
-        definition, breadcrumb = items, (*breadcrumb, "items")
-    return definition.get("properties") or None, breadcrumb
 
 
 def prune_schema(schema: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
@@ -146,73 +100,194 @@ def prune_schema(schema: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     return {**schema, "properties": properties}
 
 
-def _schema_of(stream: Stream, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the stream's schema, with the definitions that the user's catalog has for single fields."""
-    given = entry.get("schema")
-    properties = given.get("properties") if isinstance(given, dict) else None
-    if not isinstance(properties, dict) or _is_foreign(stream, entry, properties):
-        return stream.schema
-    own = stream.schema["properties"]
-    merged = {name: _merged(own[name], properties.get(name)) for name in own}
-    return {**stream.schema, "properties": merged}
+def _streams_of(entry: Entry) -> Sequence[Stream]:
+    known: Sequence[Stream] = next((STREAMS_BY_NAME[name] for name in entry.names if name in STREAMS_BY_NAME), ())
+    ids = [stream.name for stream in known]
+    if known and entry.name not in ids:
+        logger.info("What the catalog calls %s is read and written as %s.", entry.name, ", ".join(ids))
+    return known
 
 
-def _is_foreign(stream: Stream, entry: Mapping[str, Any], properties: Mapping[str, Any]) -> bool:
-    """Return whether another tap wrote the entry: it has another name for the stream, or fields that are not ours."""
-    name = entry.get("tap_stream_id") or entry.get("stream")
-    return name != stream.name or not properties.keys() <= stream.schema["properties"].keys()
+def _hint(entry: Entry) -> str:
+    near = difflib.get_close_matches(entry.name, list(STREAMS_BY_NAME), 1)
+    return f" Did you mean {near[0]}?" if near else " It is ignored."
 
 
-def _merged(own: Mapping[str, Any], given: Any) -> Mapping[str, Any]:
-    return given if _fits(given, own) else own
+def _select_stream(stream: Stream, entry: Entry, ignored: Ignored) -> Selection | None:
+    if not _is_selected(stream.name, _root(entry, ignored), default=None):
+        for path, metadata in entry.metadata.items():
+            _is_selected(".".join((stream.name, *path)), metadata, default=False)
+        return None
+    _name_keys_without_effect(stream, entry, ignored)
+    is_own = _is_own(stream, entry)
+    if not is_own and entry.name == stream.name:
+        ignored.add("Another tap wrote these catalog entries, so their schemas are not used", stream.name, level=INFO)
+    omitted: set[FieldPath] = set()
+    definitions: Mapping[str, Any] = stream.schema
+    if is_own:
+        given = {**entry.schema, "properties": entry.properties or stream.schema["properties"]}
+        definitions = override_schema(stream.name, stream.schema, given, ignored)
+        omitted = omitted_fields(stream.schema, given)
+        kept = sorted(f"{stream.name}.{path[0]}" for path in omitted if len(path) == 1 and path[0] in stream.automatic)
+        ignored.add("Emitted though the catalog's schema does not have them, because they are keys", *kept)
+    elif entry.properties:
+        unknown = [name for name in entry.properties if name not in stream.schema["properties"]]
+        ignored.add(UNKNOWN_FIELDS, *(f"{stream.name}.{name}" for name in unknown))
+    _name_unknown_metadata(stream, entry, omitted, ignored)
+    choices = _Choices(stream, entry, frozenset(omitted), ignored)
+    return Selection(stream, choices.fields(), definitions, _replication_method(stream, entry, is_own))
 
 
-def _fits(given: Any, own: Mapping[str, Any]) -> bool:
-    """Return whether a user's definition of a field may stand for the tap's: it has the same fields within."""
-    if not isinstance(given, dict) or ("items" in given) != ("items" in own):
+def _is_own(stream: Stream, entry: Entry) -> bool:
+    """Return whether this tap discovered the entry, or the user wrote it; its schema counts then.
+
+    Entries of other taps can have our name. Their metadata gives fields an inclusion but no default, which ours does.
+    """
+    if entry.names[0] != stream.name:
         return False
-    if "items" in own:
-        return _fits(given["items"], own["items"])
-    theirs, properties = given.get("properties"), own.get("properties")
-    if not properties or not isinstance(theirs, dict):
-        return not properties and not theirs
-    return theirs.keys() == properties.keys() and all(_fits(theirs[name], properties[name]) for name in properties)
+    if entry.properties.keys() <= stream.schema["properties"].keys():
+        return True
+    keys = set().union(*(metadata.keys() for path, metadata in entry.metadata.items() if path))
+    return "selected-by-default" in keys or "inclusion" not in keys
 
 
-def _metadata_of(entry: Mapping[str, Any]) -> Metadata:
-    listed = [] if entry.get("metadata") is None else entry["metadata"]
-    if not isinstance(listed, list):
-        raise CatalogError(f"The catalog is not one: the metadata of {entry.get('tap_stream_id')} is no list.")
-    return {tuple(map(str, each["breadcrumb"])): each["metadata"] for each in listed if _is_metadata(each)}
+@dataclass(frozen=True)
+class _Choices:
+    """What an entry chooses of a stream's fields."""
+
+    stream: Stream
+    entry: Entry
+    omitted: frozenset[FieldPath]
+    ignored: Ignored
+
+    def fields(self) -> Fields:
+        """Return the selected fields."""
+        return self._within((), self.stream.schema["properties"], self.entry.properties, inherited=True)
+
+    def _within(
+        self, path: FieldPath, properties: Mapping[str, Any], given: Mapping[str, Any], inherited: bool
+    ) -> dict[str, Any]:
+        """Return the selected fields of an object; `inherited` is the choice for fields that have none."""
+        fields: dict[str, Any] = {}
+        for name, definition in properties.items():
+            found = self._field((*path, name), definition, given.get(name), inherited)
+            if found is not False:
+                fields[name] = found or None
+        return fields
+
+    def _field(self, path: FieldPath, definition: Mapping[str, Any], given: Any, inherited: bool) -> Any:
+        """Return the selected fields within a field, empty for one that is taken whole; False if it is left out."""
+        is_automatic = len(path) == 1 and path[0] in self.stream.automatic
+        name = ".".join((self.stream.name, *path))
+        metadata = self.entry.metadata.get(path, {})
+        if legacy := legacy_metadata(given, name):
+            metadata = join_metadata(legacy, metadata, name, self.ignored)
+        default = field_metadata(self.stream, path[0])["selected-by-default"] if len(path) == 1 else inherited
+        chosen = _is_selected(name, metadata, default=default)
+        if is_automatic:
+            return {}
+        inner = inner_properties(definition)
+        if path in self.omitted or (not chosen and (not inner or _is_refused(metadata, name))):
+            return False
+        return self._within(path, inner, _definitions_in(given), inherited=chosen) or False if inner else {}
 
 
-def _is_metadata(each: Any) -> bool:
-    return (
-        isinstance(each, dict)
-        and isinstance(each.get("breadcrumb"), Sequence)
-        and not isinstance(each.get("breadcrumb"), str)
-        and isinstance(each.get("metadata"), dict)
-    )
+def _definitions_in(given: Any) -> Mapping[str, Any]:
+    """Return the definitions of the fields within a field; empty if another tap's schema has none there."""
+    inner = given.get("items", given) if isinstance(given, dict) else None
+    properties = inner.get("properties") if isinstance(inner, dict) else None
+    return properties if isinstance(properties, dict) else {}
 
 
-def _selected(metadata: Mapping[str, Any], default: Mapping[str, Any], *, inherited: bool | None) -> bool:
-    """Return whether a breadcrumb is selected: by the user, else by default, else as what it is part of."""
+def _is_refused(metadata: Mapping[str, Any], name: str) -> bool:
+    """Return whether a field is left out with all that is in it, whatever that says."""
+    return read_flag(metadata.get("selected"), name) is False or metadata.get("inclusion") == "unsupported"
+
+
+def _is_selected(name: str, metadata: Mapping[str, Any], default: bool | None) -> bool:
+    """Return whether a stream or field is selected: by the user, else by the catalog's default, else by ours."""
+    inclusion = read_inclusion(metadata, name)
     choices = (
-        metadata.get("selected"),
-        metadata.get("selected-by-default"),
-        default.get("selected-by-default"),
+        read_flag(metadata.get("selected"), name),
+        read_flag(metadata.get("selected-by-default"), name, "selected-by-default"),
+        default,
     )
-    known: Iterable[bool | None] = (*map(_is_true, choices), inherited)
-    return metadata.get("inclusion") != "unsupported" and next((each for each in known if each is not None), False)
+    chosen = next((each for each in choices if each is not None), False)
+    return inclusion != "unsupported" and (chosen or (inclusion == "automatic" and name.count(".") > 0))
 
 
-def _selected_outside(entry: Mapping[str, Any]) -> bool | None:
-    """Return whether an entry is selected where catalogs without metadata say so: beside its schema, or within."""
-    schema = entry.get("schema")
-    flags = (entry.get("selected"), schema.get("selected") if isinstance(schema, dict) else None)
-    return next((each for each in map(_is_true, flags) if each is not None), None)
+def _root(entry: Entry, ignored: Ignored) -> Mapping[str, Any]:
+    """Return the stream's metadata, with the choice that catalogs have beside the schema, or in it, joined to it."""
+    root = entry.root
+    for each in (entry.schema, entry.values):
+        selected = read_flag(each.get("selected"), entry.name)
+        if selected is not None:
+            root = join_metadata({"selected": selected}, root, entry.name, ignored)
+    return root
 
 
-def _is_true(value: Any) -> bool | None:
-    """Return a flag as it stands in catalogs: true and false, also as text; None for none."""
-    return {"true": True, "false": False}.get(str(value).lower())
+def _replication_method(stream: Stream, entry: Entry, is_own: bool) -> str:
+    """Return how a stream is read: as the user's catalog says, else as it is read by default."""
+    chosen = entry.root.get("replication-method")
+    if chosen is None and is_own:
+        # Discovery gives these two, so that they are a choice only where they differ.
+        given = (entry.values.get("replication_method"), entry.root.get("forced-replication-method"))
+        chosen = next((each for each in given if each not in (None, stream.replication_method)), None)
+    if chosen is None:
+        return stream.replication_method
+    allowed = sorted({stream.replication_method, FULL_TABLE})
+    if chosen in allowed:
+        return str(chosen)
+    raise CatalogError(
+        f"Invalid catalog: the replication-method of {stream.name} is {shown(chosen)}; use {' or '.join(allowed)}."
+    )
+
+
+def _name_keys_without_effect(stream: Stream, entry: Entry, ignored: Ignored) -> None:
+    """Add the keys of an entry that would make the stream another, if they differ from ours.
+
+    Raises:
+        CatalogError: the user's metadata asks for a replication key that the stream does not have.
+    """
+    chosen = entry.root.get("replication-key")
+    if chosen is not None and chosen != stream.replication_key:
+        allowed = f'use "{stream.replication_key}"' if stream.replication_key else "it has none; leave it out"
+        raise CatalogError(f"Invalid catalog: the replication-key of {stream.name} is {shown(chosen)}; {allowed}.")
+    keys = list(stream.key)
+    replication_keys = [stream.replication_key] if stream.replication_key else None
+    ours: Iterable[tuple[str, Any, Any]] = (
+        ("key_properties", entry.values.get("key_properties"), keys),
+        ("table-key-properties", entry.root.get("table-key-properties"), keys),
+        ("view-key-properties", entry.root.get("view-key-properties"), keys),
+        ("replication_key", entry.values.get("replication_key"), stream.replication_key),
+        ("valid-replication-keys", entry.root.get("valid-replication-keys"), replication_keys),
+    )
+    for key, given, own in ours:
+        if given is not None and given != own and given != (own or []) and [given] != own:
+            ignored.add(
+                "The keys of a stream are fixed, so these have no effect",
+                f"{stream.name}: {key} is {shown(given)}, ours {shown(own)}",
+            )
+
+
+def _name_unknown_metadata(stream: Stream, entry: Entry, omitted: set[FieldPath], ignored: Ignored) -> None:
+    """Add the fields that only an entry's metadata has: unknown ones, and ones selected but not in its schema."""
+    for path, metadata in entry.metadata.items():
+        name = ".".join((stream.name, *path))
+        if path and not _has_field(stream, path):
+            ignored.add(UNKNOWN_FIELDS, name)
+        elif metadata.get("selected") is not None and _is_within(path, omitted) and _is_selected(name, metadata, None):
+            ignored.add("Left out because the catalog's schema does not have them, although they are selected", name)
+
+
+def _is_within(path: FieldPath, omitted: set[FieldPath]) -> bool:
+    return any(path[:length] in omitted for length in range(1, len(path) + 1))
+
+
+def _has_field(stream: Stream, path: FieldPath) -> bool:
+    properties: Mapping[str, Any] = stream.schema["properties"]
+    for name in path:
+        if name not in properties:
+            return False
+        properties = inner_properties(properties[name])
+    return True

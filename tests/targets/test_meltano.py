@@ -77,8 +77,11 @@ class Project:
 
     def keys(self, stream: str) -> list[str]:
         """Return the keys of a stream in the output, as often as they are there."""
-        lines = (self.output / f"{stream}.jsonl").read_text("utf-8").splitlines()
-        return [json.loads(line)[key_of(stream)] for line in lines]
+        return [record[key_of(stream)] for record in self.records(stream)]
+
+    def records(self, stream: str) -> list[Json]:
+        """Return the records of a stream in the output."""
+        return [json.loads(line) for line in (self.output / f"{stream}.jsonl").read_text("utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(installed: Project, request: pytest.FixtureRequest) -> Project:
-    return Project(installed.root, request.node.name)
+    return Project(installed.root, re.sub(r"\W+", "-", request.node.name))
 
 
 def sorted_ledger(sandbox: Sandbox) -> dict[str, list[str]]:
@@ -122,6 +125,31 @@ def test_select_lists_every_field(project: Project) -> None:
         for stream in STREAMS
         for field in stream.schema["properties"]
     }
+
+
+@pytest.mark.parametrize(
+    ("patterns", "is_there"),
+    [
+        (["open.*", "!open.profile.email"], {"email": False, "first_name": True}),
+        (["open.*", "!*.profile.email"], {"email": False, "first_name": True}),
+        (["open.id", "open.profile.email"], {"email": True, "first_name": False}),
+    ],
+)
+def test_patterns_reach_the_fields_of_a_profile(
+    project: Project,
+    sandbox: Sandbox,
+    patterns: list[str],
+    is_there: dict[str, bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TAP_KLAVIYO__SELECT", json.dumps(patterns))
+    code, said = project.done("select", "--list", "--all", "tap-klaviyo")
+    listed = {name: kind for kind, name in re.findall(r"\[(\w+) *\] open\.profile\.(\w+)$", said, re.MULTILINE)}
+    assert (code, {name: listed[name] == "selected" for name in is_there}) == (0, is_there), said
+    code, said = project.done(*project.run, config=sandbox.config)
+    profiles = [profile for record in project.records("open") for profile in record["profile"]]
+    assert (code, len(profiles) > 100) == (0, True), said
+    assert {name: any(name in each for each in profiles) for name in is_there} == is_there
 
 
 def test_config_test_passes_with_the_right_key(project: Project, sandbox: Sandbox) -> None:

@@ -1,0 +1,223 @@
+"""A user's catalog to entries: their shape is checked here, and flags, breadcrumbs and names are understood.
+
+Whatever an entry holds is used, refused with a CatalogError, or named in a warning (see `Ignored`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tap_klaviyo.errors import CatalogError
+from tap_klaviyo.log import logger
+
+# The names of a field and of the fields around it, such as ("profile", "email"); () is the stream itself.
+FieldPath = tuple[str, ...]
+
+_YES = frozenset({"true", "yes", "on", "y", "t", "1"})
+_NO = frozenset({"false", "no", "off", "n", "f", "0"})
+_INCLUSIONS = ("available", "automatic", "unsupported")
+_MOST_NAMES = 12
+
+CATALOG_KEYS = frozenset({"streams"})
+ENTRY_KEYS = frozenset(
+    {
+        *("tap_stream_id", "stream", "schema", "metadata", "selected"),
+        *("key_properties", "replication_key", "replication_method"),
+    }
+)
+ROOT_KEYS = frozenset(
+    {
+        *("selected", "selected-by-default", "inclusion", "replication-method", "replication-key"),
+        *("forced-replication-method", "valid-replication-keys", "table-key-properties", "view-key-properties"),
+    }
+)
+FIELD_KEYS = frozenset({"selected", "selected-by-default", "inclusion"})
+
+
+class Ignored:
+    """What a catalog says without effect, by the reason; each reason is one line, however many names it has."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._names: dict[tuple[int, str], dict[str, None]] = {}
+
+    def add(self, reason: str, *names: str, level: int = logging.WARNING) -> None:
+        """Add names to a reason, each once."""
+        self._names.setdefault((level, reason), {}).update(dict.fromkeys(names))
+
+    def log(self) -> None:
+        """Log a line for each reason, with its first names."""
+        for (level, reason), names in self._names.items():
+            if names:
+                logger.log(level, "%s: %s.", reason, _listed(list(names)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a user's catalog.
+
+    Args:
+        name: what messages call it: its stream name, else its id, else its position.
+        names: the names that a stream is looked up by, the most telling first.
+        schema: of the entry; empty if it has none.
+        metadata: by field path; `FieldPath()` is the stream's own.
+        values: the entry itself.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    schema: Mapping[str, Any]
+    metadata: Mapping[FieldPath, Mapping[str, Any]]
+    values: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def root(self) -> Mapping[str, Any]:
+        """The metadata of the stream itself."""
+        return self.metadata.get((), {})
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """The definitions of the top-level fields; empty if the entry has none."""
+        return self.schema.get("properties") or {}
+
+
+def read_entries(catalog: Any, ignored: Ignored) -> list[Entry]:
+    """Return the entries of a catalog.
+
+    Raises:
+        CatalogError: it is not a catalog, or an entry is malformed.
+    """
+    streams = catalog.get("streams") if isinstance(catalog, dict) else None
+    if not isinstance(streams, list):
+        raise CatalogError('Invalid catalog: "streams" must be an array. Create a catalog with --discover.')
+    ignored.add("Ignored keys at the top of the catalog", *sorted(map(str, catalog.keys() - CATALOG_KEYS)))
+    return [_entry(values, position, ignored) for position, values in enumerate(streams)]
+
+
+def _entry(values: Any, position: int, ignored: Ignored) -> Entry:
+    if not isinstance(values, dict):
+        raise CatalogError(f"Invalid catalog: streams[{position}] must be an object, not {shown(values)}.")
+    given = [values.get("tap_stream_id"), values.get("stream")]
+    names = tuple(each for each in given if isinstance(each, str) and each)
+    if wrong := [each for each in given if each is not None and each not in names]:
+        raise CatalogError(f"Invalid catalog: the name of streams[{position}] must be text, not {shown(wrong[0])}.")
+    name = names[-1] if names else f"streams[{position}]"
+    schema = _object(values.get("schema"), f"the schema of {name}")
+    _object(schema.get("properties"), f"the schema's properties of {name}")
+    without_effect = [key for key in values if key not in ENTRY_KEYS and values[key] is not None]
+    ignored.add("Ignored keys of catalog entries", *(f"{name}: {key}" for key in without_effect))
+    return Entry(name, names, schema, _metadata(values.get("metadata"), name, ignored), values)
+
+
+def _object(value: Any, what: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise CatalogError(f"Invalid catalog: {what} must be an object, not {shown(value)}.")
+    return value
+
+
+def _metadata(listed: Any, name: str, ignored: Ignored) -> dict[FieldPath, dict[str, Any]]:
+    if not isinstance(listed, list | None):
+        raise CatalogError(f"Invalid catalog: the metadata of {name} must be an array, not {shown(listed)}.")
+    found: dict[FieldPath, dict[str, Any]] = {}
+    for position, each in enumerate(listed or ()):
+        where = f"metadata[{position}] of {name}"
+        if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
+            raise CatalogError(f'Invalid catalog: {where} must be an object with "breadcrumb" and "metadata".')
+        breadcrumb = each.get("breadcrumb")
+        if not isinstance(breadcrumb, list) or not all(isinstance(part, str) for part in breadcrumb):
+            raise CatalogError(
+                f"Invalid catalog: the breadcrumb in {where} must be an array of texts, such as "
+                f'["properties", "id"], not {shown(breadcrumb)}.'
+            )
+        path = path_of(breadcrumb)
+        if path is None:
+            ignored.add("Ignored breadcrumbs, which name no field", f"{name}: {shown(breadcrumb)}")
+            continue
+        known = FIELD_KEYS if path else ROOT_KEYS
+        field_name = ".".join((name, *path))
+        ignored.add("Ignored metadata keys", *(f"{field_name}: {key}" for key in each["metadata"] if key not in known))
+        ignored.add("Ignored beside metadata", *(f"{name}: {key}" for key in each.keys() - {"breadcrumb", "metadata"}))
+        found[path] = join_metadata(found.get(path, {}), each["metadata"], field_name, ignored)
+    return found
+
+
+def join_metadata(before: Mapping[str, Any], after: Mapping[str, Any], name: str, ignored: Ignored) -> dict[str, Any]:
+    """Return the metadata of a field that has it twice: the later counts, but a field that is left out stays out."""
+    # To be available says nothing: discovery says it of every field.
+    telling = [{key: value for key, value in each.items() if value != "available"} for each in (before, after)]
+    differing = [key for key in telling[0].keys() & telling[1].keys() if telling[0][key] != telling[1][key]]
+    ignored.add("Metadata given twice, with different values", *(f"{name}: {key}" for key in differing))
+    joined = {**before, **after, **telling[0], **telling[1]}
+    if any(read_flag(each.get("selected"), name) is False for each in telling):
+        joined["selected"] = False
+    return joined
+
+
+def path_of(breadcrumb: Sequence[str]) -> FieldPath | None:
+    """Return the field that a breadcrumb names, with or without "items" for the objects of an array; None for none.
+
+    Singer's tools write ["properties", "profile", "items", "properties", "email"]; Meltano's patterns find only
+    ["properties", "profile", "properties", "email"].
+    """
+    path: list[str] = []
+    rest = list(breadcrumb)
+    while rest:
+        if rest[0] == "items" and path:
+            rest = rest[1:]
+        if len(rest) < 2 or rest[0] != "properties":
+            return None
+        path.append(rest[1])
+        rest = rest[2:]
+    return tuple(path)
+
+
+def read_flag(value: Any, name: str, key: str = "selected") -> bool | None:
+    """Return a flag as catalogs have it: true, 1, "true", "yes", "on", and their opposites; None for null.
+
+    Args:
+        value: of the flag.
+        name: the stream or field, for the message.
+        key: the flag's name, for the message.
+
+    Raises:
+        CatalogError: it is anything else.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    text = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if text in _YES:
+        return True
+    if text in _NO:
+        return False
+    if text == "null":
+        return None
+    raise CatalogError(f'Invalid catalog: "{key}" of {name} is {shown(value)}; use true or false.')
+
+
+def read_inclusion(metadata: Mapping[str, Any], name: str) -> str | None:
+    """Return the inclusion that metadata gives.
+
+    Raises:
+        CatalogError: Singer has no such inclusion.
+    """
+    inclusion = metadata.get("inclusion")
+    if inclusion is None or inclusion in _INCLUSIONS:
+        return None if inclusion is None else str(inclusion)
+    raise CatalogError(f'Invalid catalog: "inclusion" of {name} is {shown(inclusion)}; use {", ".join(_INCLUSIONS)}.')
+
+
+def shown(value: Any) -> str:
+    """Return a value as JSON for a message, cut if it is long."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
