@@ -54,6 +54,7 @@ setup(
     ],
     extras_require={
         "dev": [
+            "fastjsonschema>=2.20",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "pytest>=8.2",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,13 +13,15 @@ from msgspec import Raw
 from tap_klaviyo.klaviyo.jsonapi import PLAIN, Page, parse_page
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.build import build_records
+from tap_klaviyo.records.dates import to_utc
 from tap_klaviyo.records.findings import Findings
-from tap_klaviyo.records.projection import Fields, Projection, to_utc
+from tap_klaviyo.records.projection import Fields, Projection
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.streams.events import is_native, project_metric
+from tap_klaviyo.singer.selection import prune_schema, read_catalog
+from tap_klaviyo.streams.events import event_timestamps, is_native, project_metric
 from tap_klaviyo.streams.table import BY_NAME
+from tests.validity import validator_of
 
 METRIC: dict[str, Any] = {
     "type": "metric",
@@ -64,24 +67,38 @@ def all_fields(stream: str) -> Fields:
 
 
 def built(
-    stream: str, data: list[Any], included: Sequence[Any] = (), fields: Fields | None = None, **constants: Any
+    stream: str,
+    data: list[Any],
+    included: Sequence[Any] = (),
+    fields: Fields | None = None,
+    emitted: Mapping[str, Any] | None = None,
+    **constants: Any,
 ) -> tuple[list[dict[str, Any]], Findings]:
     """Return the records of a page, as a target would read them, and what was noticed, whatever it is decoded by."""
     body = json.dumps({"data": data, "included": [*included], "links": {"self": "x"}}).encode()
-    projection = BY_NAME[stream].project(all_fields(stream) if fields is None else fields)
+    schema = BY_NAME[stream].schema
+    projection = BY_NAME[stream].project(
+        emitted or prune_schema(schema, all_fields(stream) if fields is None else fields)
+    )
     if stream == "open":
         metric = parse_page(json.dumps({"data": [METRIC], "links": {"self": "x"}}).encode()).data[0]
         projection = project_metric(projection, metric)
     projection = projection.with_constants(constants)
-    results = [of_page(stream, parse_page(body, decoder), projection) for decoder in (projection.decoder, PLAIN)]
-    assert results[0] == results[1]
+    # The third page is decoded with what the first one taught.
+    decoders = (projection.decoder, PLAIN, projection.decoder)
+    results = [of_page(stream, parse_page(body, decoder), projection) for decoder in decoders]
+    assert results[0] == results[1] == results[2]
     return results[0]
 
 
 def of_page(stream: str, page: Page, projection: Projection) -> tuple[list[dict[str, Any]], Findings]:
     findings = Findings()
     found = build_records(page, projection, findings)
-    return [json.loads(line)["record"] for line in encode_records(stream, found).splitlines()], findings
+    records = [json.loads(line)["record"] for line in encode_records(stream, found).splitlines()]
+    validate = validator_of(projection.source.emitted)
+    for record in records:
+        validate(record)
+    return records, findings
 
 
 def changed(resource: dict[str, Any], **attributes: Any) -> dict[str, Any]:
@@ -174,15 +191,187 @@ def test_unknown_attributes_are_left_out_and_counted() -> None:
     event = changed(EVENT, mood="good")
     found, findings = built("open", [event, event], [changed(PROFILE, location={"planet": 3})])
     assert all("mood" not in each for each in found)
-    assert findings.unknown == {"event.mood": 2, "profile.location.planet": 1}
+    assert findings.unknown == {("event", "mood"): 2, ("profile", "location", "planet"): 1}
 
 
-@pytest.mark.parametrize("location", ["Boston", [3], 4.5])
-def test_what_is_no_object_where_one_is_due_is_left_out_and_counted(location: object) -> None:
-    ((record,), findings) = built("open", [EVENT], [changed(PROFILE, location=location)])
-    assert record["profile"][0]["email"] == "a@example.org"
-    assert record["profile"][0]["location"] in (None, [None])
-    assert findings.unknown == {"profile.location": 1}
+ZIP = ("profile", "location", "zip")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected", "where"),
+    [
+        ({"location": {"zip": 25555}}, {"location": {"zip": "25555"}}, ZIP),
+        ({"location": {"zip": 1.50}}, {"location": {"zip": "1.5"}}, ZIP),
+        ({"location": {"zip": [1, "a"]}}, {"location": {"zip": '[1, "a"]'}}, ZIP),
+        ({"location": {"latitude": True}}, {"location": {"latitude": "true"}}, ("profile", "location", "latitude")),
+        ({"location": "Boston"}, {"location": None}, ("profile", "location")),
+        ({"location": [3]}, {"location": None}, ("profile", "location")),
+        ({"title": True}, {"title": "true"}, ("profile", "title")),
+        ({"phone_number": 15550000111}, {"phone_number": "15550000111"}, ("profile", "phone_number")),
+        ({"title": {"a": None}}, {"title": '{"a": null}'}, ("profile", "title")),
+        ({"properties": [1]}, {"properties": None}, ("profile", "properties")),
+        ({"created": "soon"}, {"created": None}, ("profile", "created")),
+        ({"created": 0}, {"created": None}, ("profile", "created")),
+        ({"created": {}}, {"created": None}, ("profile", "created")),
+        ({"created": 1700000000}, {"created": "2023-11-14T22:13:20+00:00"}, ("profile", "created")),
+    ],
+)
+def test_a_value_of_another_type_fits_its_column_and_is_counted(
+    attributes: dict[str, Any], expected: dict[str, Any], where: tuple[str, ...]
+) -> None:
+    other = {**PROFILE, "id": "p2"}
+    event = {**EVENT, "id": "e2", "relationships": {"profile": {"data": {"type": "profile", "id": "p2"}}}}
+    found, findings = built("open", [EVENT, event], [changed(PROFILE, **attributes), other])
+    assert {name: found[0]["profile"][0][name] for name in expected} == expected
+    assert found[1]["profile"][0]["location"] == {"latitude": "1.5", "longitude": "2"}
+    assert findings.changed == {where: 1}
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        ("1700000000", 1700000000),
+        ("-007", -7),
+        ("000", 0),
+        (17.0, 17),
+        (17.5, None),
+        ("soon", None),
+        (True, None),
+        ([1], None),
+    ],
+)
+def test_an_integer_column_holds_exact_integers(timestamp: Any, expected: int | None) -> None:
+    ((record,), findings) = built("open", [changed(EVENT, timestamp=timestamp)])
+    assert (record["timestamp"], type(record["timestamp"])) == (expected, type(expected))
+    assert findings.changed == {("event", "timestamp"): 1}
+
+
+@pytest.mark.parametrize("timestamp", [10**30, -(2**64), 0, None])
+def test_integers_pass_whatever_their_size(timestamp: int | None) -> None:
+    ((record,), findings) = built("open", [changed(EVENT, timestamp=timestamp)])
+    assert record["timestamp"] == timestamp
+    assert not findings.changed
+
+
+@pytest.mark.parametrize("properties", [[], "x", 5, True])
+def test_event_properties_are_an_object_or_null(properties: Any) -> None:
+    found, findings = built("open", [EVENT, {**changed(EVENT, event_properties=properties), "id": "e2"}])
+    assert [each["event_properties"] for each in found] == [{"a": [1]}, None]
+    assert findings.changed == {("event", "event_properties"): 1}
+
+
+def test_timestamps_of_events_are_read_as_they_are_written() -> None:
+    given: list[Any] = [5, "6", None, "x", 10**20]
+    page = {"data": [{**changed(EVENT, timestamp=each), "id": str(n)} for n, each in enumerate(given)]}
+    projection = BY_NAME["open"].project(BY_NAME["open"].schema)
+    page_of = parse_page(json.dumps(page).encode(), projection.decoder)
+    assert event_timestamps(build_records(page_of, projection, Findings())) == [5, 6, 0, 0, 10**20]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"name": 5}, {"name": "5"}),
+        ({"send_strategy": {"throttle_percentage": 33.3}}, {"send_strategy": {"throttle_percentage": None}}),
+        ({"send_strategy": {"throttle_percentage": "33"}}, {"send_strategy": {"throttle_percentage": 33}}),
+        ({"send_strategy": []}, {"send_strategy": None}),
+        ({"archived": "true"}, {"archived": True}),
+        ({"archived": 1}, {"archived": None}),
+        ({"audiences": {"included": ["a", 5]}}, {"audiences": {"included": ["a", "5"]}}),
+        ({"audiences": {"included": "a"}}, {"audiences": {"included": ["a"]}}),
+        (
+            {"tracking_options": {"custom_tracking_params": {"type": "x"}}},
+            {"tracking_options": {"custom_tracking_params": [{"type": "x"}]}},
+        ),
+        (
+            {"tracking_options": {"custom_tracking_params": [{"type": "x"}, 5, None]}},
+            {"tracking_options": {"custom_tracking_params": [{"type": "x"}, None, None]}},
+        ),
+    ],
+)
+def test_a_campaign_with_values_of_other_types(attributes: dict[str, Any], expected: dict[str, Any]) -> None:
+    ((record,), findings) = built("campaigns", [{"type": "campaign", "id": "c1", "attributes": attributes}])
+    assert {name: record[name] for name in expected} == expected
+    assert findings.changed.total() == 1
+
+
+def test_numbers_pass_with_all_their_digits_and_texts_of_numbers_become_numbers() -> None:
+    body = json.dumps({"data": [suppressed(predictive_analytics="X")]}).replace(
+        '"X"', '{"historic_clv": 12345678901234567.890123, "total_clv": "1.50", "predicted_clv": "1,5"}'
+    )
+    projection = BY_NAME["global_exclusions"].project(BY_NAME["global_exclusions"].schema)
+    findings = Findings()
+    (record,) = build_records(parse_page(body.encode(), projection.decoder), projection, findings)
+    line = encode_records("global_exclusions", [record])
+    assert b'{"historic_clv":12345678901234567.890123,"predicted_clv":null,"total_clv":1.50}' in line
+    assert findings.changed.total() == 2
+
+
+def test_a_metric_fits_its_columns_and_is_counted_with_the_first_page() -> None:
+    metric = {**METRIC, "attributes": {"name": 5, "created": "05/16/2021", "integration": "x"}}
+    (resource,) = parse_page(json.dumps({"data": [metric]}).encode()).data
+    projection = project_metric(BY_NAME["open"].project(BY_NAME["open"].schema), resource)
+    page = json.dumps({"data": [EVENT]}).encode()
+    (first, findings), (_, later) = (of_page("open", parse_page(page, projection.decoder), projection) for _ in "ab")
+    assert first[0]["metric_name"] == "5"
+    assert first[0]["metric"] == [{"id": "SkDfHe", "name": "5", "created": None, "integration": None}]
+    assert findings.changed == {("metric", name): 1 for name in ("name", "created", "integration")}
+    assert not later.changed
+
+
+def with_definition(stream: str, definition: Any, *path: str) -> dict[str, Any]:
+    """Return a stream's schema with another definition of a field, as a user's catalog may have it."""
+    schema: dict[str, Any] = copy.deepcopy(BY_NAME[stream].schema)
+    place = schema
+    for name in path[:-1]:
+        place = place["properties"][name]
+        place = place.get("items", place)
+    place["properties"][path[-1]] = definition
+    return schema
+
+
+NULLABLE_TEXT = {"type": ["null", "string"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "definition", "expected"),
+    [
+        (("event_properties",), NULLABLE_TEXT, '{"a": [1]}'),
+        (("event_properties",), {}, {"a": [1]}),
+        (("event_properties",), {"type": ["null", "string", "object"]}, {"a": [1]}),
+        (("timestamp",), NULLABLE_TEXT, "10"),
+        (("timestamp",), {"type": ["null", "number"]}, 10),
+        (("timestamp",), {"type": ["null", "string"], "format": "date-time"}, None),
+        (("datetime",), NULLABLE_TEXT, "1970-01-01T00:00:10+00:00"),
+        (("profile_id",), {"type": ["null", "integer"]}, None),
+        (("metric_name",), {"type": ["null", "boolean"]}, None),
+        (("metric",), {"type": ["null", "object"]}, None),
+    ],
+)
+def test_records_fit_a_schema_that_the_user_changed(path: tuple[str, ...], definition: Any, expected: Any) -> None:
+    ((record,), _) = built("open", [EVENT], [PROFILE], emitted=with_definition("open", definition, *path))
+    assert record[path[-1]] == expected
+
+
+def test_a_field_of_related_resources_can_be_text() -> None:
+    for field in ("profile", "metric", "attributions"):
+        ((record,), _) = built("open", [EVENT], [PROFILE], emitted=with_definition("open", NULLABLE_TEXT, field))
+        assert json.loads(record[field])[0]["id"] == {"profile": "p1", "metric": "SkDfHe", "attributions": "a1"}[field]
+
+
+def test_coordinates_can_be_numbers() -> None:
+    number = {"type": ["null", "number"]}
+    ((record,), _) = built(
+        "open", [EVENT], [PROFILE], emitted=with_definition("open", number, "profile", "location", "longitude")
+    )
+    assert record["profile"][0]["location"] == {"latitude": "1.5", "longitude": 2}
+
+
+NOT_DATES = (
+    *('"soon"', '""', '"0000-00-00 00:00:00"', '"05/16/2021"', '"2026-06-23T24:00:00Z"', '"10000-01-01T00:00:00Z"'),
+    *('"2026-02-29T00:00:00Z"', '"2026-06-23T00:60:00Z"', '"2026-06-23T23:59:60Z"', '"2026-06-23T00:00:00+24:00"'),
+    *('"0001-01-01T00:00:00+14:00"', '"20260623"', "5", "0", "-1", "1700000000000", "true", "{}", "[]"),
+)
 
 
 @pytest.mark.parametrize(
@@ -195,13 +384,30 @@ def test_what_is_no_object_where_one_is_due_is_left_out_and_counted(location: ob
         ('"2026-09-04T13:38:55"', '"2026-09-04T13:38:55+00:00"'),
         ('"2026-09-04T13:38:55-05:00"', '"2026-09-04T18:38:55+00:00"'),
         ("null", "null"),
-        ('"soon"', '"soon"'),
-        ("5", "5"),
-        ('"0001-01-01T00:00:00+14:00"', '"0001-01-01T00:00:00+14:00"'),
+        ('"2026-06-23 00:15:23.918411+00:00"', '"2026-06-23T00:15:23.918411+00:00"'),
+        ('"2026-06-23t00:15:23z"', '"2026-06-23T00:15:23+00:00"'),
+        ('"2026-06-23T00:15:23+0530"', '"2026-06-22T18:45:23+00:00"'),
+        ('"2026-06-23T00:15:23.123456789Z"', '"2026-06-23T00:15:23.123456789Z"'),
+        ('"2026-06-23 00:15:23.5"', '"2026-06-23T00:15:23.500000+00:00"'),
+        ('"2026-06-23T00:15"', '"2026-06-23T00:15:00+00:00"'),
+        ('"2026-06-23"', '"2026-06-23T00:00:00+00:00"'),
+        ("1700000000", '"2023-11-14T22:13:20+00:00"'),
+        ('"1700000000"', '"2023-11-14T22:13:20+00:00"'),
+        *((text, "null") for text in NOT_DATES),
     ],
 )
 def test_date_times_become_rfc_3339_in_utc(given: str, expected: str) -> None:
     assert bytes(to_utc(Raw(given.encode()))).decode() == expected
+
+
+@pytest.mark.parametrize("text", [*NOT_DATES, '"2026-06-23 00:15:23+00:00"', '"2026-06-23T00:15:23-05:00"'])
+def test_one_odd_date_among_others_is_found(text: str) -> None:
+    dates = ["2026-09-04T13:38:55+00:00", json.loads(text), "2026-09-04T13:38:55+00:00"]
+    lists = [{"type": "list", "id": str(n), "attributes": {"created": date}} for n, date in enumerate(dates)]
+    found, findings = built("lists", lists)
+    expected = json.loads(bytes(to_utc(Raw(text.encode()))))
+    assert [each["created"] for each in found] == ["2026-09-04T13:38:55+00:00", expected, "2026-09-04T13:38:55+00:00"]
+    assert findings.changed == ({("list", "created"): 1} if expected is None else {})
 
 
 def test_a_list_with_tags() -> None:
@@ -273,9 +479,52 @@ def test_an_exclusion_with_odd_subscriptions_is_still_a_row() -> None:
 
 
 def test_a_profile_without_an_address_has_no_key_and_is_counted() -> None:
-    found, findings = built("global_exclusions", [suppressed(email=None)])
-    assert found == []
-    assert findings.unknown == {"profile without email": 1}
+    for email in (None, ""):
+        found, findings = built("global_exclusions", [suppressed(email=email)])
+        assert found == []
+        assert findings.set_aside == {"profile without email": 1}
+
+
+def test_a_number_as_an_address_is_its_digits() -> None:
+    twice = {"reason": "HARD_BOUNCE", "timestamp": "2021-05-18T01:29:52+00:00"}
+    ((record,), findings) = built("global_exclusions", [suppressed(twice, twice, email=5)])
+    assert (record["email"], findings.changed.total()) == ("5", 1)
+
+
+def test_suppressions_of_odd_shape() -> None:
+    odd = {"reason": 5, "timestamp": "0000-00-00 00:00:00", "mood": 1}
+    ((record,), findings) = built("global_exclusions", [suppressed(odd)])
+    assert (record["reason"], record["timestamp"]) == ("5", None)
+    assert record["suppressions"] == [{"reason": "5", "timestamp": None}]
+    assert findings.unknown == {("global_exclusion", "suppressions", "mood"): 1}
+
+
+def test_a_resource_that_was_not_sent_leaves_its_id_in_every_field() -> None:
+    campaign = {
+        "type": "campaign",
+        "id": "c1",
+        "relationships": {
+            "campaign-messages": {"data": [{"type": "campaign-message", "id": "m1"}]},
+            "tags": {"data": [{"type": "tag", "id": "t1"}]},
+        },
+    }
+    ((record,), _) = built("campaigns", [campaign])
+    assert record == {"id": "c1", "campaign_messages": [{"id": "m1"}], "tags": [{"id": "t1"}]}
+
+
+def test_a_message_fits_its_columns() -> None:
+    campaign = {
+        "type": "campaign",
+        "id": "c1",
+        "relationships": {"campaign-messages": {"data": [{"type": "campaign-message", "id": "m1"}]}},
+    }
+    definition: dict[str, Any] = {"label": 5, "channel": None, "content": "x", "render_options": {}}
+    message = {"type": "campaign-message", "id": "m1", "attributes": {"definition": definition, "send_times": {}}}
+    ((record,), findings) = built("campaigns", [campaign], [message])
+    (found,) = record["campaign_messages"]
+    assert [found[name] for name in definition] == ["5", None, None, {}]
+    assert found["send_times"] == [{}]
+    assert findings.changed.keys() == {("campaign-message", name) for name in ("label", "content", "send_times")}
 
 
 @pytest.mark.parametrize(

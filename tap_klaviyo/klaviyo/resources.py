@@ -67,16 +67,17 @@ class Resource(Identified, gc=False):
     attributes: Raw = Raw(b"{}")
 
 
-def typed_resource(kind: str, attributes: type[Struct]) -> type[Resource]:
-    """Return the type of resources of one JSON:API type, whose attributes are decoded straight to a Struct."""
+def typed_resource(attributes: type[Struct], kind: str | None = None) -> type[Resource]:
+    """Return the type of resources whose attributes are decoded straight to a Struct, of one JSON:API type or any."""
+    fields = [("attributes", attributes, msgspec.field(default_factory=attributes))]
     return cast(
         type[Resource],
         msgspec.defstruct(
             "TypedResource",
-            [("attributes", attributes, msgspec.field(default_factory=attributes))],
+            fields,
             bases=(Identified,),
-            namespace={"type": kind},
-            tag_field="type",
+            namespace={"type": kind or ""},
+            tag_field="type" if kind else None,
             tag=kind,
             gc=False,
         ),

@@ -10,7 +10,6 @@ from typing import Any
 from tap_klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.filters import filter_changed
-from tap_klaviyo.klaviyo.json_values import decode_object, decode_text
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.pages import Pages
@@ -18,6 +17,7 @@ from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
+from tap_klaviyo.records.objects import attribute_text
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.streams.model import Filters, Stream
@@ -95,7 +95,7 @@ def _queries(table: FullTable) -> list[_Query]:
 def _start(table: FullTable, query: _Query) -> Fetched[Batch]:
     """Read the first page of a query; it can be started again."""
     condition = {"filter": query.filter} if query.filter else {}
-    pages = Pages(table.client, table.endpoint, {**table.parameters, **condition}, table.projection.decoder)
+    pages = Pages(table.client, table.endpoint, {**table.parameters, **condition}, query.projection.decoder)
     return _read(table, query, pages, frozenset())
 
 
@@ -125,8 +125,5 @@ def _changes(resources: list[Resource], table: FullTable) -> dict[str, str]:
         return {}
     # Klaviyo writes these times in UTC, so that a later time is a greater text.
     since = format_time(table.since).removesuffix("Z")
-    moments = (
-        (each.id, decode_text((decode_object(each.attributes) or {}).get(table.changed_by)) or since)
-        for each in resources
-    )
+    moments = ((each.id, attribute_text(each, table.changed_by) or since) for each in resources)
     return {id: moment for id, moment in moments if moment >= since}

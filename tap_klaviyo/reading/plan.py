@@ -91,7 +91,7 @@ class Planner:
             self.client,
             endpoint,
             query_parameters(stream, fields),
-            stream.project(fields),
+            stream.project(selection.schema),
             version,
             self.account.now - CLOCK_MARGIN,
         )
@@ -129,7 +129,7 @@ class Planner:
             stream,
             self.client,
             query_parameters(stream, fields),
-            stream.project(fields),
+            stream.project(plan.selection.schema),
             plan.version,
         )
         end = min(self.end_date or self.account.now, self.account.now)

@@ -2,66 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.resources import Resource
+from tap_klaviyo.records.conversion import convert_objects
 from tap_klaviyo.records.findings import Findings
-from tap_klaviyo.records.projection import Projection, Related, convert
-from tap_klaviyo.records.structs import Record, RecordType, read_objects
+from tap_klaviyo.records.objects import read_objects
+from tap_klaviyo.records.projection import Projection, Related
+from tap_klaviyo.records.structs import Record, RecordType
+
+# The ids that a relationship of one resource points at.
+Ids = Sequence[str]
 
 
 def build_records(page: Page, projection: Projection, findings: Findings) -> list[Record]:
     """Return the records of a page's resources; a related resource that was not sent leaves its id."""
-    findings.changed.update(page.changed)
-    findings.set_aside.update({projection.name if name == "data" else name: n for name, n in page.set_aside.items()})
-    attributes = [resource.attributes for resource in page.data]
-    records = read_objects(projection.record_type, attributes, projection.name, findings.unknown)
+    name, kind = projection.source.name, projection.record_type
+    found = Findings(
+        changed=Counter({(reason,): count for reason, count in page.changed.items()}),
+        set_aside=Counter({name if place == "data" else place: n for place, n in page.set_aside.items()}),
+    )
+    records = read_objects(kind, [resource.attributes for resource in page.data], (name,), found)
     for record, resource in zip(records, page.data, strict=True):
         record.id = resource.id
+    ids = {each: _ids(page.data, each) for each in {related.attribute for related in projection.related}}
     for each in projection.related:
-        _relate(page, each, projection, records, findings)
-    if projection.finish:
-        records = projection.finish(records, projection, findings)
-    convert(projection.conversions, records)
+        if each.shape == "id":
+            _add_ids(each, kind, records, ids[each.attribute])
+        else:
+            _relate(page, each, kind.nested[each.field], records, ids[each.attribute], found)
+    if projection.source.finish:
+        records = projection.source.finish(records, projection, found)
+    convert_objects(kind, records, (name,), found, projection.made)
+    if found.unknown or found.changed:
+        projection.learn(found)
+    findings.add(found)
+    findings.add(projection.take_noticed())
     return records
 
 
 def _relate(
-    page: Page, related: Related, projection: Projection, records: Sequence[Record], findings: Findings
+    page: Page, related: Related, part: RecordType, records: Sequence[Record], ids: Sequence[Ids], findings: Findings
 ) -> None:
     """Fill a field of the records with the resources that a relationship points at."""
-    if related.shape == "id":
-        _add_ids(related, records, page.data)
-        return
-    part = projection.record_type.nested[related.field]
     found = _included(page, related, part, findings)
-    convert(projection.conversions_of[related.field], list(found.values()))
-    has_id = "id" not in projection.conversions_of[related.field].dropped
-    for record, resource in zip(records, page.data, strict=True):
-        objects = [found.get(id) or _stub(part, id, has_id) for id in resource.ids(related.attribute)]
+    convert_objects(part, list(found.values()), (related.type,), findings)
+    for name in set(chain.from_iterable(ids)) - found.keys():
+        found[name] = part.struct() if "id" in part.dropped else part.struct(id=name)
+    for record, names in zip(records, ids, strict=True):
+        objects = list(map(found.__getitem__, names))
         setattr(record, related.field, objects if related.shape == "array" else next(iter(objects), None))
 
 
-def _included(page: Page, related: Related, part: RecordType, findings: Findings) -> Mapping[str, Record]:
+def _included(page: Page, related: Related, part: RecordType, findings: Findings) -> dict[str, Record]:
     """Return by id the included resources that a field is made of, before their values are converted."""
     resources = [resource for resource in page.included if resource.type == related.type]
-    found = read_objects(part, [each.attributes for each in resources], related.type, findings.unknown)
+    found = read_objects(part, [each.attributes for each in resources], (related.type,), findings)
     for record, resource in zip(found, resources, strict=True):
         record.id = resource.id
     for each in related.related:
-        _add_ids(each, found, resources)
+        _add_ids(each, part, found, _ids(resources, each.attribute))
     if related.finish:
         for record in found:
-            related.finish(record)
+            related.finish(part, record, findings)
     return {resource.id: record for record, resource in zip(found, resources, strict=True)}
 
 
-def _add_ids(related: Related, records: Sequence[Record], resources: Sequence[Resource]) -> None:
-    for record, resource in zip(records, resources, strict=True):
-        setattr(record, related.field, resource.one(related.attribute))
+def _add_ids(related: Related, kind: RecordType, records: Sequence[Record], ids: Sequence[Ids]) -> None:
+    """Fill a field of the records with the id that a relationship points at, or null."""
+    values: list[Any] = [names[0] if names else None for names in ids]
+    column = kind.columns.get(related.field)
+    if column and column.types != {"string"}:
+        values = [column.fit(Raw(msgspec.json.encode(value)))[0] for value in values]
+    for record, value in zip(records, values, strict=True):
+        setattr(record, related.field, value)
 
 
-def _stub(part: RecordType, id: str, has_id: bool) -> Record:
-    """Return what is known of a related resource that was not sent: its id."""
-    return part.struct(id=id) if has_id else part.struct()
+def _ids(resources: Sequence[Resource], relationship: str) -> list[Ids]:
+    """Return the ids that a relationship of each of the resources points at."""
+    id_of = attrgetter(f"relationships.{relationship}.data.id")
+    found: list[Ids] = []
+    for resource in resources:
+        try:
+            found.append((id_of(resource),))
+        except AttributeError:  # it points at none, or at many
+            found.append(resource.ids(relationship))
+    return found

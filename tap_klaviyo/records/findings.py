@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+# Where a value is: the names from its resource down.
+Path = tuple[str, ...]
+
 # A name for each attribute of a deep structure would fill a log: the line names the most frequent, and counts the rest.
 _MOST_NAMES = 20
 _LONGEST_LIST = 280
@@ -16,13 +19,13 @@ class Findings:
     """What a page, or a stream, has beside its records.
 
     Args:
-        unknown: attributes that no schema defines, which are left out; by name, such as "profile.mood".
-        changed: values that were changed to fit the schema, by the name of the field.
+        unknown: attributes that no schema defines, which are left out; by place, such as ("profile", "mood").
+        changed: values that were changed to fit the schema, by their place.
         set_aside: items that have no key, by what they are.
     """
 
-    unknown: Counter[str] = field(default_factory=Counter)
-    changed: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[Path] = field(default_factory=Counter)
+    changed: Counter[Path] = field(default_factory=Counter)
     set_aside: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Findings) -> None:
@@ -34,11 +37,15 @@ class Findings:
     def summary(self) -> str:
         """Return the findings in one line of at most about a thousand characters; empty if there are none."""
         parts = (
-            ("ignored attributes that the schema does not define", self.unknown),
-            ("changed values that do not fit the schema", self.changed),
+            ("ignored attributes that the schema does not define", _named(self.unknown)),
+            ("changed values that do not fit the schema", _named(self.changed)),
             ("left out items without a key", self.set_aside),
         )
         return "; ".join(f"{what}: {_listed(counts)}" for what, counts in parts if counts)
+
+
+def _named(counts: Counter[Path]) -> Counter[str]:
+    return Counter({".".join(path): count for path, count in counts.items()})
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -1,100 +1,175 @@
 """A schema's objects as types: each becomes a Struct with just the schema's fields, in the schema's order.
 
-Values stay as they came, as `msgspec.Raw`, except objects that have a schema of their own. A Struct takes a fraction
-of the time and memory of a dict, and a page of them is decoded, and encoded, in one call.
+A Struct takes a fraction of the time and memory of a dict. A page of them is decoded, and encoded, in one call, which
+also checks the types of most columns; the rest stay as they came, as `msgspec.Raw`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from tap_klaviyo.records.columns import Column, column_of
+from tap_klaviyo.records.findings import Path
+
 # A Struct of a record type: its fields are known only by the schema. A field that did not come is UNSET, not written.
 Record = Any
 
-_object = msgspec.json.Decoder(dict[str, Raw] | None)
-_array = msgspec.json.Decoder(list[Raw])
+# Klaviyo's document gives coordinates two types, text or number; a column has one.
+_COORDINATES = frozenset({"latitude", "longitude"})
+_OBJECT, _NUMBER = frozenset({"object"}), frozenset({"number"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What earlier pages had that the schema does not expect, so that later ones are decoded as fast as any.
+
+    Args:
+        unknown: attributes that the schema does not define.
+        loose: columns with values of other types.
+    """
+
+    unknown: frozenset[Path] = frozenset()
+    loose: frozenset[Path] = frozenset()
+
+    def within(self, name: str) -> Seen:
+        """Return what was seen within a field."""
+        return Seen(*(frozenset(path[1:] for path in paths if path[0] == name and path[1:]) for paths in self._all))
+
+    @property
+    def _all(self) -> tuple[frozenset[Path], frozenset[Path]]:
+        return self.unknown, self.loose
 
 
 @dataclass(frozen=True)
 class RecordType:
-    """What an object is decoded as: the Struct, its field names, and the types of the objects within it."""
-
-    struct: type[Struct]
-    names: frozenset[str]
-    nested: Mapping[str, RecordType]
-
-
-def record_type_of(schema: Mapping[str, Any], name: str = "Record") -> RecordType:
-    """Return the type of the objects that a schema describes."""
-    properties: Mapping[str, Any] = schema["properties"]
-    nested: dict[str, RecordType] = {}
-    types: dict[str, Any] = dict.fromkeys(properties, Raw)
-    for field, definition in properties.items():
-        inner = definition.get("items", definition)
-        if inner.get("properties"):
-            nested[field] = record_type_of(inner, field)
-            within: Any = nested[field].struct
-            types[field] = (list[within | None] if "items" in definition else within) | None
-    fields = [(field, kind | UnsetType, UNSET) for field, kind in types.items()]
-    return RecordType(_struct(name, fields), frozenset(properties), nested)
-
-
-def _struct(name: str, fields: Sequence[tuple[str, Any, Any]]) -> type[Struct]:
-    return msgspec.defstruct(name, fields, gc=False, forbid_unknown_fields=True)
-
-
-def with_defaults(kind: RecordType, values: Mapping[str, Any]) -> RecordType:
-    """Return a type whose fields have these values where none came; cheaper than setting them on each object."""
-    fields = [
-        (each.name, each.type, values.get(each.name, each.default)) for each in msgspec.structs.fields(kind.struct)
-    ]
-    return replace(kind, struct=_struct(kind.struct.__name__, fields))
-
-
-def read_objects(kind: RecordType, values: Sequence[Record | Raw], where: str, unknown: Counter[str]) -> list[Record]:
-    """Return objects as Structs of a type.
+    """What an object is decoded as, and what its values must be.
 
     Args:
-        kind: what they become.
-        values: Structs of it, which stay, and JSON; anything but an object becomes a Struct without values.
-        where: the objects' name in counts, such as "event".
-        unknown: counts the attributes that the type does not have; they are left out.
+        struct: the type.
+        columns: the selected fields that have no schema within.
+        nested: the types of the objects within, selected or not.
+        arrays: the nested fields that hold arrays of objects.
+        dropped: the fields that are not selected.
+        refitted: nested fields that the schema of the output describes as something else, such as text.
+        unknown: attributes that the schema does not define, by their names on the Struct.
     """
-    if set(map(type, values)) == {kind.struct}:
-        return list(values)
-    return [
-        (_known(kind, value, where, unknown) or kind.struct()) if isinstance(value, Raw) else value for value in values
+
+    struct: type[Struct]
+    columns: Mapping[str, Column]
+    nested: Mapping[str, RecordType]
+    arrays: frozenset[str]
+    dropped: frozenset[str]
+    refitted: Mapping[str, Column] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """The names on the Struct, by the attributes' names."""
+        return {each.encode_name: each.name for each in msgspec.structs.fields(self.struct)}
+
+    @cached_property
+    def dates(self) -> tuple[str, ...]:
+        """The columns of date-times and nothing else."""
+        return tuple(name for name, each in self.columns.items() if each.is_date and each.types == {"string"})
+
+    @cached_property
+    def objects(self) -> tuple[str, ...]:
+        """The columns of objects that pass whole."""
+        return self._of(_OBJECT)
+
+    @cached_property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns of numbers."""
+        return self._of(_NUMBER)
+
+    @cached_property
+    def spelled(self) -> tuple[str, ...]:
+        """The text columns that Klaviyo also sends numbers for."""
+        return tuple(name for name, each in self.columns.items() if each.takes_numbers)
+
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """The columns that stay bytes, and of which each value has to be looked at."""
+        together = {*self.dates, *self.objects, *self.numbers, *self.spelled}
+        return tuple(
+            name
+            for name, each in self.columns.items()
+            if each.types and each.decoded_as is Raw and name not in together
+        )
+
+    def _of(self, types: frozenset[str]) -> tuple[str, ...]:
+        return tuple(name for name, each in self.columns.items() if each.types == types)
+
+
+def record_type_of(
+    schema: Mapping[str, Any],
+    emitted: Mapping[str, Any] | None,
+    name: str = "Record",
+    constants: Mapping[str, Any] | None = None,
+    seen: Seen = Seen(),
+) -> RecordType:
+    """Return the type of the objects that a schema describes.
+
+    Args:
+        schema: of the objects as Klaviyo sends them.
+        emitted: the schema that they have to fit, with the selected fields only; None if they are dropped.
+        name: of the type.
+        constants: values of fields that are the same for all objects.
+        seen: what earlier pages had that the schema does not expect.
+    """
+    selected: Mapping[str, Any] = emitted.get("properties") or {} if emitted else {}
+    columns: dict[str, Column] = {}
+    nested: dict[str, RecordType] = {}
+    refitted: dict[str, Column] = {}
+    types: dict[str, Any] = {}
+    for attribute, own in schema["properties"].items():
+        wanted = selected.get(attribute)
+        if _objects_in(own):
+            is_like_own = wanted is not None and _objects_in(wanted) and ("items" in own) == ("items" in wanted)
+            if wanted is not None and not is_like_own:
+                refitted[attribute] = column_of(wanted)
+                wanted = own
+            inner = _inner(wanted) if wanted is not None else None
+            nested[attribute] = record_type_of(_inner(own), inner, attribute, seen=seen.within(attribute))
+            within: Any = nested[attribute].struct
+            types[attribute] = (list[within | None] if "items" in own else within) | None
+        elif wanted is not None:
+            columns[attribute] = column_of(wanted, attribute in _COORDINATES, (attribute,) in seen.loose)
+            types[attribute] = columns[attribute].decoded_as
+    unknown = {f"unknown_{n}": path[0] for n, path in enumerate(sorted(seen.unknown)) if len(path) == 1}
+    all_types = {each: types.get(each, Raw) for each in schema["properties"]}
+    return RecordType(
+        _struct(name, all_types, constants or {}, unknown),
+        columns,
+        nested,
+        frozenset(each for each in nested if "items" in schema["properties"][each]),
+        frozenset(schema["properties"]) - selected.keys(),
+        refitted,
+        unknown,
+    )
+
+
+def _inner(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner: Mapping[str, Any] = definition.get("items", definition)
+    return inner
+
+
+def _objects_in(definition: Mapping[str, Any]) -> bool:
+    """Return whether a field holds an object, or an array of objects, with a schema of its own."""
+    return bool(_inner(definition).get("properties"))
+
+
+def _struct(
+    name: str, types: Mapping[str, Any], constants: Mapping[str, Any], unknown: Mapping[str, str]
+) -> type[Struct]:
+    known = [(field, kind | UnsetType, constants.get(field, UNSET)) for field, kind in types.items()]
+    extra = [
+        (field, Raw | UnsetType, msgspec.field(default=UNSET, name=attribute)) for field, attribute in unknown.items()
     ]
-
-
-def _known(kind: RecordType, value: Raw, where: str, unknown: Counter[str]) -> Record:
-    """Return the known part of an object, None for null and, counted, for anything else."""
-    try:
-        attributes = _object.decode(value)
-    except msgspec.DecodeError:
-        unknown[where] += 1
-        return None
-    if attributes is None:
-        return None
-    known: dict[str, Any] = {}
-    for name, each in attributes.items():
-        if name not in kind.names:
-            unknown[f"{where}.{name}"] += 1
-        elif name in kind.nested:
-            known[name] = _nested(kind.nested[name], each, f"{where}.{name}", unknown)
-        else:
-            known[name] = each
-    return kind.struct(**known)
-
-
-def _nested(kind: RecordType, value: Raw, where: str, unknown: Counter[str]) -> Record:
-    try:
-        return [_known(kind, each, where, unknown) for each in _array.decode(value)]
-    except msgspec.DecodeError:
-        return _known(kind, value, where, unknown)
+    return msgspec.defstruct(name, [*known, *extra], gc=False, forbid_unknown_fields=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UNSET
 
-from tap_klaviyo.klaviyo.json_values import NULL, decode_integer, decode_object, decode_text
+from tap_klaviyo.klaviyo.json_values import decode_integer, decode_object, decode_text
 from tap_klaviyo.klaviyo.resources import Resource
-from tap_klaviyo.records.projection import Projection, Related, convert
-from tap_klaviyo.records.structs import Record, read_objects
+from tap_klaviyo.records.conversion import convert_objects
+from tap_klaviyo.records.findings import Findings
+from tap_klaviyo.records.objects import read_objects
+from tap_klaviyo.records.projection import Projection, Related
+from tap_klaviyo.records.structs import Record
 from tap_klaviyo.streams.model import Stream
-
-_integers = msgspec.json.Decoder(list[int])
 
 # An attribution has no attributes; its columns are the ids that its relationships point at.
 ATTRIBUTIONS = Related(
@@ -38,20 +37,22 @@ ATTRIBUTIONS = Related(
 
 def project_metric(projection: Projection, metric: Resource) -> Projection:
     """Return the projection of a metric's events, which have the metric's attributes in common."""
-    (attributes,) = read_objects(projection.record_type.nested["metric"], [metric.attributes], "metric", Counter())
-    name = NULL if isinstance(attributes.name, UnsetType) else attributes.name
+    kind, findings = projection.record_type.nested["metric"], Findings()
+    (attributes,) = read_objects(kind, [metric.attributes], ("metric",), findings)
+    name = None if attributes.name is UNSET else attributes.name
     attributes.id = metric.id
-    convert(projection.conversions_of["metric"], [attributes])
-    as_field = Raw(msgspec.json.encode([attributes]))
-    return projection.with_constants({"type": "event", "metric_id": metric.id, "metric_name": name, "metric": as_field})
+    convert_objects(kind, [attributes], ("metric",), findings)
+    constants = {"type": "event", "metric_id": metric.id, "metric_name": name, "metric": [attributes]}
+    is_selected = "metric" in projection.source.emitted["properties"]
+    return projection.with_constants(constants, findings if is_selected else None)
 
 
 def event_timestamps(records: Sequence[Record]) -> list[int]:
-    """Return the timestamps of events in epoch seconds; 0 for an event that has none, or one that is no integer."""
-    try:
-        return _integers.decode(b"[%b]" % b",".join([each.timestamp for each in records]))
-    except (TypeError, msgspec.DecodeError):
-        return [decode_integer(each.timestamp) or 0 for each in records]
+    """Return the timestamps of events in epoch seconds; 0 for an event that has none, or one that is not an integer."""
+    moments = [each.timestamp for each in records]
+    if set(map(type, moments)) <= {int}:
+        return moments
+    return [each if type(each) is int else decode_integer(each) or 0 for each in moments]
 
 
 def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.records.projection import Fields, Finish, Projection, Related, project
+from tap_klaviyo.records.projection import Finish, Projection, Related, Source
 
 INCREMENTAL = "INCREMENTAL"
 FULL_TABLE = "FULL_TABLE"
@@ -117,11 +117,17 @@ class Stream:
         """The stream's JSON schema, every field of it."""
         return load_schema(self.schema_name or self.name)
 
-    def project(self, fields: Fields) -> Projection:
-        """Return how the stream's pages become records with the selected fields."""
-        # The metric is the same for all events of a page: it is made, and converted, once for all.
-        made = ("metric",) if self.metric_names else ()
-        return project(self.schema_name or self.name, self.schema, fields, self.related, made, self.finish)
+    def project(self, emitted: Mapping[str, Any]) -> Projection:
+        """Return how the stream's pages become records that fit a schema, which has the selected fields only."""
+        return Projection(
+            Source(
+                name=self.schema_name or self.name,
+                schema=self.schema,
+                emitted=emitted,
+                related=self.related,
+                finish=self.finish,
+            )
+        )
 
 
 @cache

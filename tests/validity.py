@@ -1,0 +1,28 @@
+"""What a strict target checks: JSON Schema, draft 7, with date-times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import fastjsonschema
+
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\d*(Z|\+00:00)", re.ASCII)
+
+
+def validator_of(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return a function that raises for a record which is not valid against a schema, or has a date not in UTC."""
+    draft_7 = {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+    validate: Callable[[Any], Any] = fastjsonschema.compile(draft_7, formats={"date-time": is_utc_date_time})
+    return validate
+
+
+def is_utc_date_time(text: str) -> bool:
+    """Return whether a text is an RFC 3339 date-time in UTC that exists."""
+    found = _DATE_TIME.fullmatch(text)
+    with suppress(ValueError):
+        return bool(found) and datetime.fromisoformat(f"{text[:19]}+00:00").utcoffset() == timedelta(0)
+    return False
