@@ -234,6 +234,9 @@ NULLABLE_TEXT = {"type": ["null", "string"]}
         ("open", "id", {"type": "string"}),
         ("open", "id", {"type": ["null", "string"]}),
         ("open", "profile.properties", NULLABLE_TEXT),
+        ("open", "profile", NULLABLE_TEXT),
+        ("open", "profile.location", NULLABLE_TEXT),
+        ("campaigns", "audiences", NULLABLE_TEXT),
         ("open", "profile.location.city", {"type": ["null", "string"], "maxLength": 40}),
         ("open", "metric.integration", {"type": ["null", "object"], "additionalProperties": True}),
         ("campaigns", "archived", NULLABLE_TEXT),
@@ -289,7 +292,8 @@ def override(entry: Json, parents: list[str]) -> Json:
         ("datetime", {"type": ["null", "string"], "maxLength": 10}, '{"maxLength": 10}'),
         ("timestamp", {"type": ["null", "integer"], "minimum": 0}, '{"minimum": 0}'),
         ("timestamp", {"type": ["null", "integer"], "multipleOf": 2}, '{"multipleOf": 2}'),
-        ("profile", NULLABLE_TEXT, 'use ["null", "array"].'),
+        ("profile", {"type": ["null", "object"]}, 'use ["null", "array"] or ["null", "string"].'),
+        ("profile", {**NULLABLE_TEXT, "maxLength": 9}, '{"maxLength": 9}'),
         ("profile", {"type": ["null", "array"]}, 'must keep its "items"'),
         ("profile", {"type": ["null", "array"], "items": {}}, 'must keep its "properties"'),
         ("profile.location", {"type": ["null", "object"]}, 'must keep its "properties"'),
@@ -302,6 +306,19 @@ def test_a_definition_that_records_cannot_fit_is_refused_by_name(path: str, defi
     *parents, name = path.split(".")
     override(entry, parents)[name] = definition
     with pytest.raises(CatalogError, match=rf"^Invalid catalog: the schema of open\.{path} .*{re.escape(sentence)}"):
+        read_entry(entry)
+
+
+def test_a_field_within_one_that_the_schema_makes_text_cannot_be_left_out() -> None:
+    entry = entry_of("open")
+    entry["schema"]["properties"]["profile"] = NULLABLE_TEXT
+    for name in inner(entry_of("open")["schema"]["properties"]["profile"]):
+        metadata_of(entry, "profile", name)["selected"] = True
+    assert read_entry(entry).schema["properties"]["profile"] == NULLABLE_TEXT
+    metadata_of(entry, "profile", "location", "ip")["selected"] = False
+    with pytest.raises(
+        CatalogError, match=r"open\.profile\.location\.ip cannot be left out, .* makes open\.profile text"
+    ):
         read_entry(entry)
 
 

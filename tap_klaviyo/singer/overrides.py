@@ -40,7 +40,7 @@ def omitted_fields(own: Mapping[str, Any], given: Mapping[str, Any]) -> set[Fiel
     for name, definition in inner_properties(own).items():
         if name not in properties:
             omitted.add((name,))
-        elif inner_properties(definition):
+        elif inner_properties(definition) and not is_text(properties[name]):
             inner = properties[name]
             inner = inner.get("items", inner)
             omitted.update((name, *path) for path in omitted_fields(_inner(definition), inner))
@@ -92,7 +92,7 @@ def _field(own: Mapping[str, Any], given: Any, path: FieldPath, ignored: Ignored
         raise _refusal(name, f"must be an object with a type, not {shown(given)}")
     if given == own:
         return own
-    if inner_properties(own):
+    if inner_properties(own) and not is_text(given):
         telling = {key: value for key, value in given.items() if key not in _LEGACY_METADATA}
         return _array(own, telling, path, ignored) if "items" in own else _object(own, telling, path, ignored)
     _check_type(own, given, name)
@@ -125,20 +125,19 @@ def _fits_value(key: str, value: Any, own: Mapping[str, Any], given: Mapping[str
         or (key == "additionalProperties" and value is True)
         or (key == "properties" and value == {})
         or (key == "required" and value == [])
-        or (key == "maxLength" and _is_text(own) and type(value) is int and value > 0)
+        or (key == "maxLength" and is_text(own) and "format" not in own and type(value) is int and value > 0)
     )
 
 
-def _is_text(own: Mapping[str, Any]) -> bool:
-    return "string" in _types(own) and "format" not in own
+def is_text(definition: Mapping[str, Any]) -> bool:
+    """Return whether a definition is one of text."""
+    return "string" in _types(definition)
 
 
 def _check_type(own: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:
     own_types, types = _types(own), _types(given)
     (own_type,) = own_types - {"null"}
-    wider = _WIDER.get(own_type, (own_type, "string") if own_type != "string" else ("string",))
-    # An object with declared fields is decoded as these; as text it would hide which of them are selected.
-    allowed = (own_type,) if inner_properties(own) else wider
+    allowed = _WIDER.get(own_type, (own_type, "string") if own_type != "string" else ("string",))
     is_nullable = "null" in own_types
     if len(types - {"null"}) == 1 and types <= {*allowed, "null"} and ("null" in types or not is_nullable):
         return

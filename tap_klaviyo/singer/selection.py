@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from logging import INFO
 from typing import Any
 
@@ -134,7 +134,7 @@ def _select_stream(stream: Stream, entry: Entry, ignored: Ignored) -> Selection 
         unknown = [name for name in entry.properties if name not in stream.schema["properties"]]
         ignored.add(UNKNOWN_FIELDS, *(f"{stream.name}.{name}" for name in unknown))
     _name_unknown_metadata(stream, entry, omitted, ignored)
-    choices = _Choices(stream, entry, frozenset(omitted), ignored)
+    choices = _Choices(stream, entry, definitions, frozenset(omitted), ignored)
     return Selection(stream, choices.fields(), definitions, _replication_method(stream, entry, is_own))
 
 
@@ -157,12 +157,13 @@ class _Choices:
 
     stream: Stream
     entry: Entry
+    definitions: Mapping[str, Any]
     omitted: frozenset[FieldPath]
     ignored: Ignored
 
     def fields(self) -> Fields:
         """Return the selected fields."""
-        return self._within((), self.stream.schema["properties"], self.entry.properties, inherited=True)
+        return self._within((), self.definitions["properties"], self.entry.properties, inherited=True)
 
     def _within(
         self, path: FieldPath, properties: Mapping[str, Any], given: Mapping[str, Any], inherited: bool
@@ -189,7 +190,21 @@ class _Choices:
         inner = inner_properties(definition)
         if path in self.omitted or (not chosen and (not inner or _is_refused(metadata, name))):
             return False
-        return self._within(path, inner, _definitions_in(given), inherited=chosen) or False if inner else {}
+        if not inner:
+            self._require_whole(path, name)
+            return {}
+        return self._within(path, inner, _definitions_in(given), inherited=chosen) or False
+
+    def _require_whole(self, path: FieldPath, name: str) -> None:
+        """Refuse to leave out fields within a field that the user's schema makes text."""
+        within = [each for each in self.entry.metadata if each[: len(path)] == path and each != path]
+        for each in filter(partial(_has_field, self.stream), within):
+            inner_name = ".".join((self.stream.name, *each))
+            if not _is_selected(inner_name, self.entry.metadata[each], default=True):
+                raise CatalogError(
+                    f"Invalid catalog: {inner_name} cannot be left out, because the schema makes {name} text; "
+                    f"keep its type, or leave out {name}."
+                )
 
 
 def _definitions_in(given: Any) -> Mapping[str, Any]:
