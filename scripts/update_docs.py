@@ -1,4 +1,4 @@
-"""Write what is generated into the repository: tables of the documents, and catalog.json; `--check` only compares."""
+"""Write the generated files: tables of the documents, catalog.json, Meltano's definitions; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import meltano_definitions
 
 from tap_klaviyo.about import settings_table, streams_table
 from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
@@ -19,6 +21,7 @@ from tap_klaviyo.streams.table import STREAMS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+MELTANO = ROOT / "examples" / "meltano"
 UPGRADING = ROOT / "docs" / "upgrading.md"
 
 _STREAMS_HEAD = """\
@@ -64,6 +67,9 @@ def generated() -> dict[Path, str]:
         README: _between(readme, "settings", settings_table()),
         ROOT / "catalog.json": json.dumps(select_all(discover_catalog()), indent=2, ensure_ascii=False) + "\n",
         ROOT / "docs" / "streams.md": streams_page(),
+        MELTANO / "meltano.yml": meltano_definitions.project(),
+        MELTANO / "tap-klaviyo.yml": meltano_definitions.addition(),
+        MELTANO / "hub.yml": meltano_definitions.hub_entry(),
         UPGRADING: _between(UPGRADING.read_text("utf-8"), "names", names_table()),
     }
 

@@ -117,3 +117,17 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text("utf-8")):
             assert target.startswith("https://") or (document.parent / target).exists(), (document.name, target)
+
+
+def test_no_file_installs_the_other_project_of_the_same_name() -> None:
+    """The public index has one; installs of ours name a path or a URL."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installs = re.compile(r"(?:install\b[^\n]*?|pip_url:|uvx|pipx run)[ =\"'`]+tap-klaviyo(?![\w./-])")
+    found = [
+        f"{name}: {match.group()}"
+        for name in names.split("\0")
+        if name.endswith((".md", ".yml", ".yaml", ".sh", ".toml", ".txt", "Dockerfile")) or name.startswith("scripts/")
+        for match in installs.finditer((ROOT / name).read_text("utf-8"))
+        if "Never write" not in (ROOT / name).read_text("utf-8")[match.start() - 20 : match.end()]
+    ]
+    assert found == []

@@ -14,18 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft4Validator
 
 from tap_klaviyo.about import CAPABILITIES
 from tap_klaviyo.config import SETTINGS
 from tap_klaviyo.sandbox import SCOPES, Account, Fault, Request, Sandbox
 from tap_klaviyo.streams.table import STREAMS
 from tests.targets.expected import FULL_TABLES, key_of
+from tests.targets.hub import EXTRACTOR
 from tests.targets.postgres import HOST, USER, Postgres
 from tests.targets.programs import Json, output_of, program
+from tests.targets.warehouses import DUCKDB
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "meltano"
 DAY = 86_400.0
+# Meltano's own schema is within its package.
+_VALIDATE = """
+import json, sys, yaml
+from importlib.resources import files
+from jsonschema import Draft202012Validator
+schema = json.loads(files("meltano.schemas").joinpath("meltano.schema.json").read_text())
+Draft202012Validator(schema).validate(yaml.safe_load(open(sys.argv[1])))
+"""
 _YAML = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))"
 
 
@@ -230,8 +241,7 @@ def test_run_that_could_not_read_a_stream_keeps_the_state_of_the_others(project:
 
 
 def test_definitions_have_the_taps_settings() -> None:
-    hub = _yaml(EXAMPLE / "tap-klaviyo.yml")
-    plugin = _yaml(EXAMPLE / "meltano.yml")["plugins"]["extractors"][0]
+    hub = _yaml(EXAMPLE / "hub.yml")
     settings = [
         {
             "name": each["name"],
@@ -245,7 +255,43 @@ def test_definitions_have_the_taps_settings() -> None:
     assert settings == [{name: getattr(each, name) for name in settings[0]} for each in SETTINGS]
     assert tuple(hub["capabilities"]) == CAPABILITIES
     assert hub["settings_group_validation"] == [[each.name for each in SETTINGS if each.required]]
+    plugin = _yaml(EXAMPLE / "meltano.yml")["plugins"]["extractors"][0]
+    addition = _yaml(EXAMPLE / "tap-klaviyo.yml")
+    (variant,) = addition.pop("variants")
     assert plugin == {name: hub[name] for name in plugin} | {"pip_url": "../.."}
+    assert addition == {name: hub[name] for name in addition}
+    assert variant == {name: hub[name] for name in variant}
+
+
+def test_definitions_fit_the_schemas_of_meltano_and_of_its_hub() -> None:
+    Draft4Validator(EXTRACTOR).validate(_yaml(EXAMPLE / "hub.yml"))
+    output_of(program("meltano", "python"), "-c", _VALIDATE, EXAMPLE / "meltano.yml")
+
+
+def test_tap_added_to_another_project_keeps_what_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output_of(program("meltano", "meltano"), "init", "other", folder=tmp_path)
+    project = Project(tmp_path / "other")
+    add = ("add", "--from-ref", str(EXAMPLE / "tap-klaviyo.yml"), "tap-klaviyo")
+    monkeypatch.delenv("TAP_KLAVIYO_PIP_URL", raising=False)
+    code, said = project.done(*add)
+    assert code != 0, "Without TAP_KLAVIYO_PIP_URL nothing may be installed, least of all a namesake."
+    monkeypatch.setenv("TAP_KLAVIYO_PIP_URL", str(ROOT))
+    code, said = project.done("install")
+    assert code == 0, said
+    code, said = project.done("select", "--list", "--all", "tap-klaviyo")
+    assert code == 0, said
+    assert re.search(r"\[excluded *\] open\.attributions$", said, re.MULTILINE), said
+    assert re.search(r"\[selected *\] open\.profile$", said, re.MULTILINE), said
+
+
+def test_loader_for_duckdb_takes_rows(project: Project, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.root / f"{project.name}.duckdb"
+    monkeypatch.setenv("TARGET_DUCKDB_PATH", str(path))
+    code, said = project.done("run", "tap-klaviyo", "target-duckdb", config=sandbox.config)
+    assert code == 0, said
+    query = "SELECT to_json(found) FROM (SELECT id FROM klaviyo.receive) found"
+    lines = output_of(program("target-duckdb", "python"), "-c", DUCKDB, path, query).splitlines()
+    assert sorted(json.loads(line)["id"] for line in lines) == sorted_ledger(sandbox)["receive"]
 
 
 def _yaml(path: Path) -> Json:

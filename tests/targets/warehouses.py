@@ -15,7 +15,7 @@ SCHEMA = "klaviyo"
 # Starts a PostgreSQL server when it is called first.
 Server = Callable[[], Postgres]
 # Reads a DuckDB file in target-duckdb's own environment: rows as JSON, one a line.
-_DUCKDB = """
+DUCKDB = """
 import duckdb, sys
 database = duckdb.connect(sys.argv[1], read_only=True)
 for row, in database.sql(sys.argv[2]).fetchall():
@@ -56,7 +56,7 @@ def duckdb(folder: Path, _: Server) -> Warehouse:
     config = written(folder / "target.json", {"path": str(database), "default_target_schema": SCHEMA})
 
     def query(text: str) -> list[Json]:
-        lines = output_of(program("target-duckdb", "python"), "-c", _DUCKDB, database, text)
+        lines = output_of(program("target-duckdb", "python"), "-c", DUCKDB, database, text)
         return [json.loads(line) for line in lines.splitlines()]
 
     def types(stream: str) -> dict[str, str]:
