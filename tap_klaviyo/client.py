@@ -20,7 +20,15 @@ from requests.adapters import HTTPAdapter
 
 from tap_klaviyo import log
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import ApiError, AuthError, CursorError, RequestError, ScopeError, UnavailableError
+from tap_klaviyo.errors import (
+    ApiError,
+    AuthError,
+    CursorError,
+    MetricDeniedError,
+    RequestError,
+    ScopeError,
+    UnavailableError,
+)
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, error_detail, parse_page
 from tap_klaviyo.ratelimit import Clock, RateLimits
@@ -38,6 +46,7 @@ _FAIR_PART = 0.25
 # A page without links may be part of one. If it never has any, it is the last: more tries would only block the stream.
 _LINKLESS_TRIES = 4
 _CURSOR_REFUSED = "Invalid cursor provided"
+_METRIC_DENIED = "do not exist"
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
 
@@ -257,6 +266,8 @@ class Client:
             return RequestError(f"{said} Set api_revision to a revision that Klaviyo still serves.", status)
         if 300 <= status < 400:
             return RequestError(f"{said} It is a redirect, which the tap does not follow with a key.", status)
+        if _METRIC_DENIED in detail:
+            return MetricDeniedError(said, status)
         if _CURSOR_REFUSED in detail:
             return CursorError(said, status)
         return RequestError(said, status)

@@ -11,8 +11,10 @@ TapError
     ├── AuthError         use another key
     ├── ScopeError        give the key the scope
     ├── RequestError      report it, or mend a setting
+    │   ├── MetricDeniedError  nothing: see the warning
     │   └── CursorError     read again from the last record
     └── UnavailableError  run again later
+        └── UnreadablePageError  report the item to Klaviyo
 """
 
 from __future__ import annotations
@@ -82,9 +84,17 @@ class RequestError(ApiError):
     """Klaviyo refuses a request for good (other 4xx, a redirect)."""
 
 
+class MetricDeniedError(RequestError):
+    """Klaviyo says that a metric does not exist, although it lists it."""
+
+
 class CursorError(RequestError):
     """Klaviyo no longer accepts a page cursor."""
 
 
 class UnavailableError(ApiError):
     """Klaviyo gave no usable answer, for as long as was worth waiting."""
+
+
+class UnreadablePageError(UnavailableError):
+    """Klaviyo fails to return a page even if it is asked for one item."""

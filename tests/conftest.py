@@ -7,7 +7,7 @@ import pytest
 DEFAULT_SEEDS = 300
 SLOW = ("tests/chaos/", "tests/test_kill.py", "tests/test_fuzz.py")
 # Some tests take longer for each seed, so they take only every so many-th.
-SHARES = {"chaos_seed": 1, "history_seed": 5}
+SHARES = {"chaos_seed": 1, "history_seed": 5, "timeline_seed": 1}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from operator import itemgetter
 
 from tap_klaviyo.klaviyo.endpoints import EVENTS
+from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.records.structs import Record
 
-# Slices are of about so many pages: the last page of each is partly empty, so shorter ones waste more requests.
+# The last page of each slice is partly empty, so short slices waste requests: half a page each on average.
 SLICE_PAGES = 10
-# They are aimed a little under whole pages, so that the last is seldom a few events over.
-_FILL = 0.97
-# What looks like less than so many slices is read by its cursor; not all that looks dense is dense for long.
-_WORTH_CUTTING = 1.5
-# A half of this many pages is worth its own request where nothing else is to do.
-_WORTH_HALVING = 4
-# Cutting gives up the cursor, and reads the events of its second again: not worth it for more of a page than this.
-MOST_REREAD = 0.1
-_MOST_CUTS = 8
-
-
-# An event's timestamp (epoch seconds, 0 where it has none) and its record.
-Row = tuple[int, Record]
+# If fetches could run in addition, time matters more: a slice of this many pages is worth a fetch of its own.
+FINE_PAGES = 1.5
+# Parts that a slice is cut into while enough other fetches wait. The first in order is what the consumer waits for, so
+# it should be able to use every slot.
+_MOST_CUTS = 16
+# Ids to remember of events that a refused cursor would return again; beyond that, they are read twice.
+_MOST_SEEN = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,99 +35,297 @@ class Metric:
 
 @dataclass(frozen=True)
 class Slice:
-    """The events of some metrics with start <= timestamp < end (epoch seconds), but for the ids in `seen`.
+    """The events of some metrics with start <= timestamp < end (epoch seconds).
 
-    `density`, in events a second, is what the slice was cut by, 0 where nothing is known;
-    `cuts` is into how many slices, and a rest, the range before it was cut;
-    `restarts` counts how often in a row it was read anew from this start; `is_first` is that nothing was read before.
+    Args:
+        metrics: whose events they are.
+        start: the time of the first event that may be missing.
+        end: the time up to which to read.
+        seen: ids of events in the first second, or without a time, that were emitted already.
+        emitted: ids of events without a time that were emitted already; they may lie anywhere in the slice.
+        density: the events a second that the slice was cut by, 0 if nothing was known.
+        restarts: how often in a row it was read again from this start.
+        retreats: how often Klaviyo refused the end of the range, so that it was lowered.
+        is_first: whether nothing was read before.
+        is_last: whether it reaches to the end of the range.
+        is_open: whether the cursor that it is read by leads beyond its end.
     """
 
     metrics: tuple[Metric, ...]
     start: int
     end: int
     seen: frozenset[str] = field(default=frozenset(), repr=False)
+    emitted: frozenset[str] = field(default=frozenset(), repr=False)
     density: float = 0.0
-    cuts: int = 1
     restarts: int = 0
+    retreats: int = 0
     is_first: bool = False
+    is_last: bool = False
+    is_open: bool = False
+
+    def knows(self, id: str) -> bool:
+        """Return whether an event was emitted already."""
+        return id in self.seen or id in self.emitted
 
 
 @dataclass(frozen=True)
-class Outline:
-    """What of a page decides how its slice goes on: the times of its first and last event, and its ids.
+class PlacedRows:
+    """The events of a page in their order, and where each lies in time (epoch seconds).
 
-    Times are epoch seconds, 0 where there are none; `straddling` are the ids of the last second.
+    Args:
+        records: the events.
+        moments: the timestamp of each; an event without one is placed by its `datetime`, else beside the event before.
+        floors: the earliest time that each may have: its own, or that of the latest event with a time before it.
+        untimed: the places of events without a time of their own.
+        first: the least timestamp, 0 if no event has one.
+        last: the greatest timestamp: the page reaches so far. 0 if no event has one.
     """
 
+    records: Sequence[Record]
+    moments: Sequence[int]
+    floors: Sequence[int]
+    untimed: frozenset[int]
     first: int
     last: int
-    ids: frozenset[str]
-    straddling: frozenset[str]
 
     @property
     def density(self) -> float:
         """Events a second."""
-        return len(self.ids) / max(self.last - self.first, 1)
+        return len(self.records) / max(self.last - self.first, 1)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events."""
+        return [record.id for record in self.records]
+
+    @property
+    def ends_timed(self) -> bool:
+        """Whether the last event has a time of its own, so that all behind it are as late as that."""
+        return bool(self.records) and len(self.records) - 1 not in self.untimed
+
+    def without(self, part: Slice) -> PlacedRows:
+        """Return the rows of a slice that were not emitted already and do not lie behind it."""
+        ids = self.ids
+        if self.last < part.end and part.seen.isdisjoint(ids) and part.emitted.isdisjoint(ids):
+            return self
+        wanted = [
+            place
+            for place, (record, floor) in enumerate(zip(self.records, self.floors, strict=True))
+            if floor < part.end and not part.knows(record.id)
+        ]
+        return replace(
+            self,
+            records=[self.records[place] for place in wanted],
+            moments=[self.moments[place] for place in wanted],
+            floors=[self.floors[place] for place in wanted],
+            untimed=frozenset(new for new, place in enumerate(wanted) if place in self.untimed),
+        )
+
+    def tail(self) -> int:
+        """Return the place of the first of the events that may be as late as the greatest timestamp."""
+        for place in range(len(self.records) - 1, -1, -1):
+            if place not in self.untimed and self.moments[place] < self.last:
+                return place + 1
+        return 0
 
 
 @dataclass(frozen=True)
 class Run:
-    """A metric's first page of a slice that other metrics feed as well.
+    """A metric's first page of a slice that other metrics feed as well, except what was emitted already.
 
     `lines` are the RECORD lines, in one piece: parsed, a page would take several times the memory, and thousands of
-    small blocks that wait for the other metrics' pages would lie all over it. `moments` are their timestamps.
+    small blocks that wait for the other metrics' pages would lie all over it. `ids`, `moments`, `floors` and `untimed`
+    are those of the lines; `last`, `density` and the `count` of events those of the page, as in PlacedRows; `findings`
+    are what the page has beside its records; `is_whole` means that no page follows.
     """
 
     metric: Metric
     lines: bytes
+    ids: Sequence[str]
     moments: Sequence[int]
-    outline: Outline
+    floors: Sequence[int]
+    untimed: frozenset[int]
+    last: int
+    density: float
+    count: int
+    findings: Findings
+    is_whole: bool = True
+
+    def reaches(self, horizon: int) -> bool:
+        """Return whether there may be events of this metric at or behind a horizon."""
+        return not self.is_whole or any(floor >= horizon for floor in self.floors)
+
+    def untimed_before(self, horizon: int) -> frozenset[str]:
+        """Return the ids of events before a horizon, or perhaps behind it, that have no time of their own."""
+        return frozenset(self.ids[place] for place in self.untimed if self.floors[place] < horizon)
 
 
-def outline_page(rows: Sequence[Row]) -> Outline:
-    """Return what of a page decides how its slice goes on."""
-    first, last = (rows[0][0], rows[-1][0]) if rows else (0, 0)
-    straddling = takewhile(lambda row: row[0] == last, reversed(rows))
-    return Outline(
-        first, last, frozenset([record.id for _, record in rows]), frozenset(row[1].id for row in straddling)
-    )
+def place_rows(
+    records: Sequence[Record],
+    timestamps: Sequence[int],
+    datetimes: Callable[[], Sequence[int | None]],
+    start: int,
+    end: int,
+) -> PlacedRows:
+    """Return where events lie in time.
 
-
-def cut_slice(part: Slice, density: float) -> list[Slice]:
-    """Cut a slice into some of SLICE_PAGES pages and a rest, by the events a second at its start.
-
-    One slice at first, and twice as many each time that the rest turns out to be about as dense as was thought:
-    a burst is soon over, and what was cut behind it wasted.
+    Args:
+        records: the events, in Klaviyo's order.
+        timestamps: of each in epoch seconds, 0 if it has none.
+        datetimes: returns the same of their `datetime`, None for an event that has none; asked only if needed.
+        start: the start that Klaviyo was asked for; it keeps to it, so that an earlier time is an error.
+        end: the end that Klaviyo was asked for.
     """
-    full = SLICE_PAGES * (EVENTS.page_size or 1)
-    if (part.end - part.start) * density <= full * _WORTH_CUTTING:
-        return [replace(part, seen=frozenset())]
-    as_thought = part.density / 2 <= density <= part.density * 2
-    count = min(part.cuts * 2, _MOST_CUTS) if as_thought else 1
-    step = max(1, int(full * _FILL / density))
-    cuts = [part.start + step * number for number in range(1, count + 1)]
-    bounds = pairwise((part.start, *(cut for cut in cuts if cut < part.end), part.end))
-    return [Slice(part.metrics, start, end, density=density, cuts=count) for start, end in bounds]
+    if not records:
+        return PlacedRows((), (), (), frozenset(), 0, 0)
+    least, most = min(timestamps), max(timestamps)
+    if least >= start and most < end:
+        return PlacedRows(records, timestamps, timestamps, frozenset(), least, most)
+    own = [moment if start <= moment < end else None for moment in timestamps]
+    floors, ceilings = _carried(own, start), _carried(own[::-1], end - 1)[::-1]
+    moments = [
+        floor if moment is not None or guess is None else max(floor, min(guess, ceiling))
+        for moment, guess, floor, ceiling in zip(own, datetimes(), floors, ceilings, strict=True)
+    ]
+    timed = [moment for moment in own if moment is not None]
+    untimed = frozenset(place for place, moment in enumerate(own) if moment is None)
+    return PlacedRows(records, moments, floors, untimed, min(timed, default=0), max(timed, default=0))
 
 
-def halve_slice(part: Slice, density: float) -> list[Slice]:
-    """Cut a slice in two, so that more can run side by side, if each half is worth a request of its own."""
-    middle = (part.start + part.end) // 2
-    if (middle - part.start) * density < _WORTH_HALVING * (EVENTS.page_size or 1):
+def _carried(own: Sequence[int | None], last: int) -> list[int]:
+    """Return each time, or the latest one before it if there is none."""
+    return [last := last if moment is None else moment for moment in own]
+
+
+def follow_page(part: Slice, rows: PlacedRows) -> Slice:
+    """Return what is left of a slice of one metric behind a page, as far as it would be read again by its times."""
+    tail = rows.tail()
+    seen = frozenset([record.id for record in rows.records[tail:]])
+    if not tail and len(part.seen) < _MOST_SEEN:
+        # Events without a time at the end of the pages before may lie in the last second of this one.
+        seen |= part.seen
+    if not rows.last or rows.last == part.start:
+        return replace(part, seen=seen, is_first=False)
+    return replace(part, start=rows.last, seen=seen, restarts=0, is_first=False)
+
+
+def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
+    """Cut a slice into parts that are read side by side; they keep what is known of it.
+
+    If the density is what the slice was cut by, the parts are even. Otherwise it may soon change, as at a burst, so
+    the parts grow from a small first one to the slice's end.
+
+    Args:
+        part: the slice.
+        density: events a second at its start.
+        full: events in a full page.
+        idle: how many more fetches could run than there are.
+    """
+    seconds, is_known = part.end - part.start, part.density / 2 <= density <= part.density * 2
+    pages = seconds * density / max(full, 1)
+    fine = min(idle // len(part.metrics) + 1, int(pages / FINE_PAGES)) if idle else 1
+    coarse = min(_MOST_CUTS if is_known else 2, int(pages / SLICE_PAGES))
+    count = min(max(fine, coarse), seconds)
+    if count < 2:
         return [part]
-    return [replace(part, end=middle), replace(part, start=middle)]
+    first = (FINE_PAGES if fine >= coarse else SLICE_PAGES) * full / density
+    steps = _growing_steps(first, count, seconds) if not is_known else [seconds * n / count for n in range(1, count)]
+    cuts = sorted({part.start + max(1, round(step)) for step in steps} - {part.end})
+    bounds = pairwise((part.start, *cuts, part.end))
+    return [
+        replace(
+            part,
+            start=start,
+            end=end,
+            seen=part.seen if start == part.start else frozenset(),
+            restarts=part.restarts if start == part.start else 0,
+            density=density,
+            is_last=part.is_last and end == part.end,
+        )
+        for start, end in bounds
+    ]
+
+
+def _growing_steps(first: float, count: int, whole: float) -> list[float]:
+    """Return where to cut a length into parts of which each is longer than the one before by the same ratio."""
+    if first * count >= whole:
+        return [whole * number / count for number in range(1, count)]
+    low, high = 1.0, whole / first
+    for _ in range(60):
+        ratio = (low + high) / 2
+        low, high = (ratio, high) if first * (ratio**count - 1) / (ratio - 1) < whole else (low, ratio)
+    return [first * (high**number - 1) / (high - 1) for number in range(1, count)]
+
+
+def plan_slices(
+    part: Slice, counts: Mapping[int, int], seconds: int = 3600, most_pages: float = SLICE_PAGES
+) -> list[Slice]:
+    """Cut a slice by how many events lie where, as counted by Klaviyo; the counts decide only how it is read.
+
+    Args:
+        part: the slice.
+        counts: the number of events by the epoch second at which an interval begins; what is missing counts as 0.
+        seconds: the length of the intervals.
+        most_pages: of a slice.
+    """
+    full = most_pages * (EVENTS.page_size or 1)
+    cuts, events, densities, since = [part.start], 0.0, [], part.start
+    for begin in sorted(counts):
+        count = counts[begin]
+        if begin + seconds <= part.start or begin >= part.end or count <= 0:
+            continue
+        if events and events + count > full:
+            cuts.append(max(begin, part.start))
+            densities.append(events / max(cuts[-1] - since, 1))
+            since, events = cuts[-1], 0.0
+        pieces = max(1, -int(-count // full))
+        for number in range(1, pieces):
+            cuts.append(begin + seconds * number // pieces)
+            densities.append(count / seconds)
+            since = cuts[-1]
+        events += count / pieces
+    densities.append(events / max(part.end - since, 1))
+    return [
+        replace(part, start=start, end=end, density=density, is_last=part.is_last and end == part.end)
+        for (start, end), density in zip(pairwise([*cuts, part.end]), densities, strict=True)
+        if start < end
+    ]
+
+
+def split_unreadable(part: Slice) -> list[Slice]:
+    """Cut a slice with an event that Klaviyo cannot render, somewhere from its start on, into parts to find it in.
+
+    The event is probably near, so the first parts are short; a part that fails again is cut in the same way.
+    """
+    seconds = part.end - part.start
+    steps = _growing_steps(1, min(8, seconds), seconds)
+    cuts = sorted({part.start + max(1, round(step)) for step in steps} - {part.end})
+    return [
+        replace(
+            part,
+            start=start,
+            end=end,
+            seen=part.seen if start == part.start else frozenset(),
+            is_open=False,
+            is_last=part.is_last and end == part.end,
+        )
+        for start, end in pairwise((part.start, *cuts, part.end))
+    ]
 
 
 def merge_runs(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:
-    """Return the lines of runs, and their timestamps, in order of time, up to the horizon."""
-    rows = heapq.merge(*map(_views, runs), key=itemgetter(0))
-    merged = list(takewhile(lambda row: row[0] < horizon, rows))
+    """Return the lines of runs in order of time up to a horizon, and their times.
+
+    An event without a time is among them unless one with a time at or behind the horizon comes before it.
+    """
+    merged = list(heapq.merge(*(_views(run, horizon) for run in runs), key=itemgetter(0)))
     return b"".join(line for _, line in merged), [moment for moment, _ in merged]
 
 
-def _views(run: Run) -> Iterator[tuple[int, memoryview]]:
-    """Yield the timestamp and the line of each event; views of lines, since copies of them would double the memory."""
+def _views(run: Run, horizon: int) -> Iterator[tuple[int, memoryview]]:
+    """Yield the time and the line of each event before a horizon; views, since copies would double the memory."""
     lines, end = memoryview(run.lines), 0
-    for moment, line in zip(run.moments, BytesIO(run.lines), strict=True):
+    for moment, floor, line in zip(run.moments, run.floors, BytesIO(run.lines), strict=True):
         start, end = end, end + len(line)
-        yield moment, lines[start:end]
+        if floor < horizon:
+            yield min(moment, horizon - 1), lines[start:end]

@@ -1,18 +1,21 @@
 """An event stream's time range to slices to pages, in order of time.
 
-A slice is a range [start, end) in whole seconds, read by cursor to its end. How dense the events lie is not known
-ahead: each page tells it, and what is left of a dense slice is cut into slices of a few pages that are read side by
-side, and a rest that is looked at in the same way. A sparse slice takes one request.
+A slice is a range [start, end) in whole seconds, read by cursor to its end. How dense the events lie is not known in
+advance: each page shows it. If more fetches could run, what is left of a slice is cut into parts that are read side by
+side; the first part goes on by the cursor. A sparse slice takes one request.
+
+If several metrics feed the stream, their first pages of a slice are fetched side by side and merged in order of time,
+up to the time that all of them reach. What lies behind it is read again by the slices that follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tap_klaviyo.client import Answer, Client, Made
-from tap_klaviyo.errors import CursorError, RequestError
+from tap_klaviyo.client import Answer, Client
+from tap_klaviyo.errors import ApiError, CursorError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.endpoints import EVENTS
 from tap_klaviyo.klaviyo.filters import filter_between
 from tap_klaviyo.klaviyo.jsonapi import Page
@@ -20,28 +23,33 @@ from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.pages import Pages
 from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.slices import (
-    MOST_REREAD,
     Metric,
-    Outline,
-    Row,
+    PlacedRows,
     Run,
     Slice,
     cut_slice,
-    halve_slice,
+    follow_page,
     merge_runs,
-    outline_page,
+    place_rows,
+    split_unreadable,
 )
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
+from tap_klaviyo.records.structs import Record
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.streams.events import event_timestamps, project_metric
+from tap_klaviyo.streams.events import event_datetimes, event_timestamps, project_metric
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import format_time
 
 _MOST_RESTARTS = 5
+# Seconds by which the end of the range is lowered, time after time, if Klaviyo refuses it: the clocks of its servers
+# differ by seconds, and a time that is ahead of the server that answers is an error.
+_RETREATS = (10, 60)
+_NOTHING = Batch(b"", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -58,18 +66,34 @@ class Timeline:
     version: int | None = None
 
 
+@dataclass(frozen=True)
+class _PageRead:
+    """What was made of a page of a slice of one metric."""
+
+    lines: bytes
+    findings: Findings
+    whole: PlacedRows
+    fresh: PlacedRows
+
+
 def time_range_fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
     once = {metric.id: Metric(metric.id, project_metric(timeline.projection, metric)) for metric in metrics}
     # A metric that Klaviyo denies may count as one without events only if that removes no rows from the target.
-    whole = Slice(tuple(once.values()), start, end, is_first=timeline.version is None)
-    return [_fetch(timeline, whole)] if once and start < end else []
+    whole = Slice(tuple(once.values()), start, end, is_first=timeline.version is None, is_last=True)
+    return _slice_fetches(timeline, whole) if once and start < end else []
 
 
-def _fetch(timeline: Timeline, part: Slice) -> Fetch[Batch]:
-    if len(part.metrics) > 1:
-        return partial(_read_merged, timeline, part)
-    return partial(_read, timeline, part, _pages(timeline, part.metrics[0], part))
+def _slice_fetches(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
+    """Return the fetches that read a slice: one, or one for each of its metrics, which are merged."""
+    if len(part.metrics) == 1:
+        return [partial(_read_page, timeline, part, _pages(timeline, part.metrics[0], part), part.end)]
+    meeting = Meeting[Answer[Run] | ApiError, Fetched[Batch]](len(part.metrics), partial(_merge, timeline, part))
+    return [partial(_read_run, timeline, part, place, meeting) for place in range(len(part.metrics))]
+
+
+def _all_fetches(timeline: Timeline, parts: Sequence[Slice]) -> list[Fetch[Batch]]:
+    return [fetch for part in parts for fetch in _slice_fetches(timeline, part)]
 
 
 def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
@@ -77,98 +101,200 @@ def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
     return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, metric.projection.decoder, restarts=0)
 
 
-def _read(timeline: Timeline, part: Slice, pages: Pages) -> Fetched[Batch]:
-    """Read the next page of a slice of one metric."""
+def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) -> Fetched[Batch]:
+    """Read the next page of a slice of one metric; the pages may lead beyond the slice, up to `asked_end`."""
     try:
-        answer = _page(pages, part, partial(_made, timeline, part))
-    except CursorError as problem:
-        if part.restarts == _MOST_RESTARTS:
-            raise
-        logger.warning("%s Events are read anew from %s.", problem, format_time(part.start))
-        return _fetch(timeline, replace(part, restarts=part.restarts + 1))()
-    if answer is None:
-        return Fetched(Batch(b"", 0, 0, denied=frozenset([part.metrics[0].id])), 0)
-    batch, outline = answer.made
-    rest = None if pages.ended else partial(_rest, timeline, replace(part, is_first=False), pages, outline)
+        answer = pages.read(partial(_page_read, timeline, part, asked_end))
+    except ApiError as problem:
+        return _go_around(timeline, part, problem)
+    made, is_over = answer.made, pages.ended
+    if part.is_open:
+        if made.whole.untimed:
+            # Only Klaviyo's filter knows on which side of the slice's end an event without a time lies.
+            again = _slice_fetches(timeline, replace(part, is_open=False))
+            return Fetched(_NOTHING, 0, again, answer.attempts, answer.queued)
+        is_over = is_over or made.whole.last >= part.end
+    newest = max(made.fresh.moments, default=0) if is_over else max(_certain(made.fresh), default=0)
+    batch = _batch(part, made.lines, len(made.fresh.records), newest, made.findings)
+    rest = None if is_over else partial(_rest, timeline, part, pages, asked_end, made.whole, _full(answer))
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
 
 
-def _page(pages: Pages, part: Slice, use: Callable[[Page], Made]) -> Answer[Made] | None:
-    """Return what is made of the next page; None if Klaviyo denies from the start the metric that it listed."""
-    try:
-        return pages.read(use)
-    except RequestError as problem:
-        if "do not exist" not in str(problem) or not part.is_first:
-            raise
-        return None
-
-
-def _made(timeline: Timeline, part: Slice, document: Page) -> tuple[Batch, Outline]:
+def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) -> _PageRead:
     findings = Findings()
-    rows = _rows(part.metrics[0], findings, document)
-    fresh = [row for row in rows if row[1].id not in part.seen] if part.seen else rows
-    return _batch(part, _encoded(timeline, fresh), [moment for moment, _ in fresh], findings), outline_page(rows)
+    records = build_records(document, part.metrics[0].projection, findings)
+    whole = _placed(records, part, asked_end)
+    fresh = whole.without(part)
+    return _PageRead(_encoded(timeline, fresh.records), findings, whole, fresh)
 
 
-def _rows(metric: Metric, findings: Findings, document: Page) -> list[Row]:
-    records = build_records(document, metric.projection, findings)
-    return list(zip(event_timestamps(records), records, strict=True))
+def _placed(records: Sequence[Record], part: Slice, end: int) -> PlacedRows:
+    return place_rows(records, event_timestamps(records), partial(event_datetimes, records), part.start, end)
 
 
-def _rest(timeline: Timeline, part: Slice, pages: Pages, page: Outline, idle: int) -> list[Fetch[Batch]]:
-    """Return how a slice goes on behind a page: by its cursor, or cut by the density that the page shows."""
-    if not page.last:
-        return [partial(_read, timeline, part, pages)]
-    rest = cut_slice(replace(part, start=page.last), page.density)
-    if len(rest) == 1 and idle:
-        rest = halve_slice(rest[0], page.density)
-    if page.last == page.first or len(rest) == 1 or len(page.straddling) > len(page.ids) * MOST_REREAD:
-        restarts = part.restarts if page.last == part.start else 0
-        return [partial(_read, timeline, replace(part, start=page.last, seen=page.ids, restarts=restarts), pages)]
-    return [_fetch(timeline, each) for each in (replace(rest[0], seen=page.straddling), *rest[1:])]
+def _certain(rows: PlacedRows) -> list[int]:
+    """Return the times that events have by themselves: until a slice is over, a bookmark rests on these only."""
+    if not rows.untimed:
+        return list(rows.moments)
+    return [moment for place, moment in enumerate(rows.moments) if place not in rows.untimed]
 
 
-def _read_merged(timeline: Timeline, part: Slice) -> Fetched[Batch]:
-    """Read a slice of several metrics as far as all of their first pages reach, in order of time.
+def _full(answer: Answer[_PageRead]) -> int:
+    """Return how many events a full page has: what this one has, unless it was asked for in part."""
+    largest = EVENTS.page_size or 1
+    return len(answer.made.whole.records) if answer.page_size == largest else largest
 
-    The events behind the horizon, where the first of the unfinished pages ends, are read again by what follows.
+
+def _rest(
+    timeline: Timeline, part: Slice, pages: Pages, asked_end: int, rows: PlacedRows, full: int, idle: int
+) -> list[Fetch[Batch]]:
+    """Return how a slice goes on behind a page: by its cursor, or the first of several parts by its cursor."""
+    behind = follow_page(part, rows)
+    if not rows.ends_timed or part.end - rows.last < 2:
+        return [partial(_read_page, timeline, behind, pages, asked_end)]
+    # The cursor leads through the second that the page ends in, so the cuts lie behind it.
+    first, *others = cut_slice(replace(behind, start=rows.last), rows.density, full, idle)
+    going_on = replace(
+        behind,
+        end=first.end,
+        density=first.density,
+        is_last=first.is_last,
+        is_open=part.is_open or bool(others),
+    )
+    closed = [replace(each, is_open=False) for each in others]
+    return [partial(_read_page, timeline, going_on, pages, asked_end), *_all_fetches(timeline, closed)]
+
+
+def _go_around(timeline: Timeline, part: Slice, problem: ApiError) -> Fetched[Batch]:
+    """Return how a slice goes on in spite of an error.
+
+    Raises:
+        ApiError: it cannot.
     """
+    where = f"{timeline.stream.name}: {problem}"
+    if isinstance(problem, CursorError) and part.restarts < _MOST_RESTARTS:
+        logger.warning("%s Events are read again from %s.", where, format_time(part.start))
+        again = replace(part, restarts=part.restarts + 1, is_open=False)
+    elif isinstance(problem, MetricDeniedError) and part.is_first:
+        return Fetched(replace(_NOTHING, denied=frozenset(metric.id for metric in part.metrics)), 0)
+    elif isinstance(problem, UnreadablePageError):
+        return _around_unreadable(timeline, part, problem)
+    elif _is_refused_end(part, problem):
+        again = replace(part, end=part.end - _RETREATS[part.retreats], retreats=part.retreats + 1)
+        logger.warning("%s Events are read up to %s only; the next run reads the rest.", where, format_time(again.end))
+        return Fetched(replace(_NOTHING, bookmark_limit=again.end), 0, _slice_fetches(timeline, again))
+    else:
+        raise problem
+    return Fetched(_NOTHING, 0, _slice_fetches(timeline, again))
+
+
+def _is_refused_end(part: Slice, problem: ApiError) -> bool:
+    """Return whether Klaviyo may have refused a request because its clock is behind the end of the range."""
+    can_retreat = part.is_last and part.retreats < len(_RETREATS) and part.end - _RETREATS[part.retreats] > part.start
+    is_other = isinstance(problem, CursorError | MetricDeniedError)
+    return can_retreat and not is_other and isinstance(problem, RequestError) and problem.status == 400
+
+
+def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError) -> Fetched[Batch]:
+    """Look for the second with the event that Klaviyo cannot render, and go on behind it."""
+    if part.end - part.start > 1:
+        return Fetched(_NOTHING, 0, _all_fetches(timeline, split_unreadable(part)))
+    if len(part.metrics) > 1:
+        return Fetched(_NOTHING, 0, _all_fetches(timeline, _of_each_metric(part)))
+    metric = part.metrics[0].id
+    text = (
+        f"{timeline.stream.name}: events of {format_time(part.start)} (metric {metric}) cannot be read and were "
+        f"skipped; the bookmark stays there until they can. {problem}"
+    )
+    return Fetched(replace(_NOTHING, problem=text, bookmark_limit=part.start), 0)
+
+
+def _read_run(
+    timeline: Timeline, part: Slice, place: int, meeting: Meeting[Answer[Run] | ApiError, Fetched[Batch]]
+) -> Fetched[Batch]:
+    """Read a metric's first page of a slice; the last of the metrics' pages to come gives what all of them make."""
+    metric = part.metrics[place]
+    came: Answer[Run] | ApiError
+    try:
+        came = _pages(timeline, metric, part).read(partial(_run, timeline, part, metric))
+        came = replace(came, made=replace(came.made, is_whole=came.next is None))
+    except (MetricDeniedError, UnreadablePageError, RequestError) as problem:
+        came = problem
+    attempts, queued = (came.attempts, came.queued) if isinstance(came, Answer) else (1, False)
+    merged = meeting.arrive(place, came)
+    return replace(merged or Fetched(_NOTHING, 0), attempts=attempts, queued=queued)
+
+
+def _run(timeline: Timeline, part: Slice, metric: Metric, document: Page) -> Run:
     findings = Findings()
-    asked = [(_pages(timeline, each, part), partial(_run, timeline, each, findings)) for each in part.metrics]
-    tried = [_page(pages, part, use) for pages, use in asked]
-    answers = [answer for answer in tried if answer]
-    denied = frozenset(metric.id for metric, answer in zip(part.metrics, tried, strict=True) if not answer)
-    runs, unfinished = [each.made for each in answers], [each.made for each in answers if each.next is not None]
-    attempts, queued = max((each.attempts for each in answers), default=1), any(each.queued for each in answers)
-    horizon = min((run.outline.last or part.start for run in unfinished), default=part.end)
-    behind = replace(part, metrics=tuple(run.metric for run in runs), is_first=False)
+    rows = _placed(build_records(document, metric.projection, findings), part, part.end)
+    fresh = rows.without(part)
+    lines = _encoded(timeline, fresh.records)
+    times = (fresh.moments, fresh.floors, fresh.untimed)
+    return Run(metric, lines, fresh.ids, *times, rows.last, rows.density, len(rows.records), findings)
+
+
+def _merge(timeline: Timeline, part: Slice, came: Sequence[Answer[Run] | ApiError]) -> Fetched[Batch]:
+    """Return the events of several metrics up to the horizon, where the first of the unfinished pages ends."""
+    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
+    for place, each in enumerate(came):
+        if isinstance(each, ApiError) and place not in denied:
+            return _go_around(timeline, part, each)
+    names = frozenset(part.metrics[place].id for place in denied)
+    merged = _merged(timeline, replace(part, is_first=False), [each for each in came if isinstance(each, Answer)])
+    return replace(merged, item=replace(merged.item, denied=names))
+
+
+def _merged(timeline: Timeline, part: Slice, answers: Sequence[Answer[Run]]) -> Fetched[Batch]:
+    runs = [each.made for each in answers]
+    unfinished = [run for run in runs if not run.is_whole]
+    horizon = min((run.last for run in unfinished), default=part.end)
     if horizon <= part.start:
-        return Fetched(Batch(b"", 0, 0, denied=denied), 0, _one_second(timeline, behind), attempts, queued)
-    batch = replace(_batch(part, *merge_runs(runs, horizon), findings), denied=denied)
-    live = [run for run in runs if run in unfinished or run.outline.last >= horizon]
-    density = max((run.outline.density for run in unfinished), default=0.0)
-    rest = cut_slice(replace(behind, metrics=tuple(run.metric for run in live), start=horizon), density) if live else []
-    return Fetched(batch, batch.size, [_fetch(timeline, each) for each in rest], attempts, queued)
+        left = replace(part, metrics=tuple(run.metric for run in runs))
+        return Fetched(_NOTHING, 0, _all_fetches(timeline, _narrowed(left, runs, horizon)))
+    lines, moments = merge_runs(runs, horizon)
+    findings = Findings()
+    for run in runs:
+        findings.add(run.findings)
+    newest = max(moments, default=0)
+    batch = _batch(replace(part, end=horizon), lines, len(moments), newest, findings)
+    live = [run for run in runs if run.reaches(horizon)]
+    if not live or horizon >= part.end:
+        return Fetched(batch, batch.size)
+    untimed = frozenset[str]().union(*(run.untimed_before(horizon) for run in live))
+    metrics, emitted = tuple(run.metric for run in live), part.emitted | untimed
+    behind = replace(part, metrics=metrics, start=horizon, seen=frozenset(), emitted=emitted)
+    return Fetched(batch, batch.size, rest=partial(_merged_rest, timeline, behind, unfinished))
 
 
-def _run(timeline: Timeline, metric: Metric, findings: Findings, document: Page) -> Run:
-    rows = _rows(metric, findings, document)
-    return Run(metric, _encoded(timeline, rows), [moment for moment, _ in rows], outline_page(rows))
+def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], idle: int) -> list[Fetch[Batch]]:
+    densest = max(unfinished, key=lambda run: run.density)
+    return _all_fetches(timeline, cut_slice(behind, densest.density, densest.count, idle))
 
 
-def _one_second(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
-    """Return the fetches of a slice that begins with more events in one second than fit a page."""
-    burst = [Slice((metric,), part.start, part.start + 1) for metric in part.metrics]
-    rest = [replace(part, start=part.start + 1)] if part.start + 1 < part.end else []
-    return [_fetch(timeline, each) for each in (*burst, *rest)]
+def _narrowed(part: Slice, runs: Sequence[Run], horizon: int) -> list[Slice]:
+    """Return the parts of a slice of which a first page does not show how far it reaches beyond the slice's start."""
+    if part.end - part.start == 1:
+        return _of_each_metric(part)
+    if horizon:
+        # More events lie in the first second than fit a page; within a second, the order of the metrics is free.
+        second = replace(part, end=part.start + 1, is_last=False)
+        return [*_of_each_metric(second), replace(part, start=part.start + 1, seen=frozenset())]
+    # A whole page of events without a time: if their datetimes do not help, half of the slice is tried.
+    guess = min(max(run.moments, default=0) for run in runs if not run.is_whole and not run.last)
+    middle = guess if part.start < guess < part.end else (part.start + part.end) // 2
+    return [replace(part, end=middle, is_last=False), replace(part, start=middle, seen=frozenset())]
 
 
-def _encoded(timeline: Timeline, rows: Sequence[Row]) -> bytes:
-    return encode_records(timeline.stream.name, [record for _, record in rows], timeline.version)
+def _of_each_metric(part: Slice) -> list[Slice]:
+    return [replace(part, metrics=(metric,)) for metric in part.metrics]
 
 
-def _batch(part: Slice, lines: bytes, moments: Sequence[int], findings: Findings) -> Batch:
+def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:
+    return encode_records(timeline.stream.name, records, timeline.version)
+
+
+def _batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings) -> Batch:
     # Klaviyo gives events in order of time; the bounds keep a bookmark from ever passing the run's start.
-    newest = moments[-1] if moments else 0
     bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
-    return Batch(lines, len(lines), len(moments), bookmark, findings=findings)
+    return Batch(lines, len(lines), rows, bookmark, findings=findings)

@@ -14,6 +14,7 @@ from tap_klaviyo.records.objects import read_objects
 from tap_klaviyo.records.projection import Projection, Related
 from tap_klaviyo.records.structs import Record
 from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.times import parse_time
 
 # An attribution has no attributes; its columns are the ids that its relationships point at.
 ATTRIBUTIONS = Related(
@@ -53,6 +54,19 @@ def event_timestamps(records: Sequence[Record]) -> list[int]:
     if set(map(type, moments)) <= {int}:
         return moments
     return [each if type(each) is int else decode_integer(each) or 0 for each in moments]
+
+
+def event_datetimes(records: Sequence[Record]) -> list[int | None]:
+    """Return the date-times of events in epoch seconds; None for an event that has none, or if it is not selected."""
+    return [_moment_of(getattr(each, "datetime", None)) for each in records]
+
+
+def _moment_of(value: object) -> int | None:
+    try:
+        text = msgspec.json.decode(value, type=str) if isinstance(value, Raw) else None
+        return parse_time(text) if text else None
+    except (msgspec.DecodeError, ValueError):
+        return None
 
 
 def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:
