@@ -93,7 +93,7 @@ def check(drawn: Drawn, reading: Reading) -> None:
     reached = drawn.memory.now if drawn.memory.now < drawn.end else drawn.end
     reached -= 0 if reached == drawn.end else 60  # the range may have been lowered by so much
     wanted = {each.id: each for each in drawn.memory.events if drawn.start <= each.time < drawn.end}
-    limits = [batch.bookmark_limit for batch in reading.batches if batch.bookmark_limit is not None]
+    limits = [batch.bookmark_limit for batch in reading.batches if batch.problem]
     missing = {
         id
         for id in wanted.keys() - set(reading.ids)
@@ -106,7 +106,7 @@ def check(drawn: Drawn, reading: Reading) -> None:
         assert reading.doubled == {}
     if drawn.refused and not drawn.unreadable:
         assert all(count <= 6 for count in reading.doubled.values())
-    assert bool(reading.problems) == bool(limits)
+    assert None not in limits
     skipped = {each.time for each in wanted.values() if not each.is_readable and each.time < reached}
     assert skipped <= set(limits)
     check_bookmarks(reading, wanted)
