@@ -62,10 +62,10 @@ def event_datetimes(records: Sequence[Record]) -> list[int | None]:
 
 
 def _moment_of(value: object) -> int | None:
+    text = value if isinstance(value, str) else decode_text(value)
     try:
-        text = msgspec.json.decode(value, type=str) if isinstance(value, Raw) else None
         return parse_time(text) if text else None
-    except (msgspec.DecodeError, ValueError):
+    except ValueError:
         return None
 
 
