@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -53,18 +53,24 @@ def _relate(
     page: Page, related: Related, part: RecordType, records: Sequence[Record], ids: Sequence[Ids], findings: Findings
 ) -> None:
     """Fill a field of the records with the resources that a relationship points at."""
-    found = _included(page, related, part, findings)
+    wanted = set(chain.from_iterable(ids))
+    found = _included(page, related, part, wanted, findings)
     convert_objects(part, list(found.values()), (related.type,), findings)
-    for name in set(chain.from_iterable(ids)) - found.keys():
+    for name in wanted - found.keys():
         found[name] = part.struct() if "id" in part.dropped else part.struct(id=name)
     for record, names in zip(records, ids, strict=True):
         objects = list(map(found.__getitem__, names))
         setattr(record, related.field, objects if related.shape == "array" else next(iter(objects), None))
 
 
-def _included(page: Page, related: Related, part: RecordType, findings: Findings) -> dict[str, Record]:
-    """Return by id the included resources that a field is made of, before their values are converted."""
-    resources = [resource for resource in page.included if resource.type == related.type]
+def _included(
+    page: Page, related: Related, part: RecordType, wanted: Set[str], findings: Findings
+) -> dict[str, Record]:
+    """Return by id the included resources that a field is made of, before their values are converted.
+
+    One without a type counts as of the type that it is pointed at as.
+    """
+    resources = [each for each in page.included if each.type == related.type or (not each.type and each.id in wanted)]
     found = read_objects(part, [each.attributes for each in resources], (related.type,), findings)
     for record, resource in zip(found, resources, strict=True):
         record.id = resource.id
