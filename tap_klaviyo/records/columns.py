@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from tap_klaviyo.klaviyo.json_values import NULL, decode_array, decode_text
 from tap_klaviyo.records.dates import to_utc
@@ -35,6 +35,7 @@ class Column:
         items: what the items of an array are; None if they may be anything.
         takes_numbers: whether Klaviyo documents numbers beside text, so that turning them into text is not remarkable.
         is_loose: whether values of other types were seen, so that a Struct should not check it while it decodes.
+        max_length: the most characters that a text may have; longer ones are cut. None if there is no limit.
     """
 
     types: frozenset[str]
@@ -42,6 +43,7 @@ class Column:
     items: Column | None = None
     takes_numbers: bool = False
     is_loose: bool = False
+    max_length: int | None = None
 
     @cached_property
     def decoded_as(self) -> Any:
@@ -50,6 +52,8 @@ class Column:
             return Raw
         if self.types == {"array"} and self.items and self.items.decoded_as is not Raw:
             return list[self.items.decoded_as] | None  # type: ignore[name-defined]
+        if self.max_length is not None:
+            return Annotated[str, Meta(max_length=self.max_length)] | None
         return _DECODED.get(self.types, Raw)
 
     def fit(self, value: Raw) -> tuple[Raw, bool]:
@@ -67,6 +71,8 @@ class Column:
             return date, date is NULL
         if kind == "array" and "array" in self.types:
             return self._fit_items(value)
+        if self.max_length is not None and len(found := decode_text(value) or text) > self.max_length:
+            return Raw(msgspec.json.encode(found[: self.max_length])), True
         if kind in self.types or (kind == "number" and "integer" in self.types and text.lstrip("-").isdecimal()):
             return value, False
         return self._converted(value, text, kind), not (self.takes_numbers and kind == "number")
@@ -103,6 +109,7 @@ def column_of(definition: Mapping[str, Any], takes_numbers: bool = False, is_loo
         named - {"integer"} if "number" in named else named,
         is_date=definition.get("format") == "date-time",
         items=column_of(items) if isinstance(items, Mapping) else None,
-        takes_numbers=takes_numbers and named == {"string"},
+        takes_numbers=takes_numbers and named == {"string"} and "maxLength" not in definition,
         is_loose=is_loose,
+        max_length=definition.get("maxLength"),
     )

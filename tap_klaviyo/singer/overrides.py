@@ -21,7 +21,9 @@ _WIDER = {"integer": ("integer", "number", "string"), "number": ("number", "stri
 UNKNOWN_FIELDS = "Ignored fields of the catalog, which this tap does not have"
 
 
-def override_schema(stream: str, own: Mapping[str, Any], given: Mapping[str, Any], ignored: Ignored) -> dict[str, Any]:
+def override_schema(
+    stream: str, own: Mapping[str, Any], given: Mapping[str, Any], ignored: Ignored, replication_key: str | None = None
+) -> dict[str, Any]:
     """Return a stream's schema with the user's definitions of its fields.
 
     Every field of the stream is in it, whether or not the user's schema has it; `omitted_fields` returns those.
@@ -29,6 +31,11 @@ def override_schema(stream: str, own: Mapping[str, Any], given: Mapping[str, Any
     Raises:
         CatalogError: the records cannot fit a definition; the message names the field, and what is allowed.
     """
+    wanted = (given.get("properties") or {}).get(replication_key)
+    if replication_key and wanted is not None and isinstance(wanted, dict) and is_text(wanted):
+        own_type = own["properties"][replication_key]["type"]
+        if "string" not in own_type:
+            raise _refusal(f"{stream}.{replication_key}", f"makes the replication key text; use {shown(own_type)}")
     # The choice of the stream in its schema is read by the selection.
     return _object(own, {key: value for key, value in given.items() if key != "selected"}, (stream,), ignored)
 

@@ -126,7 +126,7 @@ def _select_stream(stream: Stream, entry: Entry, ignored: Ignored) -> Selection 
     definitions: Mapping[str, Any] = stream.schema
     if is_own:
         given = {**entry.schema, "properties": entry.properties or stream.schema["properties"]}
-        definitions = override_schema(stream.name, stream.schema, given, ignored)
+        definitions = override_schema(stream.name, stream.schema, given, ignored, stream.replication_key)
         omitted = omitted_fields(stream.schema, given)
         kept = sorted(f"{stream.name}.{path[0]}" for path in omitted if len(path) == 1 and path[0] in stream.automatic)
         ignored.add("Emitted though the catalog's schema does not have them, because they are keys", *kept)
