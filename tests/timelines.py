@@ -116,7 +116,7 @@ def metric_resources(names: Sequence[str]) -> list[Resource]:
 
 
 _SELECTION = next(each for each in ALL if each.stream.name == STREAM)
-_PROJECTION = _SELECTION.stream.project(_SELECTION.fields)
+_PROJECTION = _SELECTION.stream.project(_SELECTION.schema)
 
 
 def fetches_of(memory: Memory, metrics: Sequence[str], start: int, end: int) -> list[Fetch[Batch]]:
