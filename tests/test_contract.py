@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,6 +24,9 @@ DOCUMENTS = Path(__file__).parents[1].parent / "shared" / "klaviyo-openapi"
 BY_REVISION = {None: "stable.json", OMNICHANNEL: "beta-2026-07-15.pre.json"}
 # What the stable revision added to its beta, according to Klaviyo's SDK for Python, 25.0.0.
 ADDED_SINCE_THE_BETA = {("/api/campaigns", "tags")}
+MAKER = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "make_schemas.py"))
+# What an event's metric fills, which is known before any page is read.
+OF_A_METRIC = {"metric", "metric_id", "metric_name"}
 ENDPOINTS = {name: each for name, each in vars(endpoints).items() if isinstance(each, Endpoint)}
 
 pytestmark = pytest.mark.skipif(
@@ -118,10 +122,27 @@ def row_disagreements(stream: Stream, rows: Mapping[str, Stream]) -> Iterator[st
     if stream.range:
         yield from range_disagreements(stream, stream.range, operation)
     yield from split_disagreements(stream, operation, rows)
+    yield from column_disagreements(stream)
+
+
+def column_disagreements(stream: Stream) -> Iterator[str]:
+    """Yield each column that a row names and the schema lacks, and each that nothing fills, so that it stays null."""
     columns = stream.schema["properties"]
-    for name in (*stream.automatic, *stream.off, *(related.field for related in stream.related), *stream.derived):
+    made = {*(related.field for related in stream.related), *stream.derived}
+    for name in sorted({*stream.automatic, *stream.off, *made}):
         if name not in columns:
             yield f"no column {name}"
+    if stream.endpoint.method == "POST":
+        return  # A report has no attributes: its groupings and statistics fill its columns.
+    filled = {"id", "type", *made, *MAKER["read_document"](stream.endpoint.revision).attributes(stream.endpoint)}
+    if isinstance(stream.split, Metrics):
+        filled |= OF_A_METRIC
+    elif isinstance(stream.split, Parent):
+        filled.add(stream.split.key)
+    elif isinstance(stream.split, Filters):
+        filled.update(*stream.split.each.values())
+    for name in sorted(set(columns) - filled):
+        yield f"nothing fills the column {name}"
 
 
 def range_disagreements(stream: Stream, time_range: TimeRange, operation: Operation) -> Iterator[str]:
@@ -168,6 +189,13 @@ def test_a_row_of_the_table_is_as_klaviyo_documents_it(stream: Stream) -> None:
 
 
 LISTS, OPEN, CAMPAIGNS = BY_NAME["lists"], BY_NAME["open"], BY_NAME["campaigns"]
+MEMBERS = Stream(
+    name="list_members",
+    endpoint=endpoints.LIST_MEMBERS,
+    key=("list_id", "profile_id"),
+    split=Parent("lists", "list_id"),
+    derived={"profile_id": ("id",)},
+)
 WRONG: Mapping[str, tuple[Stream, list[str]]] = {
     "path": (replace(LISTS, endpoint=replace(LISTS.endpoint, path="/api/list")), ["no GET /api/list"]),
     "method": (
@@ -183,7 +211,7 @@ WRONG: Mapping[str, tuple[Stream, list[str]]] = {
     "scope": (replace(LISTS, endpoint=replace(LISTS.endpoint, scopes=("list:read",))), ["scopes ('list:read',)"]),
     "page size": (replace(LISTS, endpoint=replace(LISTS.endpoint, page_size=100)), ["page size 100, not 10"]),
     "page size of an endpoint that takes none": (
-        Stream(name="metrics", schema_name="list", endpoint=replace(endpoints.METRICS, page_size=100)),
+        Stream(name="metrics", endpoint=replace(endpoints.METRICS, page_size=100)),
         ["page size 100, not None"],
     ),
     "sort": (replace(LISTS, endpoint=replace(LISTS.endpoint, sort="opt_in_process")), ["no sort opt_in_process"]),
@@ -196,7 +224,10 @@ WRONG: Mapping[str, tuple[Stream, list[str]]] = {
         ["no additional field profile_count"],
     ),
     "include": (replace(LISTS, related=(Related("tags", "profiles", "profile"),)), ["no include profiles"]),
-    "column": (replace(LISTS, related=(Related("labels", "tags", "tag"),)), ["no column labels"]),
+    "column": (
+        replace(LISTS, related=(Related("labels", "tags", "tag"),)),
+        ["no column labels", "nothing fills the column tags"],
+    ),
     "key": (replace(LISTS, key=("list_id",)), ["no column list_id"]),
     "range operator": (
         replace(LISTS, endpoint=replace(LISTS.endpoint, sort="updated"), range=TimeRange("updated", "greater-than")),
@@ -209,22 +240,26 @@ WRONG: Mapping[str, tuple[Stream, list[str]]] = {
     "filter": (replace(LISTS, split=Filters({"equals(archived,true)": {}})), ["no filter equals(archived)"]),
     "operator of a filter": (
         replace(CAMPAIGNS, split=Filters({'any(messages.channel,["email"])': {}})),
-        ["no filter any(messages.channel)"],
+        ["no filter any(messages.channel)", "nothing fills the column channel"],
     ),
-    "required filter": (replace(CAMPAIGNS, split=Whole()), ["needs a filter"]),
+    "required filter": (replace(CAMPAIGNS, split=Whole()), ["needs a filter", "nothing fills the column channel"]),
     "parent": (
-        replace(LISTS, endpoint=endpoints.FORM_VERSIONS, related=(), split=Parent("formulas", "form_id")),
+        Stream(name="form_versions", endpoint=endpoints.FORM_VERSIONS, split=Parent("formulas", "form_id")),
         ["no parent formulas"],
     ),
     "key of the parent": (
-        replace(LISTS, endpoint=endpoints.LIST_MEMBERS, related=(), split=Parent("lists", "id")),
-        ["the parent fills id, not ['list_id']"],
+        replace(MEMBERS, split=Parent("lists", "id")),
+        ["the parent fills id, not ['list_id']", "nothing fills the column list_id"],
     ),
     "no parent": (
-        replace(LISTS, endpoint=endpoints.LIST_MEMBERS, related=()),
-        ["nothing fills ['list_id']"],
+        replace(MEMBERS, split=Whole()),
+        ["nothing fills ['list_id']", "nothing fills the column list_id"],
     ),
 }
+
+
+def test_a_row_of_members_that_is_right_passes() -> None:
+    assert list(row_disagreements(MEMBERS, BY_NAME)) == []
 
 
 @pytest.mark.parametrize("fault", WRONG)
