@@ -94,6 +94,8 @@ EVENT = b'{"type":"event","id":"1"}'
         (b',"links":{"next":""}', None),
         (b',"links":{"self":5,"next":"n"}', "n"),
         (b',"links":{"next":{"href":"n"}}', "n"),
+        (b',"links":{"next":{"href":""}}', None),
+        (b',"links":{"next":""},"included":null', None),
         (b',"links":{"next":"first","next":"n"}', "n"),
     ],
 )

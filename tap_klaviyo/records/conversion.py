@@ -61,6 +61,7 @@ def _unfit(kind: RecordType, objects: Sequence[Record]) -> list[str]:
     if kind.dates and not are_utc(*_joined(objects, kind.dates, b",")):
         unfit += kind.dates
     unfit += [name for name in kind.spelled if not _spell_numbers(objects, name)]
+    unfit += [name for name in kind.texts if not _are_texts(*_joined(objects, (name,), b"\n"))]
     unfit += [name for name in kind.objects if not _are_objects(*_joined(objects, (name,), b"\n"))]
     if kind.numbers and not _are_numbers(_joined(objects, kind.numbers, b",")[0]):
         unfit += kind.numbers
@@ -72,13 +73,17 @@ def _joined(objects: Sequence[Record], names: Sequence[str], separator: bytes) -
     values = list(chain.from_iterable(map(attrgetter(name), objects) for name in names))
     try:
         return separator.join(values), len(values)
-    except TypeError:
-        values = [value for value in values if value is not UNSET]
-        return separator.join(values), len(values)
+    except TypeError:  # some are not set, or are ids, which are texts already
+        found = [value if type(value) is Raw else msgspec.json.encode(value) for value in values if value is not UNSET]
+        return separator.join(found), len(found)
 
 
 def _are_objects(lines: bytes, count: int) -> bool:
     return _begun(lines, b"{") + _begun(lines, b"null") == count
+
+
+def _are_texts(lines: bytes, count: int) -> bool:
+    return _begun(lines, b'"') + _begun(lines, b"null") == count
 
 
 def _begun(lines: bytes, mark: bytes) -> int:

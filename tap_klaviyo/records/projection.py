@@ -67,6 +67,7 @@ class Source:
         related: the fields that are made of related resources.
         finish: what only this stream needs.
         constants: values of fields that are the same for all records.
+        keeps_text: text stays as Klaviyo spelled it, escapes included; decoded, it is checked faster.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Source:
     related: tuple[Related, ...] = ()
     finish: Finish | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
+    keeps_text: bool = False
 
 
 class Projection:
@@ -121,7 +123,9 @@ class Projection:
 
     def _lay_out(self) -> None:
         source = self.source
-        self.record_type = record_type_of(source.schema, source.emitted, source.name, source.constants, self._seen)
+        self.record_type = record_type_of(
+            source.schema, source.emitted, source.name, source.constants, self._seen, source.keeps_text
+        )
         nested = self.record_type.nested
         parts = [typed_resource(nested[each.field].struct, each.type) for each in self.related if each.shape != "id"]
         self.decoder.expect(typed_resource(self.record_type.struct), *parts)

@@ -94,9 +94,18 @@ class RecordType:
         return tuple(name for name, each in self.columns.items() if each.takes_numbers)
 
     @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of text that stay bytes."""
+        return tuple(
+            name
+            for name, each in self.columns.items()
+            if each.types == {"string"} and each.decoded_as is Raw and name not in self.dates + self.spelled
+        )
+
+    @cached_property
     def others(self) -> tuple[str, ...]:
         """The columns that stay bytes, and of which each value has to be looked at."""
-        together = {*self.dates, *self.objects, *self.numbers, *self.spelled}
+        together = {*self.dates, *self.objects, *self.numbers, *self.spelled, *self.texts}
         return tuple(
             name
             for name, each in self.columns.items()
@@ -113,6 +122,7 @@ def record_type_of(
     name: str = "Record",
     constants: Mapping[str, Any] | None = None,
     seen: Seen = Seen(),
+    keeps_text: bool = False,
 ) -> RecordType:
     """Return the type of the objects that a schema describes.
 
@@ -122,6 +132,7 @@ def record_type_of(
         name: of the type.
         constants: values of fields that are the same for all objects.
         seen: what earlier pages had that the schema does not expect.
+        keeps_text: text stays as it was spelled, instead of being decoded, which is faster.
     """
     selected: Mapping[str, Any] = emitted.get("properties") or {} if emitted else {}
     columns: dict[str, Column] = {}
@@ -136,11 +147,13 @@ def record_type_of(
                 refitted[attribute] = column_of(wanted)
                 wanted = own
             inner = _inner(wanted) if wanted is not None else None
-            nested[attribute] = record_type_of(_inner(own), inner, attribute, seen=seen.within(attribute))
+            nested[attribute] = record_type_of(
+                _inner(own), inner, attribute, seen=seen.within(attribute), keeps_text=keeps_text
+            )
             within: Any = nested[attribute].struct
             types[attribute] = (list[within | None] if "items" in own else within) | None
         elif wanted is not None:
-            columns[attribute] = column_of(wanted, attribute in _COORDINATES, (attribute,) in seen.loose)
+            columns[attribute] = column_of(wanted, attribute in _COORDINATES, keeps_text or (attribute,) in seen.loose)
             types[attribute] = columns[attribute].decoded_as
     unknown = {f"unknown_{n}": path[0] for n, path in enumerate(sorted(seen.unknown)) if len(path) == 1}
     all_types = {each: types.get(each, Raw) for each in schema["properties"]}

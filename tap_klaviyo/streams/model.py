@@ -126,6 +126,8 @@ class Stream:
                 emitted=emitted,
                 related=self.related,
                 finish=self.finish,
+                # Events are by far the most rows, so their speed counts.
+                keeps_text=not self.metric_names,
             )
         )
 
