@@ -400,14 +400,20 @@ def test_date_times_become_rfc_3339_in_utc(given: str, expected: str) -> None:
     assert bytes(to_utc(Raw(given.encode()))).decode() == expected
 
 
-@pytest.mark.parametrize("text", [*NOT_DATES, '"2026-06-23 00:15:23+00:00"', '"2026-06-23T00:15:23-05:00"'])
+OTHER_DATES = (
+    *('"2026-06-23 00:15:23+00:00"', '"2026-06-23T00:15:23-05:00"', '"2026-06-23T00:15:23"', "1700000000"),
+    *('"2026-06-23t00:15:23Z"', '"2026-06-23T00:15:23z"', '"2026-06-23T00:15:23-00:00"'),
+)
+
+
+@pytest.mark.parametrize("text", [*NOT_DATES, *OTHER_DATES])
 def test_one_odd_date_among_others_is_found(text: str) -> None:
     dates = ["2026-09-04T13:38:55+00:00", json.loads(text), "2026-09-04T13:38:55+00:00"]
     lists = [{"type": "list", "id": str(n), "attributes": {"created": date}} for n, date in enumerate(dates)]
     found, findings = built("lists", lists)
     expected = json.loads(bytes(to_utc(Raw(text.encode()))))
     assert [each["created"] for each in found] == ["2026-09-04T13:38:55+00:00", expected, "2026-09-04T13:38:55+00:00"]
-    assert findings.changed == ({("list", "created"): 1} if expected is None else {})
+    assert findings.changed == ({("list", "created"): 1} if text in NOT_DATES or text == "1700000000" else {})
 
 
 def test_a_list_with_tags() -> None:

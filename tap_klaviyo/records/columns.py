@@ -82,7 +82,7 @@ class Column:
         if "string" in self.types:
             return to_utc(value) if self.is_date else Raw(msgspec.json.encode(text))
         if "integer" in self.types and (found := _INTEGER.fullmatch(spelled or "")):
-            return Raw(((found[1] if found[2] != "0" else "") + found[2]).encode())
+            return Raw((found[1] + found[2]).encode())
         if "number" in self.types and _NUMBER.fullmatch(spelled or ""):
             return Raw((spelled or "").encode())
         if "boolean" in self.types and spelled in ("true", "false"):

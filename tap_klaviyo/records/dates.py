@@ -16,7 +16,7 @@ _DATE_TIME = re.compile(
     r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6})\d*)?)? ?(?:(?:Z|z|UTC)|([+-])(\d\d)(?::?(\d\d))?)?)?",
     re.ASCII,
 )
-_NUMBER = re.compile(r"\d{9,12}(?:\.\d+)?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
 # Numbers count as epoch seconds, as in Klaviyo's `timestamp`, from 1973 to 9999. Smaller ones are rather a code, or 0
 # for a missing date; larger ones are milliseconds, or no date at all.
 _EPOCH_SECONDS = (10**8, 253_402_300_799)
