@@ -32,7 +32,13 @@ def output_of(*command: str | Path, folder: Path | None = None, given: str | Non
     return ended.stdout
 
 
-def sync(folder: Path, config: Mapping[str, Any], target: Sequence[str | Path], state: Json | None = None) -> Json:
+def sync(
+    folder: Path,
+    config: Mapping[str, Any],
+    target: Sequence[str | Path],
+    state: Json | None = None,
+    select: str | None = None,
+) -> Json:
     """Run the tap into a target, and return the last state that the target gave back.
 
     Args:
@@ -40,6 +46,7 @@ def sync(folder: Path, config: Mapping[str, Any], target: Sequence[str | Path], 
         config: the tap's.
         target: the target's command.
         state: what the last run returned.
+        select: what the tap selects; by default what it discovers as selected.
 
     Raises:
         AssertionError: one of the two failed; with what they wrote to stderr.
@@ -47,6 +54,8 @@ def sync(folder: Path, config: Mapping[str, Any], target: Sequence[str | Path], 
     command: list[str | Path] = [TAP, "--config", written(folder / "config.json", config)]
     if state is not None:
         command += ["--state", written(folder / "state.json", state)]
+    if select is not None:
+        command += ["--select", select]
     errors = folder / "stderr"
     with errors.open("wb") as stderr:
         tap = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)

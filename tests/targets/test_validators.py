@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tap_klaviyo.sandbox import Account, Sandbox
 from tests.targets.expected import FULL_TABLES, key_of
+from tests.targets.odd import EVENTS, odd_klaviyo
 from tests.targets.programs import TAP, Json, output_of, program, sync, written
 
 
@@ -34,6 +35,21 @@ def test_singer_check_tap_passes_a_run_and_one_on_from_its_state(tmp_path: Path)
     ledger = account.ledger(account.now)
     assert _checked(first, tmp_path) == {stream: len(keys) for stream, keys in ledger.items()}
     assert 0 < _checked(second, tmp_path)["receive"] < len(ledger["receive"])
+
+
+def test_stitchs_dry_run_accepts_odd_values(tmp_path: Path) -> None:
+    requests = tmp_path / "requests.jsonl"
+    command = (program("target-stitch", "target-stitch"), "--dry-run", "--output-file", requests)
+    with odd_klaviyo() as config:
+        sync(tmp_path, config, command, select="open")
+    posted = [json.loads(line) for line in requests.read_text("utf-8").splitlines()]
+    assert _upserted(posted, "open") == sorted(each["id"] for each in EVENTS)
+
+
+def test_singer_check_tap_passes_odd_values(tmp_path: Path) -> None:
+    with odd_klaviyo() as config:
+        messages = output_of(TAP, "--config", written(tmp_path / "config.json", config), "--select", "open")
+    assert _checked(messages, tmp_path) == {"open": len(EVENTS)}
 
 
 def _checked(messages: str, folder: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ from tap_klaviyo.sandbox import Account, Sandbox
 from tests.targets import warehouses
 from tests.targets.documented import documented_types
 from tests.targets.expected import FULL_TABLES, comparable, key_of, rows_of
+from tests.targets.odd import EVENTS, odd_klaviyo
 from tests.targets.programs import Json, sync
 from tests.targets.warehouses import Server, Warehouse
 
@@ -112,3 +113,25 @@ def test_columns_have_the_documented_types(loaded: Loaded, stream: str) -> None:
         pytest.skip("a file of JSON lines has no types")
     columns = {name: kind for name, kind in types(stream).items() if not name.startswith("_sdc_")}
     assert columns == documented_types(stream, loaded.warehouse.name)
+
+
+@pytest.mark.parametrize("make", [warehouses.pipelinewise, warehouses.duckdb])
+def test_flattening_loses_the_properties_of_events_as_documented(
+    make: warehouses.Maker, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    warehouse = make(tmp_path, lambda: request.getfixturevalue("postgres"), data_flattening_max_level=1)
+    with Sandbox(Account.build(events=300), limits=False) as sandbox:
+        sync(tmp_path, sandbox.config, warehouse.command, select="receive")
+    rows = warehouse.rows("receive")
+    assert len(rows) > 10
+    assert {row.get("event_properties") for row in rows} == {None}
+
+
+@pytest.mark.parametrize("make", [warehouses.jsonl, warehouses.duckdb, warehouses.pipelinewise, warehouses.meltanolabs])
+def test_odd_values_are_loaded_row_for_row(
+    make: warehouses.Maker, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    warehouse = make(tmp_path, lambda: request.getfixturevalue("postgres"))
+    with odd_klaviyo() as config:
+        sync(tmp_path, config, warehouse.command, select="open")
+    assert keys_in(warehouse, "open") == sorted(each["id"] for each in EVENTS)

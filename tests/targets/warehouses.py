@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from tests.targets.postgres import HOST, USER, Postgres
 from tests.targets.programs import Json, output_of, program, written
 
 SCHEMA = "klaviyo"
-# Starts a PostgreSQL server when it is called first.
-Server = Callable[[], Postgres]
+# Starts a PostgreSQL server when it is called first; None if it is not installed.
+Server = Callable[[], Postgres | None]
+_databases = count(1)
 # Reads a DuckDB file in target-duckdb's own environment: rows as JSON, one a line.
 DUCKDB = """
 import duckdb, sys
@@ -40,9 +42,16 @@ class Warehouse:
     repeats: bool = False
 
 
-def jsonl(folder: Path, _: Server) -> Warehouse:
+class Maker(Protocol):
+    """Makes a warehouse whose files are in a folder, with settings beside the ones it needs."""
+
+    def __call__(self, folder: Path, server: Server, **settings: Any) -> Warehouse: ...
+
+
+def jsonl(folder: Path, server: Server, **settings: Any) -> Warehouse:
     """target-jsonl: a file by stream, which grows."""
-    config = written(folder / "target.json", {"destination_path": str(folder), "do_timestamp_file": False})
+    where = {"destination_path": str(folder), "do_timestamp_file": False}
+    config = written(folder / "target.json", {**where, **settings})
 
     def rows(stream: str) -> list[Json]:
         return [json.loads(line) for line in (folder / f"{stream}.jsonl").read_text("utf-8").splitlines()]
@@ -50,10 +59,10 @@ def jsonl(folder: Path, _: Server) -> Warehouse:
     return Warehouse("target-jsonl", (program("target-jsonl", "target-jsonl"), "--config", config), rows, repeats=True)
 
 
-def duckdb(folder: Path, _: Server) -> Warehouse:
+def duckdb(folder: Path, server: Server, **settings: Any) -> Warehouse:
     """target-duckdb: a file of tables."""
     database = folder / "warehouse.duckdb"
-    config = written(folder / "target.json", {"path": str(database), "default_target_schema": SCHEMA})
+    config = written(folder / "target.json", {"path": str(database), "default_target_schema": SCHEMA, **settings})
 
     def query(text: str) -> list[Json]:
         lines = output_of(program("target-duckdb", "python"), "-c", DUCKDB, database, text)
@@ -71,19 +80,19 @@ def duckdb(folder: Path, _: Server) -> Warehouse:
     )
 
 
-def pipelinewise(folder: Path, server: Server) -> Warehouse:
+def pipelinewise(folder: Path, server: Server, **settings: Any) -> Warehouse:
     """pipelinewise-target-postgres."""
-    return _on_postgres("pipelinewise-target-postgres", folder, server, "dbname")
+    return _on_postgres("pipelinewise-target-postgres", folder, server, "dbname", **settings)
 
 
-def meltanolabs(folder: Path, server: Server) -> Warehouse:
+def meltanolabs(folder: Path, server: Server, **settings: Any) -> Warehouse:
     """meltanolabs-target-postgres, which marks deleted rows."""
-    return _on_postgres("meltanolabs-target-postgres", folder, server, "database", deleted="marked")
+    return _on_postgres("meltanolabs-target-postgres", folder, server, "database", "marked", **settings)
 
 
-def meltanolabs_hard(folder: Path, server: Server) -> Warehouse:
-    """meltanolabs-target-postgres, told to delete rows for good."""
-    return _on_postgres("meltanolabs-target-postgres", folder, server, "database", deleted="gone", hard_delete=True)
+def meltanolabs_hard(folder: Path, server: Server, **settings: Any) -> Warehouse:
+    """meltanolabs-target-postgres with `hard_delete`, which removes deleted rows."""
+    return _on_postgres("meltanolabs-target-postgres", folder, server, "database", "gone", hard_delete=True, **settings)
 
 
 def _on_postgres(
@@ -94,8 +103,9 @@ def _on_postgres(
     deleted: Literal["gone", "marked", "kept"] = "kept",
     **settings: Any,
 ) -> Warehouse:
-    database = f"{name}-{deleted}"
+    database = f"{name}-{next(_databases)}"
     postgres = server()
+    assert postgres is not None
     postgres.create(database)
     where = {"host": HOST, "port": postgres.port, "user": USER, "password": "none", database_setting: database}
     config = written(folder / "target.json", {**where, "default_target_schema": SCHEMA, **settings})
