@@ -95,11 +95,14 @@ class RecordType:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The columns of text that stay bytes."""
+        """The columns of text of any length that stay bytes."""
         return tuple(
             name
             for name, each in self.columns.items()
-            if each.types == {"string"} and each.decoded_as is Raw and name not in self.dates + self.spelled
+            if each.types == {"string"}
+            and each.max_length is None
+            and each.decoded_as is Raw
+            and name not in self.dates + self.spelled
         )
 
     @cached_property
