@@ -319,6 +319,67 @@ def test_a_metric_fits_its_columns_and_is_counted_with_the_first_page() -> None:
     assert not later.changed
 
 
+@pytest.mark.parametrize(
+    ("attributes", "profile"),
+    [
+        ({"mood": "good"}, {}),
+        ({}, {"gender": None}),
+        ({}, {"location": {"planet": 3, "a-b c": 4}}),
+        ({"timestamp": "5"}, {}),
+        ({}, {"title": 5}),
+        ({}, {"location": {"zip": 25555}}),
+    ],
+)
+def test_a_page_with_what_an_earlier_one_had_is_decoded_whole(attributes: Any, profile: Any) -> None:
+    projection = BY_NAME["open"].project(BY_NAME["open"].schema)
+    page = {"data": [changed(EVENT, **attributes)], "included": [changed(PROFILE, **profile)]}
+    body = json.dumps(page).encode()
+
+    def is_whole() -> bool:
+        page = parse_page(body, projection.decoder)
+        return not any(isinstance(each.attributes, Raw) for each in page.data + page.included)
+
+    assert not is_whole()
+    found = of_page("open", parse_page(body, projection.decoder), projection)
+    assert is_whole()
+    assert of_page("open", parse_page(body, projection.decoder), projection) == found
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "\u00e9" * 200, ""])
+def test_an_attribute_of_a_name_that_no_struct_can_have_is_ignored_page_after_page(name: str) -> None:
+    found, findings = built("open", [changed(EVENT, **{name: 1})])
+    assert (len(found), findings.unknown) == (1, {("event", name): 1})
+
+
+def test_a_page_may_be_built_after_a_later_one_taught_something() -> None:
+    projection = BY_NAME["open"].project(BY_NAME["open"].schema)
+    early = parse_page(json.dumps({"data": [EVENT], "included": [PROFILE]}).encode(), projection.decoder)
+    later = {"data": [changed(EVENT, mood=1)], "included": [changed(PROFILE, gender=1)]}
+    expected, _ = of_page("open", parse_page(json.dumps(later).encode(), projection.decoder), projection)
+    assert of_page("open", early, projection) == (expected, Findings())
+
+
+def test_a_resource_that_was_not_sent_leaves_no_id_if_that_is_not_selected() -> None:
+    ((record,), _) = built("open", [EVENT], [], {"id": None, "profile": {"email": None}})
+    assert record == {"id": "e1", "profile": [{}]}
+
+
+def test_values_that_json_does_not_have_are_counted() -> None:
+    projection = BY_NAME["open"].project(BY_NAME["open"].schema)
+    body = json.dumps({"data": [changed(EVENT, event_properties={"a": float("nan")})]}).encode()
+    ((record,), findings) = of_page("open", parse_page(body, projection.decoder), projection)
+    assert record["event_properties"] == {"a": None}
+    assert findings.changed == {("NaN or Infinity",): 1}
+
+
+def test_what_is_not_selected_need_not_fit() -> None:
+    fields: Fields = {"id": None, "profile": {"email": None}}
+    profile = changed(PROFILE, location="x", title=5, created="soon", properties=[])
+    ((record,), findings) = built("open", [changed(EVENT, timestamp="x", event_properties=[])], [profile], fields)
+    assert record == {"id": "e1", "profile": [{"email": "a@example.org"}]}
+    assert not findings.changed
+
+
 def with_definition(stream: str, definition: Any, *path: str) -> dict[str, Any]:
     """Return a stream's schema with another definition of a field, as a user's catalog may have it."""
     schema: dict[str, Any] = copy.deepcopy(BY_NAME[stream].schema)
