@@ -11,7 +11,7 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Generic, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import backoff
 import requests
@@ -28,6 +28,7 @@ from tap_klaviyo.errors import (
     RequestError,
     ScopeError,
     UnavailableError,
+    UnreadablePageError,
 )
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, error_detail, parse_page
@@ -37,7 +38,9 @@ Made = TypeVar("Made")
 
 MEDIA_TYPE = "application/vnd.api+json"
 BODY_LIMIT = 64 * 2**20
-SMALLEST_PAGE = 10
+SMALLEST_PAGE = 1
+# Failures of a page of one item, while Klaviyo answers other requests, that show that it cannot render the item.
+_LONE_TRIES = 3
 _CHUNK = 2**18
 # Bodies in memory at once: when many come together, the others wait with the system, in its buffers.
 _BODIES = 6
@@ -152,11 +155,12 @@ class Client:
         Raises:
             AuthError, ScopeError, RequestError: at once.
             CursorError: Klaviyo refuses the cursor, also when asked again.
+            UnreadablePageError: Klaviyo fails to return even one item, though it answers other requests.
             UnavailableError: no usable answer within the retries.
         """
         waits = backoff.expo(factor=self._retries.factor, max_value=self._retries.longest)
         next(waits)
-        waited, attempt, cursor_refusals, linkless = 0.0, 0, 0, 0
+        waited, attempt, cursor_refusals, linkless, lone = 0.0, 0, 0, 0, 0
         while True:
             attempt += 1
             try:
@@ -172,11 +176,28 @@ class Client:
                 if self._closed:
                     raise UnavailableError("The run has ended.") from None
                 linkless += isinstance(trouble, _NoLinksError)
+                lone += size == SMALLEST_PAGE and trouble.status in _HEAVY
+                if lone == _LONE_TRIES and self._serves(endpoint):
+                    raise UnreadablePageError(
+                        f"Klaviyo fails to return a page of one item ({trouble}) from GET {_place(url)}, though it "
+                        "answers other requests; report this to Klaviyo's support.",
+                        trouble.status,
+                    ) from None
                 wait = self._next_wait(trouble, backoff.full_jitter(next(waits)), waited, endpoint, attempt)
                 if size and attempt > 1 and trouble.status in _HEAVY:
                     size = max(SMALLEST_PAGE, size // 2)
             self._clock.sleep(wait)
             waited += wait
+
+    def _serves(self, endpoint: Endpoint) -> bool:
+        """Return whether Klaviyo answers another request to an endpoint, if only by refusing it."""
+        try:
+            self._once(endpoint, self.url(endpoint, {}), SMALLEST_PAGE, lambda page: None, PLAIN, frozenset(), True)
+        except _TryAgainError:
+            return False
+        except ApiError:
+            return True
+        return True
 
     def _once(
         self,
@@ -361,6 +382,12 @@ def _resized(url: str, size: int | None) -> str:
         return url
     kept = [(name, value) for name, value in query if name != "page[size]"]
     return urlunsplit(parts._replace(query=urlencode([*kept, ("page[size]", str(size))])))
+
+
+def _place(url: str) -> str:
+    """Return a page's path and query, to be found again; it has no key."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{unquote(parts.query)}" if parts.query else parts.path
 
 
 def _origin(url: str) -> tuple[str, str, int | None] | None:

@@ -26,15 +26,25 @@ class Pages:
         parameters: Mapping[str, str],
         decoder: PageDecoder = PLAIN,
         restarts: int = 5,
+        size: int | None = None,
     ) -> None:
-        """Stand before the first page; it is gone back to so many times, where Klaviyo refuses a cursor."""
+        """Ask for nothing yet.
+
+        Args:
+            client: asks Klaviyo.
+            endpoint: the collection.
+            parameters: of the query.
+            decoder: what the pages are decoded by.
+            restarts: how often to start over when Klaviyo refuses a cursor.
+            size: how many resources to ask for at first; by default as many as the endpoint allows.
+        """
         self._client = client
         self._endpoint = endpoint
         self._decoder = decoder
         self._restarts = restarts
         self._first = client.url(endpoint, parameters)
         self._url: str | None = self._first
-        self._size = endpoint.page_size
+        self._size = size or endpoint.page_size
         self._visited: set[str] = set()
 
     @property

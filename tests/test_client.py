@@ -18,7 +18,15 @@ import pytest
 
 from tap_klaviyo import config, log
 from tap_klaviyo.client import Client, Retries
-from tap_klaviyo.errors import AuthError, ConfigError, CursorError, RequestError, ScopeError, UnavailableError
+from tap_klaviyo.errors import (
+    AuthError,
+    ConfigError,
+    CursorError,
+    RequestError,
+    ScopeError,
+    UnavailableError,
+    UnreadablePageError,
+)
 from tap_klaviyo.klaviyo.endpoints import EVENTS, LISTS, METRICS, Endpoint
 from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.ratelimit import Clock
@@ -152,7 +160,8 @@ def test_retries_last_minutes_with_jitter_and_end_in_a_sentence(
     with caplog.at_level("WARNING", "tap_klaviyo"), pytest.raises(UnavailableError) as ended:
         ids(client_of(sandbox.url, time))
     assert 300 <= time.slept <= 600
-    assert len(set(time.naps)) == len(time.naps) == len(sandbox.requests) - 1
+    # Besides the first try, one more request asks whether Klaviyo answers at all.
+    assert len(set(time.naps)) == len(time.naps) == len(sandbox.requests) - 2
     assert re.fullmatch(
         r"Klaviyo gave no usable answer to GET /api/lists: HTTP 503 at try \d+, after \d+ s of waiting\. "
         r"Run the tap again later; it goes on from the state\.",
@@ -217,13 +226,15 @@ def test_a_page_that_never_has_links_is_the_last() -> None:
         assert ids(client_of(origin)) == ["a"]
 
 
-def test_no_page_is_smaller_than_ten(sandbox: Sandbox) -> None:
-    sandbox.faults = poisoned(9)
-    with pytest.raises(UnavailableError):
+def test_a_page_that_fails_at_every_size_is_unreadable_if_klaviyo_answers_other_requests(sandbox: Sandbox) -> None:
+    fails = poisoned(0)
+    sandbox.faults = lambda request: fails(request) if "filter" in request.query else None
+    with pytest.raises(UnreadablePageError, match=r"one item \(HTTP 50\d\) from GET /api/events\?.*filter="):
         ids(client_of(sandbox.url), EVENTS, PAST)
-    assert sizes(sandbox)[-1] == 10 == min(sizes(sandbox))
-    sandbox.faults = poisoned(10)
-    assert len(Pages(client_of(sandbox.url), EVENTS, PAST).read(whole).made.data) == 10
+    assert sizes(sandbox) == [1000, 1000, 500, 250, 125, 62, 31, 15, 7, 3, 1, 1, 1, 1]
+    assert "filter" not in sandbox.requests[-1].query
+    sandbox.faults = poisoned(1)
+    assert len(Pages(client_of(sandbox.url), EVENTS, PAST).read(whole).made.data) == 1
 
 
 def test_all_events_come_whatever_size_their_pages_can_be_had_at(sandbox: Sandbox) -> None:

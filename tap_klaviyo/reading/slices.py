@@ -58,6 +58,7 @@ class Slice:
         is_first: whether nothing was read before.
         is_last: whether it reaches to the end of the range.
         is_open: whether the cursor that it is read by leads beyond its end.
+        is_suspect: whether it may begin with an event that Klaviyo cannot render, so that it begins with small pages.
     """
 
     metrics: tuple[Metric, ...]
@@ -71,6 +72,7 @@ class Slice:
     is_first: bool = False
     is_last: bool = False
     is_open: bool = False
+    is_suspect: bool = False
 
     def knows(self, id: str) -> bool:
         """Return whether an event was emitted already."""
@@ -323,6 +325,7 @@ def split_unreadable(part: Slice) -> list[Slice]:
             end=end,
             seen=part.seen if start == part.start else frozenset(),
             is_open=False,
+            is_suspect=True,
             is_last=part.is_last and end == part.end,
         )
         for start, end in pairwise((part.start, *cuts, part.end))

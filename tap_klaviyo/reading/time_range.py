@@ -97,8 +97,9 @@ def _all_fetches(timeline: Timeline, parts: Sequence[Slice]) -> list[Fetch[Batch
 
 
 def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
-    within = {"filter": filter_between(part.start, part.end, metric.id)}
-    return Pages(timeline.client, EVENTS, {**timeline.parameters, **within}, metric.projection.decoder, restarts=0)
+    parameters = {**timeline.parameters, "filter": filter_between(part.start, part.end, metric.id)}
+    size = 1 if part.is_suspect else None
+    return Pages(timeline.client, EVENTS, parameters, metric.projection.decoder, restarts=0, size=size)
 
 
 def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) -> Fetched[Batch]:

@@ -1,0 +1,67 @@
+"""An event that Klaviyo cannot render costs its second, not what lies behind it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
+from tap_klaviyo.times import parse_time
+from tests.running import Run, catalog_of, sync
+
+_FILTER = re.compile(r'"(\w+)"\),greater-or-equal\(datetime,([^)]+)\),less-than\(datetime,([^)]+)\)')
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    return Account.build(events=900, seed=3)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with Sandbox(account, limits=False) as sandbox:
+        yield sandbox
+
+
+class Unreadable:
+    """A schedule by which every page fails that contains a given event."""
+
+    def __init__(self, records: list[dict[str, Any]], bad: dict[str, Any]) -> None:
+        self._events = [(each["timestamp"], each["id"], each["metric_id"]) for each in records]
+        self._bad = (bad["timestamp"], bad["id"], bad["metric_id"])
+
+    def __call__(self, request: Request) -> Fault | None:
+        found = _FILTER.search(request.query.get("filter", ""))
+        if request.path != "/api/events" or not found:
+            return None
+        metric, start, end = found[1], parse_time(found[2]), parse_time(found[3])
+        cursor = request.query.get("page[cursor]")
+        after = tuple(json.loads(base64.b64decode(cursor))[:2]) if cursor else (start, "")
+        ahead = sorted(each for each in self._events if each[2] == metric and start <= each[0] < end)
+        page = [each for each in ahead if each[:2] > after][: int(request.query["page[size]"])]
+        return Fault("status", code=500) if self._bad in page else None
+
+
+@pytest.mark.parametrize(("stream", "share"), [("receive", 0.0), ("receive", 0.4), ("unsubscribe", 0.5), ("open", 1.0)])
+def test_an_event_that_klaviyo_cannot_render_costs_its_second_and_the_bookmark_stays_there(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, stream: str, share: float
+) -> None:
+    records = sync(sandbox, catalog=catalog_of(stream)).records(stream)
+    bad = records[int(share * (len(records) - 1))]
+    sandbox.faults = Unreadable(records, bad)
+    with caplog.at_level("ERROR", "tap_klaviyo"):
+        ended: Run = sync(sandbox, catalog=catalog_of(stream))
+    others = {each["id"] for each in records if each["timestamp"] != bad["timestamp"]}
+    assert others <= set(ended.keys()[stream]) < {each["id"] for each in records}
+    assert ended.error is not None
+    assert parse_time(ended.state["bookmarks"][stream]["timestamp"]) <= bad["timestamp"]
+    assert stream in caplog.text
+    sandbox.faults = None
+    later = sync(sandbox, ended.state, catalog=catalog_of(stream))
+    assert later.error is None
+    assert set(later.keys()[stream]) | set(ended.keys()[stream]) == {each["id"] for each in records}
