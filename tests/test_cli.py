@@ -158,6 +158,10 @@ def test_a_selection_that_names_nothing_known(config: Path, names: str, sentence
     assert_sentence(tap("-c", config, "--select", names), 2, sentence)
 
 
+def test_a_selection_and_a_catalog_exclude_each_other(config: Path) -> None:
+    assert_sentence(tap("-c", config, "--select", "open", "-p", ROOT / "catalog.json"), 2, "exclude each other")
+
+
 def test_lines_that_meltano_takes_apart(config: Path, tmp_path: Path) -> None:
     wanted = tmp_path / "logging.yml"
     wanted.write_text("formatters:\n  structured:\n    (): singer_sdk.logging.StructuredFormatter\n")

@@ -13,6 +13,7 @@ from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.streams.table import STREAMS
 
+CHOICES = ("core", "all", "core,lists", "!open")
 EVENT_STREAMS = {stream.name for stream in STREAMS if stream.metric_names}
 
 
@@ -36,9 +37,10 @@ def test_core_leaves_out_what_is_off_by_default_and_all_does_not() -> None:
     (lists,) = [entry for entry in catalog["streams"] if entry["stream"] == "lists"]
     lists["metadata"][0]["metadata"]["selected-by-default"] = False
     assert lists["metadata"][0]["breadcrumb"] == []
-    found = {names: read_catalog(select_by_names(catalog, names)) for names in ("core", "all", "core,lists")}
+    found = {names: read_catalog(select_by_names(catalog, names)) for names in CHOICES}
     streams = {names: {each.stream.name for each in selections} for names, selections in found.items()}
     assert streams["core"] == streams["all"] - {"lists"}
+    assert streams["!open"] == streams["core"] - {"open"}
     assert streams["all"] == streams["core,lists"] == set(defaults())
 
 

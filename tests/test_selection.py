@@ -189,6 +189,7 @@ def test_fields_taken_out_of_the_schema_are_not_emitted(is_by_hand: bool, said: 
     del expected["profile"]["email"]
     del expected["profile"]["location"]["ip"]
     assert selection.fields == expected
+    assert selection.schema["properties"]["id"] == entry_of("open")["schema"]["properties"]["id"]
     assert "email" not in inner(selection.schema["properties"]["profile"])
 
 
@@ -348,6 +349,7 @@ def test_what_an_object_says_to_the_target_is_passed_on() -> None:
 def test_selection_within_the_schema_as_old_catalogs_have_it() -> None:
     entry = entry_of("open")
     entry["schema"]["properties"]["uuid"]["selected"] = "false"
+    entry["schema"]["properties"]["metric_id"]["selected"] = True
     inner(entry["schema"]["properties"]["profile"])["email"]["inclusion"] = "unsupported"
     selection = read_entry(entry)
     assert "uuid" not in selection.fields
