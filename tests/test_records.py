@@ -15,11 +15,12 @@ from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.dates import to_utc
 from tap_klaviyo.records.findings import Findings
+from tap_klaviyo.records.objects import attribute_text
 from tap_klaviyo.records.projection import Fields, Projection
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.singer.selection import prune_schema, read_catalog
-from tap_klaviyo.streams.events import event_timestamps, is_native, project_metric
+from tap_klaviyo.streams.events import event_timestamps, is_native, metric_name, project_metric
 from tap_klaviyo.streams.table import BY_NAME
 from tests.validity import validator_of
 
@@ -370,6 +371,36 @@ def test_values_that_json_does_not_have_are_counted() -> None:
     ((record,), findings) = of_page("open", parse_page(body, projection.decoder), projection)
     assert record["event_properties"] == {"a": None}
     assert findings.changed == {("NaN or Infinity",): 1}
+
+
+def test_text_of_lists_stays_as_it_was_spelled() -> None:
+    spelled = rb'"\u00fcml\u00e4ut \/ \ud83c\udf89"'
+    body = b'{"data":[{"type":"list","id":"a","attributes":{"name":%b,"created":null}}]}' % spelled
+    projection = BY_NAME["lists"].project(BY_NAME["lists"].schema)
+    records = build_records(parse_page(body, projection.decoder), projection, Findings())
+    assert b'"name":' + spelled in encode_records("lists", records)
+
+
+@pytest.mark.parametrize("stream", ["open", "campaigns"])
+def test_the_text_of_an_attribute_whatever_it_was_decoded_as(stream: str) -> None:
+    name = "uuid" if stream == "open" else "updated_at"
+    body = json.dumps({"data": [{"type": "x", "id": "a", "attributes": {name: "2026"}}, {"id": "b"}]}).encode()
+    for decoder in (PLAIN, BY_NAME[stream].project(BY_NAME[stream].schema).decoder):
+        assert [attribute_text(each, name) for each in parse_page(body, decoder).data] == ["2026", None]
+
+
+def test_metric_names_are_compared_in_any_case() -> None:
+    for name, expected in (("Opened EMAIL", "opened email"), (None, ""), (5, "")):
+        assert metric_name(Resource("m", attributes=Raw(json.dumps({"name": name}).encode()))) == expected
+
+
+def test_a_field_that_a_message_has_of_itself_is_not_replaced_by_its_definition() -> None:
+    campaign = {"type": "campaign", "id": "c1", "relationships": {"campaign-messages": {"data": [{"id": "m1"}]}}}
+    attributes = {"label": "own", "definition": {"label": "other", "channel": "sms"}}
+    message = {"type": "campaign-message", "id": "m1", "attributes": attributes}
+    ((record,), _) = built("campaigns", [campaign], [message])
+    (found,) = record["campaign_messages"]
+    assert (found["label"], found["channel"]) == ("own", "sms")
 
 
 def test_what_is_not_selected_need_not_fit() -> None:
