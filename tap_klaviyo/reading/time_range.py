@@ -204,7 +204,7 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
         return Fetched(_NOTHING, 0, _all_fetches(timeline, _of_each_metric(part)))
     metric = part.metrics[0].id
     text = (
-        f"{timeline.stream.name}: events of {format_time(part.start)} (metric {metric}) cannot be read and were "
+        f"Events of {format_time(part.start)} (metric {metric}) cannot be read and were "
         f"skipped; the bookmark stays there until they can. {problem}"
     )
     return Fetched(replace(_NOTHING, problem=text, bookmark_limit=part.start), 0)
