@@ -70,15 +70,31 @@ class _Reading:
 class Sync:
     """One run over the selected streams."""
 
-    def __init__(self, client: Client, config: Config, writer: Writer, clock: Clock | None = None) -> None:
-        """Read and write nothing yet; `progress` has the run's numbers while it goes on."""
+    def __init__(
+        self,
+        client: Client,
+        config: Config,
+        writer: Writer,
+        clock: Clock | None = None,
+        state_interval: float = STATE_INTERVAL,
+    ) -> None:
+        """Read and write nothing yet; `progress` has the run's numbers while it goes on.
+
+        Args:
+            client: asks Klaviyo.
+            config: the settings.
+            writer: writes the messages.
+            clock: where time comes from.
+            state_interval: seconds between two STATE messages within a stream.
+        """
         self._client = client
         self._config = config
         self._writer = writer
         self._clock = clock or Clock()
         self._state: State = {}
         self.progress = Progress(self._clock.monotonic)
-        self._state_due = self._clock.monotonic() + STATE_INTERVAL
+        self._state_interval = state_interval
+        self._state_due = self._clock.monotonic() + state_interval
         self._line_due = self._clock.monotonic() + LINE_INTERVAL
         self._failed: list[str] = []
         self._writing = False
@@ -255,7 +271,7 @@ class Sync:
         now = self._clock.monotonic()
         if now >= self._state_due:
             self._writer.state(self._state)
-            self._state_due = now + STATE_INTERVAL
+            self._state_due = now + self._state_interval
         if now >= self._line_due:
             logger.info("%s", self.progress.line(stream))
             self._count(stream)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.chaos.harness import Message, Target, as_sets, messages
 
 KILLS = 100
 CHAINS = 4
+ROOT = Path(__file__).parents[1]
 STREAMS = ("receive", "open", "unsubscribe", "lists", "campaigns", "global_exclusions")
 
 
@@ -45,14 +47,15 @@ class Tap:
         state: Any = None,
         stdout: Any = subprocess.PIPE,
         streams: Sequence[str] = STREAMS,
+        often: bool = False,
     ) -> None:
         chosen = [entry for entry in discover_catalog()["streams"] if entry["stream"] in streams]
         files = {"config": sandbox.config, "catalog": {"streams": chosen}, "state": state or {}}
-        arguments = [sys.executable, "-m", "tap_klaviyo"]
+        arguments = [sys.executable, "-m", "tests.often" if often else "tap_klaviyo"]
         for name, value in files.items():
             (folder / f"{name}.json").write_text(json.dumps(value))
-            arguments += [f"--{name}", str(folder / f"{name}.json")]
-        self.process = subprocess.Popen(arguments, stdout=stdout, stderr=subprocess.PIPE, bufsize=0)
+            arguments += ([] if often else [f"--{name}"]) + [str(folder / f"{name}.json")]
+        self.process = subprocess.Popen(arguments, stdout=stdout, stderr=subprocess.PIPE, bufsize=0, cwd=ROOT)
 
     def read(self, count: int) -> bytes:
         """Return so many bytes of what is written, or all of it."""
@@ -62,9 +65,9 @@ class Tap:
             read += more
         return read
 
-    def end(self) -> tuple[bytes, str, int]:
+    def end(self, timeout: float = 60) -> tuple[bytes, str, int]:
         """Wait for the end; return the rest of what is written, what was logged, and the exit code."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=timeout)
         return out or b"", err.decode(), self.process.returncode
 
 
@@ -91,18 +94,38 @@ def length(folder: Path, sandbox: Sandbox) -> int:
     return len(out)
 
 
-def chain(folder: Path, sandbox: Sandbox, size: int, chance: random.Random, kills: int) -> int:
+@dataclass
+class Killed:
+    """How often the tap was killed, and how often its last STATE was within a stream."""
+
+    times: int = 0
+    within: int = 0
+
+    def count(self, found: list[Message]) -> None:
+        """Count one kill, and the messages up to the last STATE."""
+        self.times += 1
+        self.within += len(found) > 1 and found[-2].type == "RECORD" and is_within(found)
+
+
+def is_within(found: list[Message]) -> bool:
+    """Return whether the last STATE is not the first behind its stream's SCHEMA."""
+    last = max(place for place, each in enumerate(found) if each.type == "SCHEMA")
+    return sum(each.type == "STATE" for each in found[last:]) > 1
+
+
+def chain(folder: Path, sandbox: Sandbox, size: int, chance: random.Random, kills: int) -> Killed:
     """Run the tap until it is done, killed each time somewhere on the way; return how often it was."""
-    target, killed = Target(), 0
-    while killed < kills:
-        tap = Tap(folder, sandbox, target.state)
+    target, killed = Target(), Killed()
+    while killed.times < kills:
+        tap = Tap(folder, sandbox, target.state, often=True)
         written = tap.read(chance.choice((0, chance.randrange(size // 2), chance.randrange(size // 8))))
         tap.process.kill()
         rest, _, code = tap.end()
-        target.load(confirmed(whole_lines(written + rest)))
+        found = confirmed(whole_lines(written + rest))
+        target.load(found)
         if code == 0:
             break
-        killed += 1
+        killed.count(found)
     out, _, code = Tap(folder, sandbox, target.state).end()
     target.load(messages(out.splitlines()))
     assert code == 0
@@ -114,15 +137,19 @@ def chain(folder: Path, sandbox: Sandbox, size: int, chance: random.Random, kill
 def test_killed_anywhere_and_resumed_until_done_nothing_is_missing(tmp_path: Path, sandbox: Sandbox) -> None:
     size = length(tmp_path, sandbox)
 
-    def chains(number: int) -> int:
-        folder, chance, killed = tmp_path / str(number), random.Random(number), 0
+    def chains(number: int) -> Killed:
+        folder, chance, killed = tmp_path / str(number), random.Random(number), Killed()
         folder.mkdir()
-        while killed < KILLS / CHAINS:
-            killed += chain(folder, sandbox, size, chance, chance.randint(4, 12))
+        while killed.times < KILLS / CHAINS:
+            more = chain(folder, sandbox, size, chance, chance.randint(4, 12))
+            killed.times, killed.within = killed.times + more.times, killed.within + more.within
         return killed
 
     with ThreadPoolExecutor(CHAINS) as pool:
-        assert sum(pool.map(chains, range(CHAINS))) >= KILLS
+        found = list(pool.map(chains, range(CHAINS)))
+    assert sum(each.times for each in found) >= KILLS
+    # The states that the runs resumed from lie within streams, not only at their ends.
+    assert sum(each.within for each in found) >= KILLS / 10
 
 
 class SignalAt:
@@ -204,6 +231,36 @@ def test_a_reader_that_goes_away_is_one_sentence_and_loses_nothing(
     target.load(confirmed(whole_lines(written)))
     target.load(messages(Tap(tmp_path, sandbox, target.state).end()[0].splitlines()))
     assert target.keys() == wanted(sandbox)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system cannot tell without a write")
+def test_a_target_that_ends_while_the_tap_waits_for_klaviyo_ends_the_tap(tmp_path: Path, account: Account) -> None:
+    def hold(request: Request) -> Fault | None:
+        return Fault("stall", seconds=30) if request.path == "/api/events" else None
+
+    with Sandbox(account, limits=False, faults=hold) as sandbox:
+        tap = Tap(tmp_path, sandbox)
+        assert tap.read(100)
+        assert tap.process.stdout is not None
+        tap.process.stdout.close()
+        assert tap.process.wait(10) == 1
+        assert tap.process.stderr is not None
+        assert "CRITICAL The target closed the pipe" in tap.process.stderr.read().decode()
+        tap.process.stderr.close()
+
+
+def test_a_revoked_key_ends_the_run_while_an_earlier_page_is_awaited(tmp_path: Path, account: Account) -> None:
+    def revoke(request: Request) -> Fault | None:
+        if request.path == "/api/lists":
+            return Fault("status", code=401)
+        return Fault("stall", seconds=30) if request.path == "/api/events" else None
+
+    with Sandbox(account, limits=False, faults=revoke) as sandbox:
+        tap = Tap(tmp_path, sandbox)
+        out, err, code = tap.end(10)
+    assert code == 1
+    assert "Klaviyo answers 401" in err
+    assert whole_lines(out)[-1].type == "STATE"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
