@@ -205,12 +205,13 @@ def _selections(options: argparse.Namespace) -> list[Selection]:
 
 
 def _test(settings: Config, selections: Sequence[Selection]) -> int:
-    from tap_klaviyo import access
-    from tap_klaviyo.client import Client, Retries
+    from tap_klaviyo import check
     from tap_klaviyo.errors import SyncError
+    from tap_klaviyo.klaviyo.client import Client
+    from tap_klaviyo.klaviyo.retries import Retries
 
     failed = 0
-    for each in access.check(Client(settings, retries=Retries(total=30)), selections):
+    for each in check.check_access(Client(settings, retries=Retries(total=30)), selections):
         _print(str(each))
         failed += bool(each.problem)
     if failed:
@@ -221,14 +222,14 @@ def _test(settings: Config, selections: Sequence[Selection]) -> int:
 def _sync(
     options: argparse.Namespace, settings: Config, selections: Sequence[Selection], console: Console | None
 ) -> int:
-    from tap_klaviyo.client import Client
     from tap_klaviyo.config import read_json
     from tap_klaviyo.errors import StateError
+    from tap_klaviyo.klaviyo.client import Client
+    from tap_klaviyo.memory import stay_small, tune
     from tap_klaviyo.progress import shown_live
     from tap_klaviyo.singer.messages import Writer
     from tap_klaviyo.singer.state import read_state
     from tap_klaviyo.sync import Sync
-    from tap_klaviyo.tuning import stay_small, tune
 
     given = read_state(read_json(options.state, "state", StateError) if options.state else None)
     tune()

@@ -11,10 +11,11 @@ TapError
     ├── AuthError         use another key
     ├── ScopeError        give the key the scope
     ├── RequestError      report it, or mend a setting
-    │   ├── MetricDeniedError  nothing: see the warning
-    │   └── CursorError     read again from the last record
+    │   ├── CursorError        read again from the last record
+    │   ├── GoneError          there is nothing to read any more
+    │   └── MetricDeniedError  run again when Klaviyo serves the metric
     └── UnavailableError  run again later
-        └── UnreadablePageError  report the item to Klaviyo
+        └── UnreadablePageError  report it to Klaviyo
 """
 
 from __future__ import annotations
@@ -84,12 +85,16 @@ class RequestError(ApiError):
     """Klaviyo refuses a request for good (other 4xx, a redirect)."""
 
 
-class MetricDeniedError(RequestError):
-    """Klaviyo says that a metric does not exist, although it lists it."""
-
-
 class CursorError(RequestError):
     """Klaviyo no longer accepts a page cursor."""
+
+
+class GoneError(RequestError):
+    """Klaviyo does not have what was asked for (404): a parent was deleted since it was listed."""
+
+
+class MetricDeniedError(RequestError):
+    """Klaviyo says that a metric does not exist, although it lists it."""
 
 
 class UnavailableError(ApiError):
@@ -97,4 +102,4 @@ class UnavailableError(ApiError):
 
 
 class UnreadablePageError(UnavailableError):
-    """Klaviyo fails to return a page even if it is asked for one item."""
+    """Klaviyo cannot serve one item, though it serves others of the same collection."""

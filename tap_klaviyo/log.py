@@ -18,6 +18,8 @@ import singer.metrics
 logger = logging.getLogger("tap_klaviyo")
 logger.propagate = False
 _metrics = logging.getLogger("tap_klaviyo.metrics")
+# The password in a URL, such as a proxy's.
+_CREDENTIALS = re.compile(r"(\b[\w+.-]+://[^/\s:@]*:)[^/\s@]+@")
 
 
 class OneVoice(logging.Handler):
@@ -71,7 +73,7 @@ def mask(text: str, *secrets: str) -> str:
     """Return the text without the secrets, and without anything that looks like a private key."""
     for secret in secrets:
         text = text.replace(secret, "pk_***")
-    return re.sub(r"\bpk_\w+", "pk_***", text)
+    return _CREDENTIALS.sub(r"\1***@", re.sub(r"\bpk_\w+", "pk_***", text))
 
 
 def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: logging.Handler | None = None) -> None:

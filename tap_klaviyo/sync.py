@@ -8,12 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from tap_klaviyo import log
-from tap_klaviyo.client import Client
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import ApiError, AuthError, SyncError, UnavailableError
+from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.log import logger
 from tap_klaviyo.progress import Progress
-from tap_klaviyo.ratelimit import Clock
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
 from tap_klaviyo.reading.plan import Plan, Planner, lookback_seconds
@@ -24,6 +23,7 @@ from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
+from tap_klaviyo.times import Clock
 
 STATE_INTERVAL = 10.0
 LINE_INTERVAL = 30.0

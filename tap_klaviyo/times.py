@@ -1,14 +1,26 @@
-"""Moments as epoch seconds in UTC, whatever the host's time zone is."""
+"""Moments as epoch seconds in UTC, whatever the host's time zone is, and the clock that tells them."""
 
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 DAY = 86_400
 _MM_DD_YYYY = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from; a test brings its own. All in seconds."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    wall: Callable[[], float] = time.time
 
 
 def parse_time(value: Any) -> int:

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from tap_klaviyo import config
-from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import TapError
-from tap_klaviyo.ratelimit import Clock
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.sandbox import Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import Sync
+from tap_klaviyo.times import Clock
 
 
 class Chunks:

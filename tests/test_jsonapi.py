@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tap_klaviyo.klaviyo.jsonapi import MalformedError, error_detail, parse_page
+from tap_klaviyo.klaviyo.jsonapi import ErrorWords, MalformedError, parse_page, read_errors
 
 
 def value_of(text: bytes) -> bytes:
@@ -188,5 +188,6 @@ def test_a_body_is_mended_of_all_that_it_has() -> None:
 
 
 def test_klaviyos_own_words() -> None:
-    assert error_detail(b'{"errors":[{"detail":"a","id":"1"},{"detail":"a"},{"title":"b"}]}') == "a b"
-    assert error_detail(b"<html>") == error_detail(b'{"message":"gone"}') == ""
+    found = read_errors(b'{"errors":[{"detail":"a","id":"1"},{"detail":"a"},{"title":"b"}]}')
+    assert found == ErrorWords("a b", "1")
+    assert read_errors(b"<html>") == read_errors(b'{"message":"gone"}') == ErrorWords()

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, METRICS, REPORTING, XL, XS, Endpoint, Limit, M
-from tap_klaviyo.ratelimit import Clock, Pacer, RateLimits
+from tap_klaviyo.klaviyo.ratelimit import Pacer, RateLimits
+from tap_klaviyo.times import Clock
 
 
 class Time:

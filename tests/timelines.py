@@ -8,13 +8,14 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError, RequestError, UnreadablePageError
+from tap_klaviyo.klaviyo.client import Answer, Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.klaviyo.jsonapi import PLAIN, Page, PageDecoder, parse_page
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, PageDecoder, parse_page
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch
@@ -65,22 +66,22 @@ class Memory:
         for event in sorted(self.events):
             self.of_metric.setdefault(event.metric, []).append(event)
 
-    def url(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> str:
+    def url(self, endpoint: Endpoint, parameters: Mapping[str, str], **ids: str) -> str:
         """Return a first page."""
         found = _FILTER.fullmatch(parameters["filter"])
         assert found
         return json.dumps([found[1], parse_time(found[2]), parse_time(found[3]), None])
 
-    def get(
+    @contextmanager
+    def page(
         self,
         endpoint: Endpoint,
         url: str,
         size: int | None,
-        use: Callable[[Page], Made],
         decoder: PageDecoder = PLAIN,
         visited: Set[str] = frozenset(),
-    ) -> Answer[Made]:
-        """Return what is made of a page."""
+    ) -> Iterator[Answer]:
+        """Lend a page."""
         metric, start, end, cursor = json.loads(url)
         if end > self.now:
             raise RequestError("Klaviyo answers 400: a bound lies in the future.", 400)
@@ -100,12 +101,12 @@ class Memory:
             raise UnreadablePageError("Klaviyo answers 500 to a page of one event.", 500)
         following = json.dumps([metric, start, end, [page[-1].time, page[-1].id]]) if has_more else None
         document = {"data": [each.as_json() for each in page], "links": {"self": url, "next": following}}
-        made = use(parse_page(json.dumps(document).encode(), decoder))
+        page_read = replace(parse_page(json.dumps(document).encode(), decoder), next=following)
+        yield Answer(page_read, following, None, size, False)
         if self.late:
             event = self.late.pop()
             self.of_metric.setdefault(event.metric, []).append(event)
             self.of_metric[event.metric].sort()
-        return Answer(made, following, None, size, False)
 
 
 def metric_resources(names: Sequence[str]) -> list[Resource]:

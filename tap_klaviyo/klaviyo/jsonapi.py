@@ -22,6 +22,7 @@ Own = TypeVar("Own")
 Included = TypeVar("Included")
 
 _LONGEST_DETAIL = 1000
+_LONGEST_ID = 80
 
 
 class MalformedError(TapError):
@@ -136,7 +137,16 @@ def parse_page(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
             body, changed = mended, changed + found
 
 
+@dataclass(frozen=True)
+class ErrorWords:
+    """What Klaviyo says about a refusal: its words, on one line, and the number that its support can look up."""
+
+    detail: str = ""
+    id: str = ""
+
+
 class _ErrorDetail(Struct):
+    id: str = ""
     detail: str = ""
     title: str = ""
     code: str = ""
@@ -149,11 +159,12 @@ class _ErrorDocument(Struct):
 _errors = msgspec.json.Decoder(_ErrorDocument)
 
 
-def error_detail(body: bytes | bytearray) -> str:
-    """Return Klaviyo's own words from the body of a refusal, on one line; empty if it has none."""
+def read_errors(body: bytes | bytearray) -> ErrorWords:
+    """Return Klaviyo's own words from the body of a refusal; empty if it has none."""
     try:
         errors = _errors.decode(body.decode("utf-8", "replace")).errors
     except (msgspec.DecodeError, RecursionError):
-        return ""
+        return ErrorWords()
     said = " ".join(dict.fromkeys(error.detail or error.title or error.code for error in errors))
-    return " ".join(said.split())[:_LONGEST_DETAIL]
+    number = next((error.id for error in errors if error.id), "")
+    return ErrorWords(" ".join(said.split())[:_LONGEST_DETAIL], "".join(number.split())[:_LONGEST_ID])

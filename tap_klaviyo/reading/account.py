@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tap_klaviyo.client import Client
 from tap_klaviyo.errors import ApiError, AuthError
+from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import METRICS
+from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource
-from tap_klaviyo.pages import Pages, whole
 from tap_klaviyo.streams.events import metrics_of
 from tap_klaviyo.streams.model import Stream
 
@@ -55,7 +55,8 @@ def read_account(client: Client, streams: Sequence[Stream], wall: Callable[[], f
     pages, problem = Pages(client, METRICS, {}), None
     try:
         while not pages.ended:
-            found += pages.read(whole).made.data
+            with pages.next() as answer:
+                found += answer.page.data
     except AuthError:
         raise
     except ApiError as error:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tap_klaviyo.client import Client
+from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.filters import filter_changed
 from tap_klaviyo.klaviyo.jsonapi import Page
+from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource
-from tap_klaviyo.pages import Pages
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.records.build import build_records
@@ -101,8 +101,8 @@ def _start(table: FullTable, query: _Query) -> Fetched[Batch]:
 
 def _read(table: FullTable, query: _Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
     """Read the next page of a query, without the resources that the page before it contained."""
-    answer = pages.read(partial(_made, table, query, seen))
-    batch, ids = answer.made
+    with pages.next() as answer:
+        batch, ids = _made(table, query, seen, answer.page)
     then = [] if pages.ended else [partial(_read, table, query, pages, ids)]
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tap_klaviyo.client import Client
 from tap_klaviyo.errors import ApiError
+from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account

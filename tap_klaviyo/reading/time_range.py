@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tap_klaviyo.client import Answer, Client
 from tap_klaviyo.errors import ApiError, CursorError, MetricDeniedError, RequestError, UnreadablePageError
+from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import EVENTS
 from tap_klaviyo.klaviyo.filters import filter_between
 from tap_klaviyo.klaviyo.jsonapi import Page
+from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
-from tap_klaviyo.pages import Pages
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
@@ -88,7 +88,7 @@ def _slice_fetches(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
     """Return the fetches that read a slice: one, or one for each of its metrics, which are merged."""
     if len(part.metrics) == 1:
         return [partial(_read_page, timeline, part, _pages(timeline, part.metrics[0], part), part.end)]
-    meeting = Meeting[Answer[Run] | ApiError, Fetched[Batch]](len(part.metrics), partial(_merge, timeline, part))
+    meeting = Meeting[Run | ApiError, Fetched[Batch]](len(part.metrics), partial(_merge, timeline, part))
     return [partial(_read_run, timeline, part, place, meeting) for place in range(len(part.metrics))]
 
 
@@ -105,10 +105,11 @@ def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
 def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) -> Fetched[Batch]:
     """Read the next page of a slice of one metric; the pages may lead beyond the slice, up to `asked_end`."""
     try:
-        answer = pages.read(partial(_page_read, timeline, part, asked_end))
+        with pages.next() as answer:
+            made = _page_read(timeline, part, asked_end, answer.page)
     except ApiError as problem:
         return _go_around(timeline, part, problem)
-    made, is_over = answer.made, pages.ended
+    is_over = pages.ended
     if part.is_open:
         if made.whole.untimed:
             # Only Klaviyo's filter knows on which side of the slice's end an event without a time lies.
@@ -117,7 +118,11 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
         is_over = is_over or made.whole.last >= part.end
     newest = max(made.fresh.moments, default=0) if is_over else max(_certain(made.fresh), default=0)
     batch = _batch(part, made.lines, len(made.fresh.records), newest, made.findings)
-    rest = None if is_over else partial(_rest, timeline, part, pages, asked_end, made.whole, _full(answer))
+    rest = (
+        None
+        if is_over
+        else partial(_rest, timeline, part, pages, asked_end, made.whole, _full(made.whole, answer.page_size))
+    )
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
 
 
@@ -140,10 +145,10 @@ def _certain(rows: PlacedRows) -> list[int]:
     return [moment for place, moment in enumerate(rows.moments) if place not in rows.untimed]
 
 
-def _full(answer: Answer[_PageRead]) -> int:
-    """Return how many events a full page has: what this one has, unless it was asked for in part."""
+def _full(rows: PlacedRows, page_size: int | None) -> int:
+    """Return how many events a full page has: as many as this one, unless it was asked for in part."""
     largest = EVENTS.page_size or 1
-    return len(answer.made.whole.records) if answer.page_size == largest else largest
+    return len(rows.records) if page_size == largest else largest
 
 
 def _rest(
@@ -211,17 +216,17 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
 
 
 def _read_run(
-    timeline: Timeline, part: Slice, place: int, meeting: Meeting[Answer[Run] | ApiError, Fetched[Batch]]
+    timeline: Timeline, part: Slice, place: int, meeting: Meeting[Run | ApiError, Fetched[Batch]]
 ) -> Fetched[Batch]:
     """Read a metric's first page of a slice; the last of the metrics' pages to come gives what all of them make."""
-    metric = part.metrics[place]
-    came: Answer[Run] | ApiError
+    metric, attempts, queued = part.metrics[place], 1, False
+    came: Run | ApiError
     try:
-        came = _pages(timeline, metric, part).read(partial(_run, timeline, part, metric))
-        came = replace(came, made=replace(came.made, is_whole=came.next is None))
-    except (MetricDeniedError, UnreadablePageError, RequestError) as problem:
+        with _pages(timeline, metric, part).next() as answer:
+            came = replace(_run(timeline, part, metric, answer.page), is_whole=answer.next is None)
+            attempts, queued = answer.attempts, answer.queued
+    except (UnreadablePageError, RequestError) as problem:
         came = problem
-    attempts, queued = (came.attempts, came.queued) if isinstance(came, Answer) else (1, False)
     merged = meeting.arrive(place, came)
     return replace(merged or Fetched(_NOTHING, 0), attempts=attempts, queued=queued)
 
@@ -235,19 +240,18 @@ def _run(timeline: Timeline, part: Slice, metric: Metric, document: Page) -> Run
     return Run(metric, lines, fresh.ids, *times, rows.last, rows.density, len(rows.records), findings)
 
 
-def _merge(timeline: Timeline, part: Slice, came: Sequence[Answer[Run] | ApiError]) -> Fetched[Batch]:
+def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
     """Return the events of several metrics up to the horizon, where the first of the unfinished pages ends."""
     denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
             return _go_around(timeline, part, each)
     names = frozenset(part.metrics[place].id for place in denied)
-    merged = _merged(timeline, replace(part, is_first=False), [each for each in came if isinstance(each, Answer)])
+    merged = _merged(timeline, replace(part, is_first=False), [each for each in came if isinstance(each, Run)])
     return replace(merged, item=replace(merged.item, denied=names))
 
 
-def _merged(timeline: Timeline, part: Slice, answers: Sequence[Answer[Run]]) -> Fetched[Batch]:
-    runs = [each.made for each in answers]
+def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Batch]:
     unfinished = [run for run in runs if not run.is_whole]
     horizon = min((run.last for run in unfinished), default=part.end)
     if horizon <= part.start:

@@ -11,16 +11,16 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from tap_klaviyo import config
-from tap_klaviyo.client import Client, Retries
 from tap_klaviyo.errors import TapError
-from tap_klaviyo.ratelimit import Clock
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.sandbox import Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import STATE_INTERVAL, Sync
-from tap_klaviyo.times import parse_time
+from tap_klaviyo.times import Clock, parse_time
 
 QUICK = Retries(factor=0.001, longest=0.01)
 NO_RETRIES = Retries(factor=0.001, longest=0.01, total=0.0)

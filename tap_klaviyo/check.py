@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tap_klaviyo.client import Client
 from tap_klaviyo.errors import ApiError, AuthError
+from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
-from tap_klaviyo.pages import whole
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.streams.model import Filters
 
@@ -25,12 +24,13 @@ class Access:
         return f"ok     {self.scope}" if not self.problem else f"FAILS  {self.scope}  {self.problem}"
 
 
-def check(client: Client, selections: Sequence[Selection]) -> Iterator[Access]:
+def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Access]:
     """Yield what became of each check; the first that the key itself fails ends them."""
     for endpoint, condition in _needed(selections).items():
         try:
             url = client.url(endpoint, {"filter": condition} if condition else {})
-            client.get(endpoint, url, 1 if endpoint.page_size else None, whole)
+            with client.page(endpoint, url, 1 if endpoint.page_size else None):
+                pass
         except AuthError as problem:
             yield Access("the key", str(problem))
             return

@@ -10,27 +10,18 @@ from __future__ import annotations
 import math
 import re
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tap_klaviyo.klaviyo.endpoints import Endpoint, Limit
 from tap_klaviyo.log import logger
+from tap_klaviyo.times import Clock
 
 _LONG_WAIT = 5.0
 # A little longer than Klaviyo's windows: requests that start this far apart can arrive a little closer together.
 _SECOND, _MINUTE, _DAY = 1.05, 60.5, 86_460.0
 _WINDOW = re.compile(r"\b(\d{1,9});w=(\d{1,9})\b")
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where time comes from; a test brings its own. All in seconds."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    wall: Callable[[], float] = time.time
 
 
 @dataclass

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
-from tap_klaviyo.client import Answer, Client, Made
 from tap_klaviyo.errors import CursorError
+from tap_klaviyo.klaviyo.client import Answer, Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.klaviyo.jsonapi import PLAIN, Page, PageDecoder
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, PageDecoder
 from tap_klaviyo.log import logger
-
-
-def whole(document: Page) -> Page:
-    """Make of a page just the page; for small ones."""
-    return document
 
 
 class Pages:
@@ -26,23 +22,25 @@ class Pages:
         parameters: Mapping[str, str],
         decoder: PageDecoder = PLAIN,
         restarts: int = 5,
+        ids: Mapping[str, str] | None = None,
         size: int | None = None,
     ) -> None:
-        """Ask for nothing yet.
+        """Begin before the first page.
 
         Args:
             client: asks Klaviyo.
             endpoint: the collection.
-            parameters: of the query.
-            decoder: what the pages are decoded by.
+            parameters: of the first page; those of the others are in Klaviyo's links.
+            decoder: decodes the pages.
             restarts: how often to start over when Klaviyo refuses a cursor.
+            ids: the parents' ids, which fill the names in the endpoint's path.
             size: how many resources to ask for at first; by default as many as the endpoint allows.
         """
         self._client = client
         self._endpoint = endpoint
         self._decoder = decoder
         self._restarts = restarts
-        self._first = client.url(endpoint, parameters)
+        self._first = client.url(endpoint, parameters, **(ids or {}))
         self._url: str | None = self._first
         self._size = size or endpoint.page_size
         self._visited: set[str] = set()
@@ -52,32 +50,37 @@ class Pages:
         """Whether the last page has been read."""
         return self._url is None
 
-    def read(self, use: Callable[[Page], Made]) -> Answer[Made]:
-        """Return what `use` makes of the next page, and go on behind it; after an error it can be read again.
+    @contextmanager
+    def next(self) -> Iterator[Answer]:
+        """Lend the next page until the block ends; after an error it can be asked for again.
 
-        A page that could be had only at a smaller size is followed by one of twice that, up to the full size.
-        Where a cursor is refused, the pages begin anew, so that resources can come a second time.
+        After a page that Klaviyo could serve only at a smaller size, the size doubles with each page, up to the full
+        size. If Klaviyo refuses the cursor, the pages start over, so resources can come twice.
 
         Raises:
-            ApiError: as `Client.get` does.
+            ApiError: as `Client.page` does.
         """
         if self._url is None:
-            raise LookupError("There is no page behind the last one.")
+            raise LookupError("There is no page after the last one.")
+        with ExitStack() as lent:
+            yield self._opened(self._url, lent)
+
+    def _opened(self, url: str, lent: ExitStack) -> Answer:
         try:
-            answer = self._client.get(self._endpoint, self._url, self._size, use, self._decoder, self._visited)
+            page = self._client.page(self._endpoint, url, self._size, self._decoder, self._visited)
+            answer = lent.enter_context(page)
         except CursorError as problem:
             if not self._restarts:
                 raise
             self._restart(problem)
-            return self.read(use)
+            return self._opened(self._first, lent)
         if self._endpoint.page_size and answer.page_size:
             self._size = min(self._endpoint.page_size, answer.page_size * 2)
-        self._visited.add(self._url)
+        self._visited.add(url)
         self._url = answer.next
         return answer
 
     def _restart(self, problem: CursorError) -> None:
-        logger.warning("%s It is read from its first page again.", problem)
+        logger.warning("%s Starting over from the first page.", problem)
         self._restarts -= 1
         self._visited.clear()
-        self._url = self._first

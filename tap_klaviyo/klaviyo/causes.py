@@ -1,0 +1,109 @@
+"""Why no answer came, in words: the cause as the system, the proxy or the TLS library gave it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.utils import get_environ_proxies, select_proxy
+
+from tap_klaviyo.log import mask
+
+
+class Outlook(Enum):
+    """Whether another try can help."""
+
+    PASSING = "the network or Klaviyo may recover in minutes"
+    LOCAL = "a name, a port or a proxy on this side; it recovers in seconds or not at all"
+    LASTING = "the same would happen again"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why no answer came, and whether another try can help."""
+
+    words: str
+    outlook: Outlook
+
+
+def cause_of(problem: Exception, url: str) -> Cause:
+    """Return the cause of a failed request to a URL."""
+    host = _host(url)
+    chain = list(_chain(problem))
+    texts = " ".join(str(each) for each in chain)
+    if "CERTIFICATE_VERIFY_FAILED" in texts:
+        found = re.search(r"CERTIFICATE_VERIFY_FAILED\]?\s*(?:certificate verify failed: )?([^()\"']+)", texts)
+        reason = found[1].strip() if found else "it is not trusted"
+        return Cause(
+            f"the TLS certificate of {host} cannot be verified: {reason}. If a proxy of yours answers in Klaviyo's "
+            "name, set REQUESTS_CA_BUNDLE to its certificate",
+            Outlook.LASTING,
+        )
+    if "TLS CA certificate bundle" in texts:
+        name = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), "")
+        return Cause(
+            f"the file of CA certificates that {name} names does not exist: {os.environ[name]}", Outlook.LASTING
+        )
+    if "SOCKS support" in texts:
+        return Cause(
+            f"the proxy {_proxy(url)} needs the package PySocks; install it with pip install 'requests[socks]'",
+            Outlook.LASTING,
+        )
+    if isinstance(problem, requests.exceptions.InvalidProxyURL | requests.exceptions.InvalidURL):
+        return Cause(f"the proxy {_proxy(url)} is not a valid URL", Outlook.LASTING)
+    return _connection_cause(chain, texts, host, url)
+
+
+def _connection_cause(chain: list[BaseException], texts: str, host: str, url: str) -> Cause:
+    through = f" through the proxy {proxy}" if (proxy := _proxy(url)) else ""
+    if found := re.search(r"Tunnel connection failed: (\d{3} ?[^'\")]*)", texts):
+        hint = "; check the user and password in the proxy's URL" if found[1].startswith("407") else ""
+        return Cause(f"the proxy {proxy} refuses the connection: {found[1].strip()}{hint}", Outlook.LOCAL)
+    if any(isinstance(each, socket.gaierror) for each in chain) or "Failed to resolve" in texts:
+        reason = next((str(each.strerror) for each in chain if isinstance(each, socket.gaierror)), "unknown host")
+        return Cause(f"cannot resolve {_proxy_host(proxy) or host}: {reason}", Outlook.LOCAL)
+    system = next((each for each in chain if isinstance(each, OSError) and each.errno and each.strerror), None)
+    if system and system.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES):
+        return Cause(f"cannot connect to {_proxy_host(proxy) or host}: {system.strerror}", Outlook.LOCAL)
+    if any(isinstance(each, urllib3.exceptions.ConnectTimeoutError) for each in chain):
+        return Cause(f"cannot connect to {host}{through}: no answer in time", Outlook.PASSING)
+    if any(isinstance(each, TimeoutError | urllib3.exceptions.TimeoutError | requests.Timeout) for each in chain):
+        return Cause("no answer in time", Outlook.PASSING)
+    if any(isinstance(each, urllib3.exceptions.ProtocolError | ConnectionError) for each in chain):
+        detail = f" ({system.strerror})" if system else ""
+        return Cause(f"the connection failed{detail}", Outlook.PASSING)
+    return Cause("the answer was cut", Outlook.PASSING)
+
+
+def _chain(problem: BaseException | None, depth: int = 12) -> Iterator[BaseException]:
+    """Yield an exception and those that it wraps: libraries keep them in `reason`, in the arguments or as the cause."""
+    if problem is None or depth == 0:
+        return
+    yield problem
+    inner = [getattr(problem, "reason", None), *problem.args, problem.__cause__, problem.__context__]
+    for each in inner:
+        if isinstance(each, BaseException) and each is not problem:
+            yield from _chain(each, depth - 1)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2] or url
+
+
+def _proxy(url: str) -> str:
+    """Return the proxy of the environment for a URL, its password masked; empty if there is none."""
+    if not url.startswith("https:"):
+        return ""
+    return mask(select_proxy(url, get_environ_proxies(url)) or "")
+
+
+def _proxy_host(proxy: str) -> str:
+    return proxy.rpartition("@")[2].partition("://")[2] or proxy.rpartition("@")[2] if proxy else ""

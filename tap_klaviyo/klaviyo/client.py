@@ -1,0 +1,360 @@
+"""Klaviyo over HTTP: pages, lent one at a time. It knows nothing of Singer, and nothing of what becomes of a page."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests import Response
+
+from tap_klaviyo import log
+from tap_klaviyo.errors import CursorError, UnavailableError, UnreadablePageError
+from tap_klaviyo.klaviyo.causes import Outlook, cause_of
+from tap_klaviyo.klaviyo.deadlines import Watchdog
+from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, parse_page
+from tap_klaviyo.klaviyo.ratelimit import RateLimits
+from tap_klaviyo.klaviyo.refusals import refusal_of, time_of
+from tap_klaviyo.klaviyo.retries import Budget, NoLinksError, Retries, TryAgainError
+from tap_klaviyo.klaviyo.session import at_origin, open_session
+from tap_klaviyo.times import Clock
+
+# Bytes of a body beyond which it is not read: a thousand events of 64 KB each. A larger page is asked for in parts.
+BODY_LIMIT = 64 * 2**20
+# Seconds to connect. Whoever does not answer by then is not there; a page may take minutes.
+CONNECT_TIMEOUT = 10.0
+_CHUNK = 2**18
+# Bodies in memory at once: when many come together, the others wait with the system, in its buffers.
+_BODIES = 6
+# Waiting for less than this part of a request's time is chance; for more, pages come faster than they are parsed.
+_FAIR_PART = 0.25
+# A page that is answered without links this often is accepted as the last: it may be what an endpoint always sends.
+_LINKLESS_TRIES = 4
+# A page of one item that fails this often, while the endpoint answers another request, has an item that Klaviyo cannot
+# render. Each time costs that other request, so they are few.
+_UNREADABLE_TRIES = (3, 6, 12)
+# Errors that a smaller page can avoid: Klaviyo ran out of time or memory, or something between cut the answer.
+_HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+
+
+class Settings(Protocol):
+    """What the client needs to know of the settings."""
+
+    @property
+    def api_key(self) -> str:
+        """The private API key."""
+
+    @property
+    def base_url(self) -> str:
+        """Klaviyo's origin."""
+
+    @property
+    def api_revision(self) -> str:
+        """The revision of the API that is asked for."""
+
+    @property
+    def user_agent(self) -> str:
+        """The User-Agent header."""
+
+    @property
+    def request_timeout(self) -> float:
+        """Seconds that one try may take."""
+
+    @property
+    def max_concurrency(self) -> int:
+        """The most requests under way at once."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One page, and what it took to get it.
+
+    Args:
+        page: the page.
+        next: the URL of the page after it, None after the last.
+        server_time: Klaviyo's clock in epoch seconds; None if it did not say.
+        page_size: the size that the page was asked for in the end.
+        queued: whether it waited for its turn to be parsed, for a fair part of the time that it took to come.
+        attempts: how many requests it took.
+    """
+
+    page: Page
+    next: str | None
+    server_time: int | None
+    page_size: int | None
+    queued: bool
+    attempts: int = 1
+
+
+@dataclass
+class _Request:
+    """What one page is asked for by, over all tries."""
+
+    endpoint: Endpoint
+    url: str
+    size: int | None
+    decoder: PageDecoder
+    visited: Set[str]
+    may_lack_links: bool = False
+    failures_at_one: int = 0
+
+
+class Client:
+    """Asks Klaviyo for pages; safe to use from many threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        retries: Retries | None = None,
+        body_limit: int = BODY_LIMIT,
+        after_page: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            settings: Klaviyo's address, the key, and how it is asked.
+            clock: where time comes from.
+            retries: how long failed requests are retried.
+            body_limit: bytes beyond which no body is read.
+            after_page: called after each page, when nothing of it is held any more; by many threads.
+        """
+        self._base_url = settings.base_url
+        self._timeout = settings.request_timeout
+        self._key = settings.api_key
+        self._revision = settings.api_revision
+        self._clock = clock or Clock()
+        self._retries = retries or Retries()
+        self._limits = RateLimits(self._clock)
+        self._body_limit = body_limit
+        self._after_page = after_page
+        self._session = open_session(
+            self._base_url, self._key, settings.user_agent, self._revision, settings.max_concurrency
+        )
+        self._watchdog = Watchdog()
+        self._slots = threading.Semaphore(settings.max_concurrency)
+        self._bodies = threading.Semaphore(_BODIES)
+        self._one_page = threading.Lock()
+        self._closed = False
+        self._requests = 0
+        self._waited = 0.0
+        # Klaviyo's time by the last answer, in epoch seconds, whatever that answer was.
+        self.server_time: int | None = None
+
+    def close(self) -> None:
+        """Ask nothing more: requests under way in other threads end without a word."""
+        self._closed = True
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self._requests
+
+    def spent(self) -> str:
+        """Return, in words, what was asked so far, and how long rate limits made it wait."""
+        return f"{self._requests:,} requests; {self._waited:,.0f} s waited for rate limits, over all threads"
+
+    def url(self, endpoint: Endpoint, parameters: Mapping[str, str], **ids: str) -> str:
+        """Return the URL of a query's first page; `ids` fill the names in the endpoint's path."""
+        path = endpoint.path.format(**{name: quote(id, safe="") for name, id in ids.items()}) if ids else endpoint.path
+        return f"{self._base_url}{path}?{urlencode(parameters)}"
+
+    @contextmanager
+    def page(
+        self,
+        endpoint: Endpoint,
+        url: str,
+        size: int | None,
+        decoder: PageDecoder = PLAIN,
+        visited: Set[str] = frozenset(),
+    ) -> Iterator[Answer]:
+        """Fetch the page at a URL, and lend it until the block ends.
+
+        One page at a time is parsed and lent in the whole process: parsed, it takes several times the memory, and the
+        interpreter runs one thread at a time anyway.
+
+        Args:
+            endpoint: the collection whose rate limit is charged.
+            url: a first page, or a page's `next`.
+            size: how many resources to ask for; halved while Klaviyo cannot serve that many.
+            decoder: decodes the page.
+            visited: URLs that must not come next.
+
+        Raises:
+            AuthError, ScopeError, RequestError: at once.
+            CursorError: Klaviyo refuses the cursor, also when asked again.
+            UnreadablePageError: Klaviyo cannot serve the page's first item, though it serves others.
+            UnavailableError: no usable answer within the retries.
+        """
+        with ExitStack() as lent:
+            answer = self._retried(_Request(endpoint, url, size, decoder, visited), lent)
+            yield answer
+            answer.page.data.clear()
+            answer.page.included.clear()
+        self._after_page()
+
+    def _retried(self, request: _Request, lent: ExitStack) -> Answer:
+        budget = Budget(self._retries, self._clock, f"{request.endpoint.method} {request.endpoint.path}")
+        cursor_refusals, linkless = 0, 0
+        while True:
+            try:
+                return replace(self._tried(request, budget, lent), attempts=budget.attempt)
+            except CursorError:
+                cursor_refusals += 1
+                if cursor_refusals > 1:
+                    raise
+            except TryAgainError as trouble:
+                if self._closed:
+                    raise UnavailableError("The run has ended.") from None
+                linkless += isinstance(trouble, NoLinksError)
+                request.may_lack_links = linkless == _LINKLESS_TRIES
+                self._clock.sleep(self._next_wait(request, budget, trouble))
+
+    def _next_wait(self, request: _Request, budget: Budget, trouble: TryAgainError) -> float:
+        """Return the seconds to wait before the next try, which may be for a smaller page.
+
+        Raises:
+            UnavailableError: there is no next try.
+        """
+        is_heavy = trouble.status in _HEAVY and not trouble.is_local
+        if request.size == 1 and is_heavy:
+            request.failures_at_one += 1
+            if request.failures_at_one in _UNREADABLE_TRIES and self._answers(request):
+                raise UnreadablePageError(
+                    f"Klaviyo cannot serve an item ({trouble}), though it answers other requests; report this to its "
+                    f"support: GET {_place(request.url)}.",
+                    trouble.status,
+                )
+        wait = budget.next_wait(trouble)
+        if trouble.status == 429:
+            self._limits.of(request.endpoint).pause(wait)
+        if request.size and budget.attempt > 1 and is_heavy:
+            request.size = max(1, request.size // 2)
+        return wait
+
+    def _answers(self, request: _Request) -> bool:
+        """Return whether the endpoint answers at all: asked without a filter, for one other item."""
+        sort = request.endpoint.sort
+        probe = self.url(request.endpoint, {"page[size]": "1"} | ({"sort": f"-{sort}"} if sort else {}))
+        if "{" in probe:
+            probe = urlunsplit(urlsplit(request.url)._replace(query="page[size]=1"))
+        with ExitStack() as room:
+            try:
+                self._sent(request.endpoint, probe, room, self._timeout)
+            except TryAgainError:
+                return False
+            except Exception:
+                return True
+        return True
+
+    def _tried(self, request: _Request, budget: Budget, lent: ExitStack) -> Answer:
+        """Send one request. If its answer is a page, the room that it takes goes to `lent`."""
+        asked = _resized(request.url, request.size)
+        with ExitStack() as room:
+            self._waited += self._limits.of(request.endpoint).wait(self._slots)
+            try:
+                budget.begin_try()
+                began = self._clock.monotonic()
+                server_time, body = self._sent(request.endpoint, asked, room, min(self._timeout, budget.left))
+                came = self._clock.monotonic()
+            finally:
+                self._slots.release()
+            room.enter_context(self._one_page)
+            queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
+            page = self._parsed(request, asked, body)
+            lent.enter_context(room.pop_all())
+        return Answer(page, page.next, server_time, request.size, queued)
+
+    def _sent(self, endpoint: Endpoint, url: str, room: ExitStack, seconds: float) -> tuple[int | None, bytes]:
+        """Return Klaviyo's time and the body of a good answer; `room` keeps its place in memory while it is in use."""
+        pacer = self._limits.of(endpoint)
+        self._requests += 1
+        began = self._clock.monotonic()
+        status: int | None = None
+        headers = {"revision": endpoint.revision} if endpoint.revision else {}
+        try:
+            with (
+                self._watchdog.limit(seconds) as deadline,
+                self._session.get(
+                    url, stream=True, timeout=(CONNECT_TIMEOUT, seconds), allow_redirects=False, headers=headers
+                ) as response,
+            ):
+                status = response.status_code
+                self.server_time = time_of(response) or self.server_time
+                pacer.observe(response.headers)
+                room.enter_context(self._bodies)
+                body = self._read(response, began + seconds)
+                # A connection that was shut down looks like one that ended.
+                if deadline.is_over:
+                    raise _too_late(seconds)
+                if status != 200:
+                    raise refusal_of(endpoint, response, body, self._key, self._clock.wall())
+                return time_of(response), body
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
+            if deadline.is_over:
+                raise _too_late(seconds) from None
+            raise self._no_answer(problem, url) from None
+        finally:
+            if not self._closed:
+                duration = round(self._clock.monotonic() - began, 3)
+                log.metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
+
+    def _read(self, response: Response, deadline: float) -> bytes:
+        chunks, size = [], 0
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._body_limit:
+                raise TryAgainError(f"a body of more than {self._body_limit >> 20} MiB")
+            if self._clock.monotonic() > deadline:
+                raise TryAgainError(f"a body that was not complete after {self._timeout:g} s")
+        return b"".join(chunks)
+
+    def _parsed(self, request: _Request, url: str, body: bytes) -> Page:
+        """Return the page in a body; if it is none, or leads astray, the next try may bring a better one."""
+        try:
+            page = parse_page(body, request.decoder)
+        except MalformedError as problem:
+            raise TryAgainError(f"Klaviyo sent something that isn't a page ({problem})", 200) from None
+        if not (page.has_links or request.may_lack_links):
+            raise NoLinksError("an answer without links, so that more pages may follow", 200)
+        if page.next is None:
+            return page
+        following = at_origin(page.next, self._base_url)
+        if following is None:
+            raise TryAgainError("an answer whose next page is not at a proper address", 200)
+        if following == url or following in request.visited:
+            raise TryAgainError("an answer whose next page is one that came before", 200)
+        return replace(page, next=following)
+
+    def _no_answer(self, problem: Exception, url: str) -> Exception:
+        cause = cause_of(problem, url)
+        words = log.mask(cause.words, self._key)
+        if cause.outlook is Outlook.LASTING:
+            return UnavailableError(f"Klaviyo cannot be reached: {words}.")
+        return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL)
+
+
+def _place(url: str) -> str:
+    """Return a page's path and query, to be found again; the key is in neither."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{unquote(parts.query)}" if parts.query else parts.path
+
+
+def _too_late(seconds: float) -> TryAgainError:
+    return TryAgainError(f"no complete answer after {seconds:.2g} s")
+
+
+def _resized(url: str, size: int | None) -> str:
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if size is None or ("page[size]", str(size)) in query:
+        return url
+    kept = [(name, value) for name, value in query if name != "page[size]"]
+    return urlunsplit(parts._replace(query=urlencode([*kept, ("page[size]", str(size))])))
