@@ -224,7 +224,9 @@ def test_loader_for_postgres_takes_rows_and_an_emptied_table(
     run = ("run", "tap-klaviyo", "target-postgres")
     assert project.done(*run, config=sandbox.config)[0] == 0
     sandbox.account = sandbox.account.without(list_ids=sandbox.account.ledger(sandbox.now)["lists"])
-    assert project.done(*run, config=sandbox.config)[0] == 0
+    # An empty answer removes no row until a second run finds it empty too.
+    for _ in range(2):
+        assert project.done(*run, config=sandbox.config)[0] == 0
     kept = postgres.rows("meltano", "SELECT count(*) AS lists FROM klaviyo.lists WHERE _sdc_deleted_at IS NULL")
     events = postgres.rows("meltano", "SELECT id FROM klaviyo.receive")
     assert kept == [{"lists": 0}]
