@@ -16,17 +16,22 @@ AT_WORK = 3
 
 
 class SimulatedWorkers:
-    """Workers of which each call takes `latency` seconds of a clock that nobody waits for, `slots` of them at once."""
+    """Workers of which each call takes `latency` seconds of a clock that nobody waits for, `slots` of them at once.
 
-    def __init__(self, slots: int, latency: float = 1.0) -> None:
+    The first call takes `first` seconds, if that is given.
+    """
+
+    def __init__(self, slots: int, latency: float = 1.0, first: float | None = None) -> None:
         self.now = 0.0
         self._latency = latency
+        self._first = first or latency
         self._free = [0.0] * slots
         self._running: list[tuple[float, int, Any, Callable[[], Any]]] = []
         self._numbers = itertools.count()
 
     def start_call(self, key: Any, call: Callable[[], Any]) -> None:
-        end = max(self.now, heapq.heappop(self._free)) + self._latency
+        end = max(self.now, heapq.heappop(self._free)) + self._first
+        self._first = self._latency
         heapq.heappush(self._free, end)
         heapq.heappush(self._running, (end, next(self._numbers), key, call))
 

@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from tap_klaviyo.reading.prefetch import Failure, Fetch, Fetched, Pipeline
+from tap_klaviyo.reading.prefetch import PARKED_AHEAD, Failure, Fetch, Fetched, Pipeline
+from tests.simulation import SimulatedWorkers
 
 
 class PassingError(Exception):
@@ -125,3 +126,43 @@ def test_the_rest_of_a_range_is_cut_for_the_fetches_that_could_run_in_addition()
     # Four may run at the start, and five after one that came well and ran alone or beside the second.
     assert asked[0] in (3, 4)
     assert found == ["first", *map(str, range(asked[0])), "second"]
+
+
+def seconds_of(fetches: int, memory: int, disk: int, fail_first: bool = False) -> float:
+    """Return the simulated seconds in which pages of 10 bytes are taken, four fetches of 1 s at once."""
+    workers = SimulatedWorkers(4)
+    with Pipeline[str](8, str, memory=memory, disk=disk, workers=workers, judge=judge) as pipeline:
+        if fail_first:
+            pipeline.add("fails", [Moody(ValueError, 99), *[partial(give_ten, "dropped") for _ in range(30)]])
+        pipeline.add("a", [partial(give_ten, str(number)) for number in range(fetches)])
+        if fail_first:
+            with pytest.raises(ValueError):  # noqa: PT011 - the error has no text
+                next(pipeline.take("fails"))
+        assert list(pipeline.take("a")) == list(map(str, range(fetches)))
+    return workers.now
+
+
+def give_ten(name: str) -> Fetched[str]:
+    return Fetched(name, 10)
+
+
+@pytest.mark.parametrize(("memory", "disk"), [(80, 0), (20, 80)], ids=["memory", "disk"])
+@pytest.mark.parametrize("fail_first", [False, True])
+def test_what_has_been_taken_or_dropped_makes_room(memory: int, disk: int, fail_first: bool) -> None:
+    assert seconds_of(200, memory, disk, fail_first) <= 70
+
+
+def test_no_more_items_are_parked_than_files_may_be_open() -> None:
+    parked = 0
+
+    def park(name: str) -> str:
+        nonlocal parked
+        parked += 1
+        return name
+
+    workers = SimulatedWorkers(4, first=1000)
+    with Pipeline[str](8, park, memory=0, disk=10**9, workers=workers) as pipeline:
+        pipeline.add("late", [partial(give_ten, "head")])
+        pipeline.add("a", [partial(give_ten, str(number)) for number in range(PARKED_AHEAD * 2)])
+        next(pipeline.take("late"))
+    assert PARKED_AHEAD <= parked <= PARKED_AHEAD + 8

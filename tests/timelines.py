@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from tap_klaviyo.errors import CursorError, RequestError, UnreadablePageError
+from tap_klaviyo.errors import CursorError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.client import Answer, Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import PLAIN, PageDecoder, parse_page
@@ -59,6 +59,7 @@ class Memory:
     now: int = 2**40
     requests: list[tuple[str, int, int, bool, bool]] = field(default_factory=list)
     late: list[Event] = field(default_factory=list)
+    denied: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Sort the events of each metric."""
@@ -83,6 +84,8 @@ class Memory:
     ) -> Iterator[Answer]:
         """Lend a page."""
         metric, start, end, cursor = json.loads(url)
+        if metric in self.denied:
+            raise MetricDeniedError(f"Klaviyo answers 400: Metric IDs ['{metric}'] do not exist.", 400)
         if end > self.now:
             raise RequestError("Klaviyo answers 400: a bound lies in the future.", 400)
         if cursor and self.refuse():

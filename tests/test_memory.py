@@ -1,0 +1,62 @@
+"""What a run holds resident, as the system counts it, while pages pile up behind one that is slow to come."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
+
+EVENTS = 150_000
+# The promise of the README, in MB.
+MOST = 150
+STALL = 15.0
+
+
+class StallFirst:
+    """A schedule by which the first page of events stops halfway, while all the others come."""
+
+    def __init__(self) -> None:
+        self.page = ""
+        self.others = 0
+
+    def __call__(self, request: Request) -> Fault | None:
+        if request.path != "/api/events":
+            return None
+        self.page = self.page or request.page
+        if request.page == self.page:
+            return Fault("stall", seconds=STALL)
+        self.others += 1
+        return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "wait4") or sys.platform == "darwin", reason="this system counts in other units")
+def test_pages_that_pile_up_behind_a_slow_one_leave_the_process_small(tmp_path: Path) -> None:
+    schedule = StallFirst()
+    with Sandbox(Account.build(events=EVENTS), limits=False, faults=schedule) as sandbox:
+        (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
+        command = [sys.executable, "-m", "tap_klaviyo", "--config", str(tmp_path / "config.json")]
+        with (tmp_path / "log").open("wb") as log:
+            tap = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, bufsize=0)
+            assert tap.stdout is not None
+            written = 0
+            while b'"type":"RECORD"' not in (chunk := tap.stdout.read(2**20)):
+                assert chunk
+                written += len(chunk)
+            ahead = schedule.others
+            while chunk := tap.stdout.read(2**20):
+                written += len(chunk)
+            _, status, usage = os.wait4(tap.pid, 0)
+            tap.returncode = os.waitstatus_to_exitcode(status)
+            tap.stdout.close()
+    assert tap.returncode == 0
+    # Far more was fetched before the first page than memory may hold.
+    assert ahead > 60
+    assert written > 100 * 2**20
+    assert usage.ru_maxrss / 1024 < MOST

@@ -1,0 +1,113 @@
+"""Single cases of reading a timeline; tests/chaos/test_timelines.py draws whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from tap_klaviyo.errors import CursorError, RequestError
+from tap_klaviyo.reading.slices import Slice, plan_slices
+from tests.timelines import Event, Memory, ids_in, read_timeline, shown
+
+BEGIN = 1_767_225_600
+YEAR = 31_536_000
+
+
+def spread(count: int, metric: str = "M", has_timestamp: bool = True) -> list[Event]:
+    """Return events a minute apart."""
+    return [Event(BEGIN + 60 * number, f"{metric}{number:04}", metric, has_timestamp) for number in range(count)]
+
+
+def test_a_cursor_that_is_always_refused_ends_the_stream_only_within_a_second() -> None:
+    memory = Memory(spread(30), 10, refuse=lambda: True)
+    assert set(read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR).ids) == {each.id for each in spread(30)}
+    crowd = Memory([Event(BEGIN + 5, f"{number:04}", "M") for number in range(95)], 10, refuse=lambda: True)
+    with pytest.raises(CursorError):
+        read_timeline(crowd, ["M"], BEGIN, BEGIN + YEAR)
+    # The first page, the same from the second that it ends in, and five restarts.
+    assert len(crowd.requests) <= 7
+
+
+def test_refusals_with_progress_between_them_do_not_end_the_stream() -> None:
+    turns = iter(range(1000))
+    memory = Memory(spread(200), 10, refuse=lambda: next(turns) % 2 == 0)
+    assert len(set(read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR).ids)) == 200
+
+
+@pytest.mark.parametrize("denied", ["M", "N", "O"])
+def test_a_denied_metric_is_named_and_the_others_are_read(denied: str) -> None:
+    names = ["M", "N", "O"]
+    memory = Memory([event for name in names for event in spread(25, name)], 10, denied=frozenset([denied]))
+    reading = read_timeline(memory, names, BEGIN, BEGIN + YEAR)
+    assert frozenset().union(*(batch.denied for batch in reading.batches)) == {denied}
+    assert {id[0] for id in reading.ids} == set(names) - {denied}
+    assert len(reading.ids) == 50
+
+
+def test_the_only_metric_may_be_denied() -> None:
+    (batch,) = read_timeline(Memory([], 10, denied=frozenset("M")), ["M"], BEGIN, BEGIN + YEAR).batches
+    assert (batch.denied, batch.rows) == (frozenset("M"), 0)
+
+
+@pytest.mark.parametrize("date", [None, shown(BEGIN)])
+def test_whole_pages_without_a_timestamp_are_never_read_second_by_second(date: str | None) -> None:
+    blank = [Event(each.time, each.id, "M", False, date) for each in spread(100)]
+    memory = Memory([*blank, *spread(100, "N")], 10)
+    reading = read_timeline(memory, ["M", "N"], BEGIN, BEGIN + YEAR)
+    assert (len(reading.ids), reading.doubled) == (200, {})
+    # Each page of events without a time may cost some halvings of a year, but no steps of a second.
+    assert len(memory.requests) < 20 * 2 * 25
+
+
+def test_a_bound_ahead_of_the_server_is_lowered_and_the_bookmark_stays_behind_it() -> None:
+    end = BEGIN + 100 * 60
+    memory = Memory(spread(100), 10, now=end - 3)
+    reading = read_timeline(memory, ["M"], BEGIN, end)
+    assert len(reading.ids) == 100
+    assert [each.bookmark_limit for each in reading.batches if each.bookmark_limit] == [end - 10]
+
+
+def test_a_bound_that_is_refused_for_another_reason_is_an_error() -> None:
+    with pytest.raises(RequestError):
+        read_timeline(Memory([], 10, now=BEGIN), ["M"], BEGIN, BEGIN + YEAR)
+
+
+def test_a_page_that_ends_within_a_second_is_followed_and_the_bookmark_keeps_up() -> None:
+    crowd = [Event(BEGIN + 5, f"{number:04}", "M") for number in range(95)]
+    reading = read_timeline(Memory([*crowd, Event(BEGIN + 9, "last", "M")], 10), ["M"], BEGIN, BEGIN + YEAR)
+    assert reading.ids == [*(each.id for each in crowd), "last"]
+    assert [batch.newest for batch in reading.batches if batch.rows] == [BEGIN + 5] * 10 + [BEGIN + 9]
+
+
+@pytest.mark.parametrize("idle", [0, 5, 15])
+def test_an_event_without_a_time_at_a_cut_comes_once(idle: int) -> None:
+    events = [Event(each.time, each.id, "M", number % 7 != 0) for number, each in enumerate(spread(200))]
+    reading = read_timeline(Memory(events, 5), ["M"], BEGIN, BEGIN + 200 * 60, idle=lambda: idle)
+    assert sorted(reading.ids) == sorted(each.id for each in events)
+
+
+@pytest.mark.parametrize(
+    ("counts", "most"),
+    [
+        ({}, 1),
+        ({BEGIN + 3600 * hour: 100 for hour in range(200)}, 3),
+        ({BEGIN + 3600 * 50: 60_000}, 9),
+        ({BEGIN - 3600: 60_000, BEGIN + YEAR: 60_000}, 1),
+    ],
+    ids=["none", "even", "burst", "outside"],
+)
+def test_planned_slices_cover_the_range_whatever_is_counted(counts: dict[int, int], most: int) -> None:
+    parts = plan_slices(Slice((), BEGIN, BEGIN + YEAR, is_last=True), counts)
+    assert (parts[0].start, parts[-1].end) == (BEGIN, BEGIN + YEAR)
+    assert all(one.end == other.start for one, other in pairwise(parts))
+    assert [each.is_last for each in parts] == [False] * (len(parts) - 1) + [True]
+    assert len(parts) <= most
+
+
+def test_batches_hold_what_their_bookmarks_say() -> None:
+    check: Callable[[int | None], bool] = lambda mark: mark is None or BEGIN <= mark < BEGIN + YEAR  # noqa: E731
+    reading = read_timeline(Memory(spread(50), 10), ["M"], BEGIN, BEGIN + YEAR)
+    assert all(check(batch.newest) for batch in reading.batches)
+    assert [id for batch in reading.batches for id in ids_in(batch)] == [each.id for each in spread(50)]
