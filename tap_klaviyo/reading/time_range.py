@@ -118,12 +118,9 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
         is_over = is_over or made.whole.last >= part.end
     newest = max(made.fresh.moments, default=0) if is_over else max(_certain(made.fresh), default=0)
     batch = _batch(part, made.lines, len(made.fresh.records), newest, made.findings)
-    rest = (
-        None
-        if is_over
-        else partial(_rest, timeline, part, pages, asked_end, made.whole, _full(made.whole, answer.page_size))
-    )
-    return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
+    full = _full(made.whole, answer.page_size)
+    rest = partial(_rest, timeline, part, pages, asked_end, made.whole, full)
+    return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=None if is_over else rest)
 
 
 def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) -> _PageRead:
