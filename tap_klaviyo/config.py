@@ -1,20 +1,19 @@
-"""The settings: one table that feeds validation, the help, the README and the sample; files to a frozen Config."""
+"""The settings: one table that feeds validation, the help, the README and the sample, and becomes a frozen Config."""
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
 import json
-import os
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from tap_klaviyo.errors import ConfigError, TapError
+from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.log import mask
 from tap_klaviyo.times import parse_time
 
@@ -22,7 +21,9 @@ from tap_klaviyo.times import parse_time
 _CLOCK_TOLERANCE = timedelta(days=1)
 _PUBLIC_KEY = re.compile(r"[A-Za-z0-9]{6}")
 _KEY = re.compile(r"[!-~]+")
-_REVISION = re.compile(r"\d{4}-\d{2}-\d{2}(\.\w+)?")
+_REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?")
+_NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
+SAMPLE_KEY = "pk_your_private_key"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Setting:
 
 
 def _key(value: Any) -> str:
-    text = str(value).strip()
+    text = value.strip() if isinstance(value, str) else ""
     if _PUBLIC_KEY.fullmatch(text):
         raise ValueError(
             "a private API key (it begins with pk_), not the six-character public one: "
@@ -70,18 +71,21 @@ def _key(value: Any) -> str:
 def _past_time(value: Any) -> int:
     seconds = parse_time(value)
     if seconds > (datetime.now(timezone.utc) + _CLOCK_TOLERANCE).timestamp():
-        raise ValueError("a date that does not lie in the future")
+        raise ValueError("a date that is not in the future")
     return seconds
 
 
 def _number(low: float, high: float) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
         expected = f"a number from {low:g} to {high:g}"
+        # Python reads more as a number than a user means by one: true, "1_0", "nan".
+        is_text = isinstance(value, str) and _NUMBER.fullmatch(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
+            number = float(value) if is_text or is_number else math.nan
+        except (ValueError, OverflowError):
             raise ValueError(expected) from None
-        if isinstance(value, bool) or not low <= number <= high:
+        if not low <= number <= high:
             raise ValueError(expected)
         return number
 
@@ -108,28 +112,32 @@ def _flag(value: Any) -> bool:
 
 
 def _header(value: Any) -> str:
-    text = str(value).strip()
+    text = value.strip() if isinstance(value, str) else ""
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("printable ASCII text")
     return text
 
 
 def _revision(value: Any) -> str:
-    if not _REVISION.fullmatch(str(value)):
-        raise ValueError("a revision date such as 2026-07-15")
-    return str(value)
+    found = _REVISION.fullmatch(value.strip()) if isinstance(value, str) else None
+    try:
+        date.fromisoformat(found[1] if found else "")
+    except ValueError:
+        raise ValueError("a revision date such as 2026-07-15") from None
+    return str(value).strip()
 
 
 def _base_url(value: Any) -> str:
     expected = "an origin such as https://a.klaviyo.com (http only on loopback)"
     try:
-        url = urlsplit(str(value).strip())
-        port = f":{url.port}" if url.port else ""
+        url = urlsplit(value.strip() if isinstance(value, str) else "")
+        port = "" if url.port is None else f":{url.port}"
     except ValueError:
         raise ValueError(expected) from None
     host = url.hostname or ""
     secure = url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))
-    if not secure or not re.fullmatch(r"[A-Za-z0-9.:-]+", host) or url.username or url.path.strip("/") or url.query:
+    has_more = "@" in url.netloc or url.port == 0 or url.path.strip("/") or url.query or url.fragment
+    if not secure or not re.fullmatch(r"[A-Za-z0-9.:-]+", host) or has_more:
         raise ValueError(expected)
     return f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
@@ -210,51 +218,6 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
-def read_json(path: str, what: str, error: type[TapError]) -> Any:
-    """Return the JSON value in a file.
-
-    Args:
-        path: the file.
-        what: what the file is, for the sentence: "config", "catalog", "state".
-        error: the exception to raise.
-
-    Raises:
-        TapError: of the type `error`, if the file is missing, unreadable or no JSON (with line and column).
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
-    except OSError as problem:
-        sentence = f"The {what} file {path} cannot be read: {problem.strerror or problem}."
-    except UnicodeDecodeError:
-        sentence = f"The {what} file {path} is not UTF-8 text."
-    except json.JSONDecodeError as problem:
-        several = " It holds more than one value; keep only the last line." if problem.msg == "Extra data" else ""
-        place = f"line {problem.lineno}, column {problem.colno}"
-        sentence = f"The {what} file {path} is not JSON: {problem.msg} at {place}.{several}"
-    except (RecursionError, ValueError):
-        sentence = f"The {what} file {path} is not JSON that can be read."
-    raise error(sentence) if error is not ConfigError else ConfigError([sentence])
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON.")
-
-
-def read_config(paths: Sequence[str]) -> dict[str, Any]:
-    """Return the settings of the named files as one mapping, later files first in rank; `ENV` names the environment.
-
-    Raises:
-        ConfigError: a file is missing, no JSON, or no JSON object.
-    """
-    merged: dict[str, Any] = {}
-    for path in paths:
-        values = _environment() if path == "ENV" else read_json(path, "config", ConfigError)
-        if not isinstance(values, dict):
-            raise ConfigError([f"The config file {path} holds {type(values).__name__}, not a JSON object of settings."])
-        merged.update(values)
-    return merged
-
-
 def check(values: Mapping[str, Any]) -> Config:
     """Return the settings checked and typed, with defaults for what is absent, null or empty.
 
@@ -276,14 +239,27 @@ def check(values: Mapping[str, Any]) -> Config:
     return Config(**settings)
 
 
-def unknown_settings(values: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each setting that the table does not have, with the nearest name that it does."""
-    known = [name for setting in SETTINGS for name in (setting.name, *setting.aliases)]
-    sentences = []
+def setting_names() -> list[str]:
+    """Return the names of all settings, and their aliases."""
+    return [name for setting in SETTINGS for name in (setting.name, *setting.aliases)]
+
+
+def odd_settings(values: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each setting that is ignored or looks wrong: unknown names, doubled ones, an odd key."""
+    known, sentences = setting_names(), list[str]()
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
             sentences.append(f"'{name}' is not a setting" + (f"; did you mean '{near[0]}'?" if near else "."))
+    for setting in SETTINGS:
+        given = [name for name in (setting.name, *setting.aliases) if values.get(name) not in (None, "")]
+        if len({str(values[name]) for name in given}) > 1:
+            sentences.append(f"{given[0]} is used; {' and '.join(given[1:])} has another value and is ignored.")
+    key = str(_given(SETTINGS[0], values)[1] or "").strip()
+    if key == SAMPLE_KEY:
+        sentences.append("api_key is still the one from the sample; create your own in Klaviyo.")
+    elif key and not key.startswith("pk_") and _KEY.fullmatch(key):
+        sentences.append("api_key does not begin with pk_, as Klaviyo's private keys do.")
     return sentences
 
 
@@ -306,13 +282,3 @@ def _given(setting: Setting, values: Mapping[str, Any]) -> tuple[str, Any]:
         if values.get(name) not in (None, ""):
             return name, values[name]
     return setting.name, None
-
-
-def _environment() -> dict[str, Any]:
-    """Return the settings in the environment and, behind it in rank, in a file .env of the working directory."""
-    from dotenv import dotenv_values
-
-    variables = {**dotenv_values(".env"), **os.environ}
-    names = [name for setting in SETTINGS for name in (setting.name, *setting.aliases)]
-    found = {name: variables.get(f"TAP_KLAVIYO_{name.upper()}") for name in names}
-    return {name: value for name, value in found.items() if value is not None}

@@ -55,9 +55,18 @@ class StateError(TapError):
 class OutputError(TapError):
     """Standard output cannot be written: the target is gone, or the disk is full."""
 
+    def __init__(self, message: str, is_closed_pipe: bool = False) -> None:
+        """Keep whether the reader closed the pipe."""
+        super().__init__(message)
+        self.is_closed_pipe = is_closed_pipe
+
 
 class ParkingError(TapError):
     """A page that waited on disk for its turn cannot be read back."""
+
+
+class ThreadLimitError(TapError):
+    """The system allows no threads."""
 
 
 class SyncError(TapError):

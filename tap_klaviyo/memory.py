@@ -31,7 +31,7 @@ def stay_small() -> None:
     To have it again costs as many faults, so it is not done for less. Nothing is done where the system does not tell
     the resident size, or the C library cannot give memory back.
     """
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):
         if _resident() > _ENOUGH:
             ctypes.CDLL(None).malloc_trim(0)
 
@@ -48,7 +48,7 @@ def _reuse_memory() -> None:
     Left alone, it gives memory of that size back to the system, and the faults of having it again cost as much as the
     parsing; and it keeps a heap for each thread, as large as that ever needed. Other C libraries are left as they are.
     """
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_REUSED)

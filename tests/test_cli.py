@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ def sandbox() -> Iterator[Sandbox]:
 def config(sandbox: Sandbox, tmp_path: Path) -> Path:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(sandbox.config))
+    path.chmod(0o600)
     return path
 
 
@@ -112,7 +114,7 @@ def test_the_test_tells_each_scope(config: Path) -> None:
     ended = tap("-c", config, "--test")
     assert (ended.returncode, ended.stderr) == (0, "")
     scopes = ["metrics:read", "events:read", "lists:read", "campaigns:read", "profiles:read"]
-    assert ended.stdout.splitlines() == [f"ok     {scope}" for scope in scopes]
+    assert ended.stdout.splitlines() == [*(f"ok     {scope}" for scope in scopes), "All checks passed."]
     assert tap("-c", config, "--test", "--select", "lists").stdout == "ok     lists:read\n"
 
 
@@ -178,7 +180,7 @@ def test_nothing_selected_is_a_warning_with_the_fix(config: Path, tmp_path: Path
     ended = tap("-c", config, "-p", tmp_path / "catalog.json")
     assert ended.returncode == 0
     assert "WARNING The catalog names a stream that this tap does not have: nothing." in ended.stderr
-    assert 'Set "selected": true' in ended.stderr
+    assert 'set "selected": true' in ended.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--discover"], ["--sandbox", "1000"]])
@@ -270,3 +272,51 @@ def test_an_unexpected_error_comes_with_its_traceback(config: Path, tmp_path: Pa
     assert "ZeroDivisionError" in ended.stderr
     assert WRONG not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("CRITICAL ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sandbox", "-5"], "not negative"),
+        (["--discover", "--format", "json"], "--format is for --about only"),
+        (["--discover", "--sandbox"], "--sandbox is for a sync or --test"),
+    ],
+)
+def test_arguments_that_would_be_ignored_are_refused(arguments: list[str], words: str) -> None:
+    assert_sentence(tap(*arguments), 2, words)
+
+
+def test_an_empty_state_file_is_no_state_with_a_warning(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("")
+    ended = tap("-c", config, "-s", tmp_path / "state.json", "--select", "lists")
+    assert ended.returncode == 0
+    assert "state.json is empty; reading all streams from start_date" in ended.stderr
+
+
+def test_a_config_that_others_can_read_is_reported_once(config: Path) -> None:
+    config.chmod(0o644)
+    ended = tap("-c", config, "--select", "lists")
+    assert ended.stderr.count("Other users can read") == 1
+
+
+def test_an_unknown_variable_of_the_environment_is_reported(sandbox: Sandbox) -> None:
+    variables: dict[str, Any] = {f"TAP_KLAVIYO_{name.upper()}": value for name, value in sandbox.config.items()}
+    variables["TAP_KLAVIYO_STARTDATE"] = "2026-01-01"
+    ended = tap("-c", "ENV", "--select", "lists", **variables)
+    assert ended.returncode == 0
+    assert "'startdate' is not a setting; did you mean 'start_date'?" in ended.stderr
+
+
+@pytest.mark.parametrize(("text", "words"), [(b"\xff\xfe", "not UTF-8"), (None, "cannot be read")])
+def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path, text: bytes | None, words: str) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(text) if text else path.mkdir()
+    ended = tap("-c", "ENV", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert_sentence(ended, 2, ".env", words)
+
+
+@pytest.mark.parametrize("option", ["--catalog", "--state"])
+def test_a_name_that_stands_twice_is_an_error(config: Path, tmp_path: Path, option: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text('{"bookmarks": {}, "streams": [1], "streams": []}')
+    assert_sentence(tap("-c", config, option, path), 2, 'has "streams" twice')

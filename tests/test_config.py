@@ -7,6 +7,7 @@ import pytest
 
 from tap_klaviyo import config
 from tap_klaviyo.errors import ConfigError
+from tap_klaviyo.files import read_config
 from tap_klaviyo.times import format_time, parse_time
 
 GOOD = {"api_key": "pk_0123456789", "start_date": "2026-01-31"}
@@ -77,7 +78,7 @@ def test_every_problem_is_told_at_once() -> None:
     [
         ("api_key", "AbC123", "not the six-character public one"),
         ("api_key", "pk_1\npk_2", "one word"),
-        ("start_date", "2999-01-01", "does not lie in the future"),
+        ("start_date", "2999-01-01", "is not in the future"),
         ("start_date", "tomorrow", 'not "tomorrow"'),
         ("end_date", "2026-01-30", "end_date must come after start_date"),
         ("lookback_days", -1, "a number from 0"),
@@ -109,7 +110,7 @@ def test_http_is_accepted_on_loopback_only(url: str) -> None:
 
 
 def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
-    assert config.unknown_settings({"startdate": 1, "zzz": 2, "auth_token": 3}) == [
+    assert config.odd_settings({"startdate": 1, "zzz": 2, "auth_token": "pk_3"}) == [
         "'startdate' is not a setting; did you mean 'start_date'?",
         "'zzz' is not a setting.",
     ]
@@ -128,16 +129,64 @@ def test_an_unreadable_file_is_explained(tmp_path: Path, text: bytes, sentence: 
     path = tmp_path / "config.json"
     path.write_bytes(text)
     with pytest.raises(ConfigError, match=sentence):
-        config.read_config([str(path)])
+        read_config([str(path)], config.setting_names())
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.json cannot be read: No such file"):
-        config.read_config([str(tmp_path / "nowhere.json")])
+        read_config([str(tmp_path / "nowhere.json")], config.setting_names())
 
 
 def test_later_files_and_the_environment_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tmp_path / "config.json"
     first.write_text(json.dumps({"start_date": "2026-01-01", "api_key": "pk_file"}), encoding="utf-8-sig")
     monkeypatch.setenv("TAP_KLAVIYO_API_KEY", "pk_environment")
-    assert config.read_config([str(first), "ENV"]) == {"start_date": "2026-01-01", "api_key": "pk_environment"}
+    assert read_config([str(first), "ENV"], config.setting_names()) == {
+        "start_date": "2026-01-01",
+        "api_key": "pk_environment",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("api_key", value) for value in (["pk_1"], True, 7, {"pk": 1})),
+        *(("user_agent", value) for value in (["x"], True, 7)),
+        *(("max_concurrency", value) for value in (True, "1_6", "\uff11", [16], 1e400, "nan")),
+        *(("lookback_days", value) for value in (True, "seven", [7], "inf")),
+        *(("activate_version", value) for value in ("maybe", 2, [True])),
+        *(("api_revision", value) for value in (["2026-07-15"], "2026-99-99", 20260715)),
+        *(
+            ("base_url", value)
+            for value in (
+                "https://a.klaviyo.com#x",
+                "https://a.klaviyo.com:0",
+                "https://:pw@a.klaviyo.com",
+                ["https://a.klaviyo.com"],
+                "https://a.klaviyo.com/api",
+            )
+        ),
+        *(("start_date", value) for value in (True, 20260101, ["2026-01-01"], "2026-01-01junk")),
+    ],
+)
+def test_no_wrong_value_is_accepted(setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=setting):
+        config.check({"api_key": "pk_1", "start_date": "2026-01-01", setting: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"api_key": "pk_1", "auth_token": "pk_2"}, "auth_token has another value and is ignored"),
+        ({"api_key": "pk_your_private_key"}, "still the one from the sample"),
+        ({"api_key": "0123456789"}, "does not begin with pk_"),
+    ],
+)
+def test_odd_settings_are_named(values: dict[str, object], words: str) -> None:
+    (sentence,) = config.odd_settings(values)
+    assert words in sentence
+    assert "0123456789" not in sentence
+
+
+def test_the_same_key_under_both_names_is_not_odd() -> None:
+    assert config.odd_settings({"api_key": "pk_1", "auth_token": "pk_1"}) == []

@@ -69,7 +69,9 @@ class Watchdog:
             heapq.heappush(self._ends, (time.monotonic() + seconds, next(self._numbers), deadline))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, daemon=True, name="deadlines")
-                self._thread.start()
+                # Without it, only the socket's own timeout holds: better than no request at all.
+                with suppress(RuntimeError):
+                    self._thread.start()
             # Only a new first deadline is of interest to the thread.
             if self._ends[0][2] is deadline:
                 self._changed.notify()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
+from tap_klaviyo.errors import ThreadLimitError
+
 Key = TypeVar("Key")
 Result = TypeVar("Result")
 
@@ -46,10 +48,25 @@ class Threads(Generic[Key, Result]):
         """Run a call in a thread of its own."""
         self._running += 1
         if self._running > len(self._threads):
-            thread = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._threads)}")
-            self._threads.append(thread)
-            thread.start()
+            self._start_thread()
         self._todo.put((key, call))
+
+    def _start_thread(self) -> None:
+        """Start one more thread; if the system allows no more, those that run do the work.
+
+        Raises:
+            ThreadLimitError: there are none.
+        """
+        thread = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._threads)}")
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise ThreadLimitError(
+                    "The system lets this process start no threads; raise its limit, such as with ulimit -u."
+                ) from None
+        else:
+            self._threads.append(thread)
 
     def next_outcome(self, timeout: float) -> tuple[Key, Callable[[], Result], Result | BaseException] | None:
         """Wait for a call to end, at most `timeout` seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import select
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
@@ -16,6 +17,8 @@ from msgspec import UNSET, Struct, UnsetType
 from tap_klaviyo.errors import OutputError
 from tap_klaviyo.records.structs import Record
 
+# Seconds between two tries to write where the system cannot say when a stream takes more.
+_NAP = 0.01
 _CLOSED = "The target closed the pipe; see its own messages."
 _encoder = msgspec.json.Encoder()
 
@@ -61,7 +64,7 @@ class Writer:
         """
         if self._is_closed is not None and self._is_closed():
             self._broken = True
-            raise OutputError(_CLOSED)
+            raise OutputError(_CLOSED, is_closed_pipe=True)
 
     def state(self, state: Mapping[str, Any]) -> None:
         """Write a STATE message, unless it would say what the last one said."""
@@ -102,12 +105,24 @@ def write_all(stdout: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     try:
         while rest:
-            rest = rest[stdout.write(rest) :]
+            taken = stdout.write(rest)
+            # A stream that does not block takes nothing while its reader is busy.
+            if taken is None:
+                _wait_until_writable(stdout)
+            rest = rest[taken or 0 :]
     except BrokenPipeError:
-        raise OutputError(_CLOSED) from None
+        raise OutputError(_CLOSED, is_closed_pipe=True) from None
     except OSError as problem:
         what = "the disk is full" if problem.errno == errno.ENOSPC else problem.strerror
         raise OutputError(f"Standard output cannot be written: {what}.") from None
+
+
+def _wait_until_writable(stdout: BinaryIO) -> None:
+    try:
+        select.select([], [stdout], [])
+    except (OSError, ValueError):
+        # Not a stream that can be waited for, such as a pipe on Windows.
+        time.sleep(_NAP)
 
 
 def _line(message: singer.Message) -> bytes:

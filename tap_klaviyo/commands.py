@@ -1,0 +1,223 @@
+"""The commands: discover, sync, test, about."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, BinaryIO, cast
+
+from rich.console import Console
+
+from tap_klaviyo import about, check, config, log, progress
+from tap_klaviyo.config import Config
+from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
+from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.klaviyo.retries import Retries
+from tap_klaviyo.memory import stay_small, tune
+from tap_klaviyo.signals import Ended, handled_signals
+from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.messages import Writer, write_all
+from tap_klaviyo.singer.select_option import select_by_names
+from tap_klaviyo.singer.selection import Selection, read_catalog
+from tap_klaviyo.singer.state import State, read_state
+from tap_klaviyo.sync import Sync
+
+# The exit code of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
+_BROKEN_PIPE = 141
+# Seconds that one check of --test may take, retries included, so that the whole ends within half a minute.
+_TEST_SECONDS = 20.0
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run what the arguments ask for, and return the exit code."""
+    log.set_up(_level(options))
+    try:
+        return _run(options)
+    except OutputError as problem:
+        return _ended_reader(problem)
+    except TapError as problem:
+        log.last(logging.CRITICAL, "%s", problem)
+        return problem.exit_code
+    except Ended as ended:
+        log.last(logging.WARNING, "Ended by %s; the next run resumes from the last STATE.", ended.name)
+        return 128 + ended.number
+    except Exception:
+        log.logger.exception("Unexpected error.")
+        log.last(logging.CRITICAL, "Unexpected error; please report the traceback above.")
+        return 1
+
+
+def _ended_reader(problem: OutputError) -> int:
+    """Say that stdout cannot be written, unless a person has just closed the pipe, as with `| head`."""
+    if problem.is_closed_pipe and sys.stderr.isatty():
+        return _BROKEN_PIPE
+    log.last(logging.CRITICAL, "%s", problem)
+    return problem.exit_code
+
+
+def _level(options: argparse.Namespace) -> int:
+    if options.verbose:
+        return logging.DEBUG
+    return logging.WARNING if options.quiet or options.test else logging.INFO
+
+
+def _run(options: argparse.Namespace) -> int:
+    _refuse_contradictions(options)
+    if options.about:
+        return _print(about.as_json() if options.format == "json" else about.as_markdown())
+    values = read_config(options.config, config.setting_names())
+    if options.discover:
+        return _discover(options)
+    if options.sandbox is None and not options.config:
+        raise ConfigError(
+            ["No configuration. Pass --config FILE with api_key and start_date, or try the tap with --sandbox."]
+        )
+    if options.sandbox is None:
+        return _ask(options, values)
+    with _sandbox(options.sandbox) as settings:
+        return _ask(options, {**values, **settings})
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    """Refuse arguments that would be ignored.
+
+    Raises:
+        ConfigError: with all of them.
+    """
+    problems = []
+    if options.select is not None and options.catalog:
+        problems.append("--select and --catalog exclude each other; --discover --select prints a catalog.")
+    if options.format and not options.about:
+        problems.append("--format is for --about only.")
+    if options.sandbox is not None and options.sandbox < 0:
+        problems.append("--sandbox takes a number of events that is not negative.")
+    if options.sandbox is not None and (options.about or options.discover):
+        problems.append("--sandbox is for a sync or --test.")
+    if problems:
+        raise ConfigError(problems)
+
+
+@contextmanager
+def _sandbox(events: int) -> Iterator[dict[str, Any]]:
+    """Serve the sandbox, and yield the settings that lead to it."""
+    try:
+        from tap_klaviyo.sandbox import Account, Sandbox
+    except ModuleNotFoundError as missing:
+        raise ConfigError(
+            [f"--sandbox needs the package {missing.name}; install it with: pip install 'tap-klaviyo[sandbox]'."]
+        ) from None
+    with Sandbox(Account.build(events=events)) as sandbox:
+        yield sandbox.config
+
+
+def _discover(options: argparse.Namespace) -> int:
+    catalog = discover_catalog()
+    return _print(json.dumps(catalog if options.select is None else select_by_names(catalog, options.select), indent=2))
+
+
+def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
+    """Do what needs Klaviyo: a sync, or the test of the key."""
+    for sentence in config.odd_settings(values):
+        log.logger.warning("%s", sentence)
+    settings = config.check(values)
+    for file in exposed_files(options.config):
+        log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)
+    console = progress.terminal()
+    log.set_up(_level(options), (settings.api_key,), progress.TerminalHandler(console) if console else None)
+    selections = _selections(options)
+    state = _state(options)
+    return _test(settings, selections) if options.test else _sync(options, settings, selections, state, console)
+
+
+def _selections(options: argparse.Namespace) -> list[Selection]:
+    given = discover_catalog()
+    if options.select is not None:
+        given = select_by_names(given, options.select)
+    elif options.catalog:
+        given = read_json(options.catalog, "catalog", CatalogError)
+    selections = read_catalog(given)
+    if not selections:
+        log.logger.warning(
+            "The catalog selects no stream, so there is nothing to do. To select a stream, set "
+            '"selected": true in its metadata with the empty breadcrumb.'
+        )
+    return selections
+
+
+def _state(options: argparse.Namespace) -> State:
+    if not options.state:
+        return {}
+    if is_empty(options.state):
+        log.logger.warning("The state file %s is empty; reading all streams from start_date.", options.state)
+        return {}
+    return read_state(read_json(options.state, "state", StateError))
+
+
+def _test(settings: Config, selections: Sequence[Selection]) -> int:
+    failed = 0
+    client = Client(settings, retries=Retries(total=_TEST_SECONDS, local=5.0))
+    for each in check.check_access(client, selections):
+        _print(str(each))
+        failed += bool(each.problem)
+    if failed:
+        raise SyncError(f"{failed} of the checks failed; see the lines above.")
+    return _print("All checks passed.")
+
+
+def _sync(
+    options: argparse.Namespace,
+    settings: Config,
+    selections: Sequence[Selection],
+    given: State,
+    console: Console | None,
+) -> int:
+    tune()
+    with _stdout() as stdout:
+        client = Client(settings, after_page=stay_small)
+        sync = Sync(client, settings, Writer(stdout))
+        watched = console is not None and not options.quiet and selections
+        shown = progress.shown_live(sync.progress, console, client.spent) if console and watched else nullcontext()
+        with handled_signals(sync.interrupt) as signals, shown:
+            try:
+                sync.run(selections, given)
+            except OutputError:
+                # Ctrl-C reaches the target as well, whose end is no news then.
+                signals.raise_if_asked()
+                raise
+    return 0
+
+
+def _print(text: str) -> int:
+    with _stdout() as stdout:
+        write_all(stdout, f"{text}\n".encode())
+    return 0
+
+
+@contextmanager
+def _stdout() -> Iterator[BinaryIO]:
+    """Open stdout without a buffer, whatever PYTHONUNBUFFERED makes of sys.stdout.
+
+    Raises:
+        OutputError: it was closed when the tap started.
+    """
+    if sys.stdout is None:
+        raise OutputError("Standard output is closed; pipe the tap into a target or a file.")
+    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as stdout:
+        yield cast(BinaryIO, stdout)
+
+
+def keep_standard_streams() -> None:
+    """Keep the numbers of streams that were closed at the start: a connection must not become standard output."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the process lives

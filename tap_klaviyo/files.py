@@ -1,0 +1,137 @@
+"""What users write into files and the environment: JSON files, TAP_KLAVIYO_ variables and .env."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tap_klaviyo.errors import ConfigError, TapError
+
+PREFIX = "TAP_KLAVIYO_"
+_DOTENV = Path(".env")
+# Permissions that let other users of the machine read a file.
+_READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
+
+
+def read_json(path: str, what: str, error: type[TapError]) -> Any:
+    """Return the JSON value in a file.
+
+    Args:
+        path: the file.
+        what: what the file is, for the sentence: "config", "catalog", "state".
+        error: the exception to raise.
+
+    Raises:
+        TapError: of the type `error`, if the file is missing, unreadable or not JSON (with line and column), or has a
+            name twice in an object, of which one value would be ignored.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
+    except OSError as problem:
+        sentence = f"The {what} file {path} cannot be read: {problem.strerror or problem}."
+    except UnicodeDecodeError:
+        sentence = f"The {what} file {path} is not UTF-8 text."
+    except json.JSONDecodeError as problem:
+        several = " It holds more than one value; keep only the last line." if problem.msg == "Extra data" else ""
+        place = f"line {problem.lineno}, column {problem.colno}"
+        sentence = f"The {what} file {path} is not JSON: {problem.msg} at {place}.{several}"
+    except _TwiceError as problem:
+        sentence = f"The {what} file {path} has {problem} twice in the same object; remove one of them."
+    except (RecursionError, ValueError):
+        sentence = f"The {what} file {path} is not JSON that can be read."
+    raise error(sentence) if error is not ConfigError else ConfigError([sentence])
+
+
+class _TwiceError(ValueError):
+    """A name stands twice in an object."""
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise _TwiceError(json.dumps(name))
+        found[name] = value
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON.")
+
+
+def is_empty(path: str) -> bool:
+    """Return whether a file exists and holds nothing but white space."""
+    try:
+        return not Path(path).read_bytes().strip()
+    except OSError:
+        return False
+
+
+def read_config(paths: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of the named files as one mapping; later files override earlier ones.
+
+    Args:
+        paths: the files; `ENV` stands for the environment and a file .env.
+        known: the names of all settings, for the environment.
+
+    Raises:
+        ConfigError: a file is missing, or not a JSON object.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        values = _read_environment(set(known)) if path == "ENV" else read_json(path, "config", ConfigError)
+        if not isinstance(values, dict):
+            raise ConfigError([f"The config file {path} holds {_kind_of(values)}, not a JSON object of settings."])
+        merged.update(values)
+    return merged
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def _read_environment(known: set[str]) -> dict[str, Any]:
+    """Return the settings in the environment and, overridden by those, in a file .env of the working directory.
+
+    Raises:
+        ConfigError: .env cannot be read.
+    """
+    variables = {**_read_dotenv(), **os.environ}
+    found = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items() if name.startswith(PREFIX)}
+    # Programs around the tap, such as Meltano, set variables of their own that begin in the same way.
+    ours = {name: value for name, value in found.items() if name in known or not name.startswith("_")}
+    return {name: value for name, value in ours.items() if value is not None}
+
+
+def _read_dotenv() -> dict[str, str | None]:
+    from dotenv import dotenv_values
+
+    if not _DOTENV.exists():
+        return {}
+    try:
+        _DOTENV.read_text("utf-8")
+        values = dotenv_values(_DOTENV)
+    except OSError as problem:
+        raise ConfigError([f"The file .env cannot be read: {problem.strerror}."]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(["The file .env is not UTF-8 text."]) from None
+    return values
+
+
+def exposed_files(paths: Sequence[str]) -> list[Path]:
+    """Return the files of `read_config` that other users of the machine can read."""
+    files = [_DOTENV if path == "ENV" else Path(path) for path in paths]
+    return [file for file in files if _is_exposed(file)]
+
+
+def _is_exposed(file: Path) -> bool:
+    try:
+        return os.name == "posix" and file.is_file() and bool(file.stat().st_mode & _READABLE_BY_OTHERS)
+    except OSError:
+        return False

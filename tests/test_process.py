@@ -1,0 +1,134 @@
+"""The tap as a process: odd ends of its pipes, low limits of the system, and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_klaviyo.sandbox import Account, Fault, Sandbox
+from tests.chaos.harness import as_sets, messages
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Account.build(events=600, campaigns=40), limits=False) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def command(sandbox: Sandbox, tmp_path: Path) -> list[str]:
+    sandbox.faults = None
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(sandbox.config))
+    path.chmod(0o600)
+    return [sys.executable, "-m", "tap_klaviyo", "--config", str(path)]
+
+
+def ledger(sandbox: Sandbox) -> dict[str, set[str]]:
+    return as_sets(sandbox.account.ledger(sandbox.now))
+
+
+def rows_of(written: bytes) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for each in messages(written.splitlines()):
+        if each.type == "RECORD":
+            found.setdefault(each.stream, set()).add(each.key)
+    return found
+
+
+def shell(line: str, command: list[str], **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash in which "$@" is the command."""
+    return subprocess.run(
+        ["bash", "-c", line, "bash", *command], cwd=ROOT, capture_output=True, timeout=60, check=False, **more
+    )
+
+
+def test_with_stderr_closed_the_run_is_whole(sandbox: Sandbox, command: list[str]) -> None:
+    ended = shell('"$@" 2>&-', command)
+    assert ended.returncode == 0
+    assert rows_of(ended.stdout) == ledger(sandbox)
+
+
+def test_with_stdin_closed_the_run_is_whole(sandbox: Sandbox, command: list[str]) -> None:
+    ended = shell('"$@" <&-', command)
+    assert (ended.returncode, rows_of(ended.stdout)) == (0, ledger(sandbox))
+
+
+def test_with_stdout_closed_it_says_so(command: list[str]) -> None:
+    ended = shell('"$@" >&-', command)
+    assert ended.returncode == 1
+    assert ended.stderr.decode().splitlines()[-1].startswith("CRITICAL Standard output is closed")
+
+
+@pytest.mark.parametrize("limit", ["ulimit -n 64", "ulimit -n 32"])
+def test_few_files_may_be_open(sandbox: Sandbox, command: list[str], limit: str) -> None:
+    ended = shell(f'{limit}; "$@"', command)
+    assert ended.returncode == 0, ended.stderr.decode()[-2000:]
+    assert rows_of(ended.stdout) == ledger(sandbox)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the limit on processes does not hold for root")
+def test_few_threads_may_run(command: list[str]) -> None:
+    def limit_processes() -> None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (4, 4))
+
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False, preexec_fn=limit_processes)
+    assert "Traceback" not in ended.stderr.decode()
+
+
+def test_a_stdout_that_does_not_block_gets_every_line(sandbox: Sandbox, command: list[str]) -> None:
+    """The reader is slow; waiting for it takes no processor time."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE) as tap:
+        os.close(writing)
+        time.sleep(1.5)
+        written = b""
+        while chunk := os.read(reading, 65536):
+            written += chunk
+        os.close(reading)
+        assert tap.wait(30) == 0
+    assert rows_of(written) == ledger(sandbox)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_tap_though_nobody_reads(
+    sandbox: Sandbox, command: list[str], number: signal.Signals, code: int
+) -> None:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tap:
+        assert tap.stdout is not None
+        tap.stdout.read(1)
+        time.sleep(1)  # until the pipe is full
+        asked = time.monotonic()
+        tap.send_signal(number)
+        assert tap.wait(10) == code
+        assert time.monotonic() - asked < 3
+
+
+def test_ctrl_c_at_both_ends_of_a_pipe_is_quiet(sandbox: Sandbox, command: list[str]) -> None:
+    sandbox.faults = lambda request: Fault("stall", seconds=1) if request.index > 6 else None
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as tap:
+        assert tap.stdout is not None
+        tap.stdout.read(1000)
+        # The target dies of the same Ctrl-C, and its end of the pipe closes.
+        tap.stdout.close()
+        tap.send_signal(signal.SIGINT)
+        assert tap.stderr is not None
+        said = tap.stderr.read().decode()
+        assert tap.wait(20) == 130
+    assert "CRITICAL" not in said
+    assert said.splitlines()[-1].startswith("WARNING Ended by SIGINT")
