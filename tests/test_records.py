@@ -633,6 +633,13 @@ def test_a_message_fits_its_columns() -> None:
         ({"key": "x", "name": "KLAVIYO"}, True),
         ({"key": "api", "name": "API"}, False),
         ({}, False),
+        ("Klaviyo", True),
+        ("Shopify", False),
+        ("", False),
+        (7, False),
+        (["Shopify"], False),
+        ([{"key": "klaviyo"}], True),
+        ([], False),
     ],
 )
 def test_which_metrics_are_klaviyos_own(integration: object, native: bool) -> None:

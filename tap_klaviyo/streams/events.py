@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
-from tap_klaviyo.klaviyo.json_values import decode_integer, decode_object, decode_text
+from tap_klaviyo.klaviyo.json_values import decode_array, decode_integer, decode_object, decode_text
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.conversion import convert_objects
 from tap_klaviyo.records.findings import Findings
@@ -82,8 +82,18 @@ def metric_name(metric: Resource) -> str:
 
 
 def is_native(metric: Resource) -> bool:
-    """Return whether a metric is Klaviyo's own; users can create metrics of the same names through the API."""
-    attributes = decode_object(metric.attributes) or {}
-    integration = decode_object(attributes.get("integration"))
-    names = [decode_text((integration or {}).get(key)) for key in ("key", "name")]
-    return integration is None or "klaviyo" in [str(name).casefold() for name in names]
+    """Return whether a metric is Klaviyo's own; users can create metrics of the same names through the API.
+
+    A metric without an integration counts as Klaviyo's own.
+    """
+    integration = (decode_object(metric.attributes) or {}).get("integration")
+    return integration is None or bytes(integration) == b"null" or _names_klaviyo(integration)
+
+
+def _names_klaviyo(integration: Raw) -> bool:
+    """Return whether an integration is Klaviyo: an object with its key or name; a name or an array is odd but clear."""
+    if (several := decode_array(integration)) is not None:
+        return any(map(_names_klaviyo, several))
+    members = decode_object(integration) or {}
+    names = [decode_text(integration), *(decode_text(members.get(key)) for key in ("key", "name"))]
+    return "klaviyo" in [(name or "").casefold() for name in names]
