@@ -51,6 +51,8 @@ setup(
         "requests>=2.32",
         "rich>=13.7",
         "singer-python>=6.1",
+        # The first version whose read1 bounds what it decompresses: a body of a few KB can hold gigabytes.
+        "urllib3>=2.6",
     ],
     extras_require={
         "dev": [

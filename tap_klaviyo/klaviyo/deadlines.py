@@ -44,11 +44,11 @@ class Deadline:
         """Shut the connection down: whatever waits for it fails at once."""
         with self._lock:
             self.is_over = not self.is_done
-            found = getattr(self._connection, "sock", None)
-            if self.is_over and found is not None:
-                with suppress(OSError):
-                    # Not the method of a TLS socket, which takes its state away from the thread that reads.
-                    socket.socket.shutdown(found, socket.SHUT_RDWR)
+            if self.is_over and self._connection is not None:
+                for found in self._connection.sockets():
+                    with suppress(OSError):
+                        # Not the method of a TLS socket, which takes its state away from the thread that reads.
+                        socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 class Watchdog:
@@ -68,10 +68,7 @@ class Watchdog:
         with self._changed:
             heapq.heappush(self._ends, (time.monotonic() + seconds, next(self._numbers), deadline))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, daemon=True, name="deadlines")
-                # Without it, only the socket's own timeout holds: better than no request at all.
-                with suppress(RuntimeError):
-                    self._thread.start()
+                self._thread = self._started()
             # Only a new first deadline is of interest to the thread.
             if self._ends[0][2] is deadline:
                 self._changed.notify()
@@ -81,6 +78,15 @@ class Watchdog:
         finally:
             _current.deadline = None
             deadline.end()
+
+    def _started(self) -> threading.Thread | None:
+        """Start the thread; if the system has none to give, only the sockets' own timeouts hold, as for any client."""
+        thread = threading.Thread(target=self._watch, daemon=True, name="deadlines")
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        return thread
 
     def _watch(self) -> None:
         with self._changed:
@@ -93,12 +99,50 @@ class Watchdog:
 class _Watched:
     """What connections have in common: each tells its thread's deadline that it is in use."""
 
+    sock: Any
+    # While TLS or a tunnel is being set up, a second handle of the socket: the first one is taken over by the TLS
+    # library, and nobody else can reach it until the handshake is done.
+    _young: socket.socket | None = None
+
+    def sockets(self) -> list[socket.socket]:
+        """Return the handles by which the connection can be shut down."""
+        found = self.sock
+        # Within the TLS of a proxy, TLS is an object that has the socket.
+        while found is not None and not isinstance(found, socket.socket):
+            found = getattr(found, "socket", None)
+        return [each for each in (self._young, found) if each is not None]
+
+    def connect(self) -> None:
+        """Connect, within the deadline of this thread if there is one."""
+        self._tell_deadline()
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            young, self._young = self._young, None
+            if young is not None:
+                young.close()
+
     def request(self, *arguments: Any, **options: Any) -> Any:
         """Send a request, within the deadline of this thread if there is one."""
+        self._tell_deadline()
+        return super().request(*arguments, **options)  # type: ignore[misc]
+
+    def _new_conn(self) -> socket.socket:
+        made: socket.socket = super()._new_conn()  # type: ignore[misc]
+        self._young = made.dup()
+        return made
+
+    def _tunnel(self) -> None:
+        super()._tunnel()  # type: ignore[misc]
+        deadline: Deadline | None = getattr(_current, "deadline", None)
+        if deadline is not None and deadline.is_over:
+            # Headers that end because the socket was shut down look complete, and TLS would be set up on that socket.
+            raise TimeoutError("The deadline passed while the proxy opened its tunnel.")
+
+    def _tell_deadline(self) -> None:
         deadline: Deadline | None = getattr(_current, "deadline", None)
         if deadline is not None:
             deadline.use(self)
-        return super().request(*arguments, **options)  # type: ignore[misc]
 
 
 class HTTPConnection(_Watched, urllib3.connection.HTTPConnection):
