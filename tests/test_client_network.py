@@ -125,7 +125,7 @@ def test_a_try_ends_at_its_deadline_while_a_proxy_opens_its_tunnel(monkeypatch: 
 
 
 def test_a_body_that_swells_when_it_is_decompressed_takes_little_memory() -> None:
-    bomb = Answer(gzip.compress(bytes(300_000_000), 1), headers={"Content-Encoding": "gzip"})
+    bomb = Answer(gzip.compress(bytes(300_000_000), 9), headers={"Content-Encoding": "gzip"})
     with answering(lambda _: bomb) as origin:
         tracemalloc.start()
         try:
