@@ -68,12 +68,36 @@ class Timeline:
 
 @dataclass(frozen=True)
 class _PageRead:
-    """What was made of a page of a slice of one metric."""
+    """What remains of a page of a slice of one metric: its lines, and what decides how the slice goes on.
+
+    The records themselves are given up with the page: they take several times the memory, and it takes longer to give
+    them up later, when they have left the processor's cache.
+
+    Args:
+        lines: the RECORD lines of the events that were not emitted already.
+        rows: how many these are.
+        newest: the greatest of their times, 0 if there is none.
+        certain: the greatest of the times that they have by themselves.
+        findings: what the page has beside its records.
+        count: the events of the page.
+        last: the greatest time of the page.
+        density: events a second.
+        is_timed: whether every event of the page has a time of its own.
+        ends_timed: whether the last event has.
+        behind: what is left of the slice.
+    """
 
     lines: bytes
+    rows: int
+    newest: int
+    certain: int
     findings: Findings
-    whole: PlacedRows
-    fresh: PlacedRows
+    count: int
+    last: int
+    density: float
+    is_timed: bool
+    ends_timed: bool
+    behind: Slice
 
 
 def time_range_fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
@@ -111,15 +135,14 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
         return _go_around(timeline, part, problem)
     is_over = pages.ended
     if part.is_open:
-        if made.whole.untimed:
+        if not made.is_timed:
             # Only Klaviyo's filter knows on which side of the slice's end an event without a time lies.
             again = _slice_fetches(timeline, replace(part, is_open=False))
             return Fetched(_NOTHING, 0, again, answer.attempts, answer.queued)
-        is_over = is_over or made.whole.last >= part.end
-    newest = max(made.fresh.moments, default=0) if is_over else max(_certain(made.fresh), default=0)
-    batch = _batch(part, made.lines, len(made.fresh.records), newest, made.findings)
-    full = _full(made.whole, answer.page_size)
-    rest = partial(_rest, timeline, part, pages, asked_end, made.whole, full)
+        is_over = is_over or made.last >= part.end
+    batch = _batch(part, made.lines, made.rows, made.newest if is_over else made.certain, made.findings)
+    full = _full(made.count, answer.page_size)
+    rest = None if is_over else partial(_rest, timeline, part, pages, asked_end, made, full)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=None if is_over else rest)
 
 
@@ -128,35 +151,47 @@ def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) 
     records = build_records(document, part.metrics[0].projection, findings)
     whole = _placed(records, part, asked_end)
     fresh = whole.without(part)
-    return _PageRead(_encoded(timeline, fresh.records), findings, whole, fresh)
+    return _PageRead(
+        _encoded(timeline, fresh.records),
+        len(fresh.records),
+        max(fresh.moments, default=0),
+        max(_certain(fresh), default=0),
+        findings,
+        len(whole.records),
+        whole.last,
+        whole.density,
+        not whole.untimed,
+        whole.ends_timed,
+        follow_page(part, whole),
+    )
 
 
 def _placed(records: Sequence[Record], part: Slice, end: int) -> PlacedRows:
     return place_rows(records, event_timestamps(records), partial(event_datetimes, records), part.start, end)
 
 
-def _certain(rows: PlacedRows) -> list[int]:
+def _certain(rows: PlacedRows) -> Sequence[int]:
     """Return the times that events have by themselves: until a slice is over, a bookmark rests on these only."""
     if not rows.untimed:
-        return list(rows.moments)
+        return rows.moments
     return [moment for place, moment in enumerate(rows.moments) if place not in rows.untimed]
 
 
-def _full(rows: PlacedRows, page_size: int | None) -> int:
+def _full(count: int, page_size: int | None) -> int:
     """Return how many events a full page has: as many as this one, unless it was asked for in part."""
     largest = EVENTS.page_size or 1
-    return len(rows.records) if page_size == largest else largest
+    return count if page_size == largest else largest
 
 
 def _rest(
-    timeline: Timeline, part: Slice, pages: Pages, asked_end: int, rows: PlacedRows, full: int, idle: int
+    timeline: Timeline, part: Slice, pages: Pages, asked_end: int, page: _PageRead, full: int, idle: int
 ) -> list[Fetch[Batch]]:
     """Return how a slice goes on behind a page: by its cursor, or the first of several parts by its cursor."""
-    behind = follow_page(part, rows)
-    if not rows.ends_timed or part.end - rows.last < 2:
+    behind = page.behind
+    if not page.ends_timed or part.end - page.last < 2:
         return [partial(_read_page, timeline, behind, pages, asked_end)]
     # The cursor leads through the second that the page ends in, so the cuts lie behind it.
-    first, *others = cut_slice(replace(behind, start=rows.last), rows.density, full, idle)
+    first, *others = cut_slice(replace(behind, start=page.last), page.density, full, idle)
     going_on = replace(
         behind,
         end=first.end,
