@@ -44,7 +44,8 @@ class _Reading:
     newest: int = 0
     bookmark_limit: int | None = None
     rows_by_query: Counter[str] = field(default_factory=Counter)
-    changes: set[tuple[str, str]] = field(default_factory=set)
+    # By id: the change of a row that was written last.
+    changes: dict[str, str] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
@@ -54,7 +55,7 @@ class _Reading:
         self.rows += batch.rows
         self.newest = max(self.newest, batch.newest or 0)
         self.rows_by_query[batch.query] += batch.rows
-        self.changes |= batch.changes
+        self.changes.update(batch.changes)
         self.denied |= batch.denied
         self.findings.add(batch.findings)
         if batch.problem:
@@ -189,15 +190,16 @@ class Sync:
         bookmark moves on: until then, a run that is interrupted has to read its history again.
         """
         covered = None if plan.metrics is None else plan.metrics - reading.denied
-        if covered is not None and newest <= plan.mark:
+        reached = reading.limited(newest)
+        if covered is not None and reached <= plan.mark:
             return
-        self._state = state.advance(self._state, plan.stream, reading.limited(newest), covered)
+        self._state = state.advance(self._state, plan.stream, reached, covered)
 
     def _finish(self, plan: Plan, reading: _Reading) -> None:
         """Record what a stream's complete read means for the state, and activate its version."""
         if reading.newest:
             self._advance(plan, reading, reading.newest)
-        if plan.metrics is not None and reading.bookmark_limit is None:
+        if plan.metrics is not None and reading.limited(plan.mark) == plan.mark:
             self._state = state.cover_metrics(self._state, plan.stream, plan.metrics - reading.denied)
         if plan.version is None:
             return
@@ -211,28 +213,34 @@ class Sync:
         """Read what changed during the read until nothing is new, and return whether it came to that.
 
         A row that moves from a query that is read later to one that was read before would be missed, and the target
-        would remove it.
+        would remove it. The first round writes every row that changed: queries are read side by side, so an older page
+        may have been written behind a newer one.
         """
-        if plan.changed is None or self._client.server_time is None:
+        if plan.changed is None:
             return True
-        since = self.progress.now or 0
+        since, seen = self.progress.now or 0, frozenset[tuple[str, str]]()
         for _ in range(_MOST_ROUNDS):
-            seen, began = frozenset(reading.changes), self._client.server_time - 2 * CLOCK_MARGIN
+            began = int(self._client.server_time or self._clock.wall()) - 2 * CLOCK_MARGIN
             self._read_more(plan, reading, plan.changed(since - CLOCK_MARGIN, seen))
-            if reading.changes == seen:
+            found = frozenset(reading.changes.items())
+            if found == seen:
                 return True
-            since = max(since, began)
+            since, seen = max(since, began), found
         logger.warning("%s: rows keep changing; the target keeps rows that Klaviyo deleted.", plan.stream.name)
         return False
 
     def _settle_empty_queries(self, plan: Plan, reading: _Reading) -> bool:
-        """Send the queries again that found rows in the last run but none now; return whether the result is certain."""
+        """Send the queries again that found rows in the last run but none now; return whether the result is certain.
+
+        The batches of events name no query, so a full read of events is judged as one, and not sent again.
+        """
         before = state.rows_by_query(self._state, plan.stream)
-        empty = [query for query in plan.queries if before.get(query) and not reading.rows_by_query[query]]
+        empty = [query for query, rows in before.items() if rows and not reading.rows_by_query[query]]
         if not empty:
             return True
-        self._clock.sleep(_EMPTY_WAIT)
-        self._read_more(plan, reading, [plan.queries[query] for query in empty])
+        if again := [plan.queries[query] for query in empty if query in plan.queries]:
+            self._clock.sleep(_EMPTY_WAIT)
+            self._read_more(plan, reading, again)
         lost = sum(before[query] for query in empty if not reading.rows_by_query[query])
         if lost:
             logger.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -169,3 +170,57 @@ def test_a_start_date_after_the_bookmark_skips_nothing(sandbox: Sandbox) -> None
     state = {"bookmarks": {"receive": {"timestamp": format_time(mark)}}}
     run = sync(sandbox, state, catalog_of("receive"), start_date=format_time(int(sandbox.now) - DAY))
     assert set(run.keys()["receive"]) >= set(sandbox.account.ledger(sandbox.now, mark)["receive"])
+
+
+def test_an_end_date_before_the_bookmark_leaves_a_metric_that_joins_uncovered(sandbox: Sandbox) -> None:
+    late, *others = ids_of(sandbox.account, "unsubscribe")
+    mark = {"timestamp": format_time(int(sandbox.now) - DAY), "metrics": others}
+    ended = format_time(int(sandbox.now) - 100 * DAY)
+    first = sync(sandbox, {"bookmarks": {"unsubscribe": mark}}, catalog_of("unsubscribe"), end_date=ended)
+    assert late not in first.state["bookmarks"]["unsubscribe"]["metrics"]
+    second = sync(sandbox, first.state, catalog_of("unsubscribe"), lookback_days=0)
+    events = sandbox.account.timeline
+    (place,) = (at for at, metric in enumerate(sandbox.account.metrics) if metric.id == late)
+    own = {events.id(number).decode() for number in sandbox.account.events_of([place])}
+    assert own & set(sandbox.account.ledger(sandbox.now)["unsubscribe"]) <= set(second.keys()["unsubscribe"])
+    assert late in second.state["bookmarks"]["unsubscribe"]["metrics"]
+
+
+def test_an_empty_full_read_of_events_removes_no_row_at_once(sandbox: Sandbox) -> None:
+    catalog = catalog_of("receive")
+    for entry in catalog["streams"]:
+        for each in entry["metadata"]:
+            if not each["breadcrumb"]:
+                each["metadata"]["replication-method"] = "FULL_TABLE"
+    first = sync(sandbox, catalog=catalog)
+    assert version_of(first, "receive")
+    sandbox.faults = empties("/api/events", 10**6)
+    second = sync(sandbox, first.state, catalog)
+    assert (second.keys()["receive"], second.of("ACTIVATE_VERSION")) == ([], [])
+
+
+def test_a_row_that_changed_is_written_in_its_newest_form_last() -> None:
+    """Archived campaigns are read ahead of their turn; then they are reopened, and the query before finds them too."""
+    account = Account.build(events=300, seed=3, campaigns=200)
+    archived = [item.id for item in account.campaigns if item.attributes["archived"]]
+    ahead, restless = Event(), Sandbox(account, limits=False, largest_page=10)
+
+    def reopen(request: Request) -> Fault | None:
+        condition = request.query.get("filter", "")
+        if "updated_at" in condition:
+            return None
+        if "sms" in condition:
+            ahead.set()
+        if "page[cursor]" in request.query and "archived,false" in condition and "email" in condition:
+            assert ahead.wait(10)
+            if restless.account is account:
+                restless.account = account.with_archived(archived, restless.now, archived=False)
+        return None
+
+    restless.faults = reopen
+    with restless:
+        run = sync(restless, catalog=catalog_of("campaigns"), max_concurrency=16)
+    assert ahead.is_set()
+    last = {each["record"]["id"]: each["record"]["archived"] for each in run.of("RECORD")}
+    assert not any(last.values())
+    assert version_of(run, "campaigns")

@@ -120,6 +120,9 @@ class Planner:
             mark=0 if dropped else mark or 0,
             drops_bookmark=dropped,
         )
+        if self._end < min(plan.mark, account.now):
+            # The history of a metric that joined later is not read as far as the bookmark.
+            plan = replace(plan, metrics=plan.covered)
         return replace(plan, queries=self._event_queries(plan, metrics, mark))
 
     def _event_queries(self, plan: Plan, metrics: Sequence[Resource], mark: int | None) -> dict[str, Fetch[Batch]]:
@@ -132,8 +135,7 @@ class Planner:
             stream.project(plan.selection.schema),
             plan.version,
         )
-        end = min(self.end_date or self.account.now, self.account.now)
-        start = self.start_date
+        start, end = self.start_date, self._end
         if plan.selection.replication_key:
             start = start_of(mark, self.start_date, self.lookback, self.account.now)
         self._describe(plan, metrics, start, end)
@@ -143,6 +145,10 @@ class Planner:
             str(place): fetch
             for place, fetch in enumerate([*history, *time_range_fetches(timeline, metrics, start, end)])
         }
+
+    @property
+    def _end(self) -> int:
+        return min(self.end_date or self.account.now, self.account.now)
 
     def _describe(self, plan: Plan, metrics: Sequence[Resource], start: int, end: int) -> None:
         name, split = plan.stream.name, plan.stream.split

@@ -3,7 +3,7 @@
 A state as the tap writes it:
 
     {"bookmarks": {"open": {"timestamp": "2026-11-20T12:00:00Z", "metrics": ["SkDfHe"]}},
-     "full_tables": {"lists": {"version": 1795392000000, "rows": {"": 25}}},
+     "full_tables": {"lists": {"version": 1795392000000, "rows": {"0": 25}}},
      "currently_syncing": "open"}
 
 A bookmark holds the greatest replication value written, under the stream's replication key. `metrics` are the ids of
