@@ -1,51 +1,55 @@
-"""Whether the key is good, and has each scope that the selected streams need: a smallest request to each endpoint."""
+"""Whether the key is good and may read what the selected streams need: the first requests of a sync, one item each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tap_klaviyo.errors import ApiError, AuthError
 from tap_klaviyo.klaviyo.client import Client
-from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
+from tap_klaviyo.reading.plan import FirstRequest, first_requests
 from tap_klaviyo.singer.selection import Selection
-from tap_klaviyo.streams.model import Filters
+
+# Requests at once: fewer than the number of endpoints would make a slow network's time-outs add up.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Access:
-    """What became of one check; `problem` is empty where all is well."""
+    """The result of one check; `problem` is empty if all is well."""
 
-    scope: str
+    scopes: str
+    streams: tuple[str, ...]
     problem: str = ""
 
     def __str__(self) -> str:
         """Return the check as a line."""
-        return f"ok     {self.scope}" if not self.problem else f"FAILS  {self.scope}  {self.problem}"
+        streams = f"{', '.join(self.streams[:3])}{f' and {len(self.streams) - 3} more' if self.streams[3:] else ''}"
+        line = f"{'FAILS ' if self.problem else 'ok    '} {self.scopes} ({streams})"
+        return f"{line}  {self.problem}" if self.problem else line
 
 
 def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Access]:
-    """Yield what became of each check; the first that the key itself fails ends them."""
-    for endpoint, condition in _needed(selections).items():
-        try:
-            url = client.url(endpoint, {"filter": condition} if condition else {})
-            with client.page(endpoint, url, 1 if endpoint.page_size else None):
-                pass
-        except AuthError as problem:
-            yield Access("the key", str(problem))
-            return
-        except ApiError as problem:
-            yield Access(endpoint.scopes[0], str(problem))
-        else:
-            yield Access(endpoint.scopes[0])
-
-
-def _needed(selections: Sequence[Selection]) -> dict[Endpoint, str | None]:
-    """Return the endpoints that the streams are read from, each with a filter that it accepts."""
-    needed: dict[Endpoint, str | None] = {}
+    """Yield the result of each check; if Klaviyo does not accept the key itself, that one result only."""
+    streams: dict[FirstRequest, list[str]] = {}
     for selection in selections:
-        stream = selection.stream
-        if stream.metric_names:
-            needed[METRICS] = None
-        needed[stream.endpoint] = next(iter(stream.split.each)) if isinstance(stream.split, Filters) else None
-    return needed
+        for request in first_requests(selection):
+            streams.setdefault(request, []).append(selection.stream.name)
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        problems = list(threads.map(lambda request: _problem_of(client, request), streams))
+    refused = next((problem for problem in problems if isinstance(problem, AuthError)), None)
+    if refused:
+        yield Access("the API key", ("all streams",), str(refused))
+        return
+    for (request, names), problem in zip(streams.items(), problems, strict=True):
+        yield Access(" ".join(request.endpoint.scopes), tuple(names), str(problem or ""))
+
+
+def _problem_of(client: Client, request: FirstRequest) -> ApiError | None:
+    endpoint = request.endpoint
+    try:
+        with client.page(endpoint, client.url(endpoint, dict(request.parameters)), 1 if endpoint.page_size else None):
+            return None
+    except ApiError as problem:
+        return problem

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from rich.console import Console
@@ -31,7 +32,7 @@ from tap_klaviyo.sync import Sync
 # The exit code of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
 _BROKEN_PIPE = 141
 # Seconds that one check of --test may take, retries included, so that the whole ends within half a minute.
-_TEST_SECONDS = 20.0
+_TEST_SECONDS = 15.0
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -161,7 +162,8 @@ def _state(options: argparse.Namespace) -> State:
 
 def _test(settings: Config, selections: Sequence[Selection]) -> int:
     failed = 0
-    client = Client(settings, retries=Retries(total=_TEST_SECONDS, local=5.0))
+    patient = replace(settings, request_timeout=min(settings.request_timeout, _TEST_SECONDS))
+    client = Client(patient, retries=Retries(total=_TEST_SECONDS, local=5.0))
     for each in check.check_access(client, selections):
         _print(str(each))
         failed += bool(each.problem)

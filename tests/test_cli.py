@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,9 +115,40 @@ def test_about_for_people_and_programs() -> None:
 def test_the_test_tells_each_scope(config: Path) -> None:
     ended = tap("-c", config, "--test")
     assert (ended.returncode, ended.stderr) == (0, "")
-    scopes = ["metrics:read", "events:read", "lists:read", "campaigns:read", "profiles:read"]
-    assert ended.stdout.splitlines() == [*(f"ok     {scope}" for scope in scopes), "All checks passed."]
-    assert tap("-c", config, "--test", "--select", "lists").stdout == "ok     lists:read\n"
+    events = "(receive, click, open and 15 more)"
+    assert ended.stdout.splitlines() == [
+        f"ok     metrics:read {events}",
+        f"ok     events:read {events}",
+        "ok     lists:read (lists)",
+        "ok     campaigns:read (campaigns)",
+        "ok     profiles:read (global_exclusions)",
+        "All checks passed.",
+    ]
+    lists = tap("-c", config, "--test", "--select", "lists").stdout
+    assert lists == "ok     lists:read (lists)\nAll checks passed.\n"
+
+
+def test_the_test_asks_for_what_a_sync_asks_for(tmp_path: Path) -> None:
+    """A key may lack the scope of what is included only."""
+    path = tmp_path / "config.json"
+    with Sandbox(Account.build(events=100), limits=False) as sandbox:
+        path.write_text(json.dumps(sandbox.config))
+        assert tap("-c", path, "--test", "--select", "campaigns,open").returncode == 0
+        asked = {request.path: request.query for request in sandbox.requests}
+    assert asked["/api/campaigns"]["include"] == "campaign-messages,tags"
+    assert asked["/api/events"]["include"] == "profile"
+
+
+def test_the_test_ends_within_half_a_minute_whatever_the_network_does(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        base_url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        path.write_text(json.dumps({"api_key": "pk_1", "start_date": "2026-01-01", "base_url": base_url}))
+        began = time.monotonic()
+        ended = tap("-c", path, "--test", "--select", "lists,open", TAP_KLAVIYO_REQUEST_TIMEOUT="300")
+    assert ended.returncode == 1
+    assert time.monotonic() - began < 30
+    assert "no complete answer" in ended.stdout or "no answer in time" in ended.stdout
 
 
 def test_the_test_names_a_missing_scope_and_a_wrong_key(tmp_path: Path) -> None:
@@ -125,9 +158,9 @@ def test_the_test_names_a_missing_scope_and_a_wrong_key(tmp_path: Path) -> None:
         lacking = tap("-c", path, "--test")
         wrong = tap("-c", path, "-c", "ENV", "--test", TAP_KLAVIYO_API_KEY=WRONG)
     assert_sentence(lacking, 1, "1 of the checks failed")
-    assert "FAILS  campaigns:read  Klaviyo answers 403" in lacking.stdout
+    assert "FAILS  campaigns:read (campaigns)  Klaviyo answers 403" in lacking.stdout
     assert_sentence(wrong, 1, "1 of the checks failed")
-    assert wrong.stdout.startswith("FAILS  the key  Klaviyo answers 401")
+    assert wrong.stdout.startswith("FAILS  the API key (all streams)  Klaviyo answers 401")
 
 
 def test_a_selection_in_words(config: Path) -> None:

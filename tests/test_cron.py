@@ -107,7 +107,7 @@ def test_a_run_keeps_its_last_state_and_the_next_goes_on_from_it(tmp_path: Path,
     state, rows = cron.state, len(cron.loaded["receive"])
     assert "currently_syncing" not in state
     assert cron.run().returncode == 0
-    assert cron.state == state
+    assert cron.state["bookmarks"] == state["bookmarks"]
     assert len(cron.loaded["receive"]) < 2 * rows
     assert cron.file("asked").read_text().splitlines() == [
         "--config config.json",

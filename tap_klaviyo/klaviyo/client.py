@@ -14,7 +14,7 @@ import urllib3
 from requests import Response
 
 from tap_klaviyo import log
-from tap_klaviyo.errors import CursorError, UnavailableError, UnreadablePageError
+from tap_klaviyo.errors import ApiError, CursorError, UnavailableError, UnreadablePageError
 from tap_klaviyo.klaviyo.causes import Outlook, cause_of
 from tap_klaviyo.klaviyo.deadlines import Watchdog
 from tap_klaviyo.klaviyo.endpoints import Endpoint
@@ -244,13 +244,16 @@ class Client:
         probe = self.url(request.endpoint, {"page[size]": "1"} | ({"sort": f"-{sort}"} if sort else {}))
         if "{" in probe:
             probe = urlunsplit(urlsplit(request.url)._replace(query="page[size]=1"))
+        self._waited += self._limits.of(request.endpoint).wait(self._slots)
         with ExitStack() as room:
             try:
                 self._sent(request.endpoint, probe, room, self._timeout)
             except TryAgainError:
                 return False
-            except Exception:
+            except ApiError:
                 return True
+            finally:
+                self._slots.release()
         return True
 
     def _tried(self, request: _Request, budget: Budget, lent: ExitStack) -> Answer:
@@ -338,7 +341,7 @@ class Client:
         words = log.mask(cause.words, self._key)
         if cause.outlook is Outlook.LASTING:
             return UnavailableError(f"Klaviyo cannot be reached: {words}.")
-        return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL)
+        return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and self.server_time is None)
 
 
 def _place(url: str) -> str:

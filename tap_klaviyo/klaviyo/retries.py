@@ -20,7 +20,8 @@ class Retries:
 
     The wait before the n-th retry is drawn from 0 to `factor` x 2^n, but not above `longest`. `total` bounds the tries
     and the waits of one request together; a `Retry-After` beyond what is left of it ends the request at once. `local`
-    bounds the same if a name cannot be resolved or a port refuses: that recovers in seconds or not at all.
+    bounds the same if a name cannot be resolved or a port refuses before Klaviyo has answered once: that recovers in
+    seconds or not at all.
     """
 
     factor: float = 1.0

@@ -8,6 +8,7 @@ from functools import partial
 
 from tap_klaviyo.errors import ApiError
 from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account
@@ -18,7 +19,7 @@ from tap_klaviyo.reading.query import charged_endpoint, query_parameters
 from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State, bookmark_of, covered_metrics, is_future, last_version, start_of
-from tap_klaviyo.streams.model import Metrics, Stream
+from tap_klaviyo.streams.model import Filters, Metrics, Stream
 from tap_klaviyo.times import DAY, format_time
 
 # Fetches that find what changed since a time, without what was read already.
@@ -55,6 +56,24 @@ class Plan:
     def stream(self) -> Stream:
         """The stream."""
         return self.selection.stream
+
+
+@dataclass(frozen=True)
+class FirstRequest:
+    """A request that a sync of a stream begins with."""
+
+    endpoint: Endpoint
+    parameters: tuple[tuple[str, str], ...]
+
+
+def first_requests(selection: Selection) -> list[FirstRequest]:
+    """Return the requests that show whether a stream can be read, with the includes and fields that a sync asks for."""
+    stream = selection.stream
+    parameters = query_parameters(stream, selection.fields)
+    if isinstance(stream.split, Filters):
+        parameters["filter"] = next(iter(stream.split.each))
+    request = FirstRequest(charged_endpoint(stream, selection.fields), tuple(parameters.items()))
+    return [FirstRequest(METRICS, ()), request] if isinstance(stream.split, Metrics) else [request]
 
 
 @dataclass(frozen=True)
