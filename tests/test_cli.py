@@ -139,6 +139,7 @@ def test_the_test_asks_for_what_a_sync_asks_for(tmp_path: Path) -> None:
     assert asked["/api/events"]["include"] == "profile"
 
 
+@pytest.mark.slow
 def test_the_test_ends_within_half_a_minute_whatever_the_network_does(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     with socket.create_server(("127.0.0.1", 0)) as deaf:
