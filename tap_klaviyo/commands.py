@@ -20,7 +20,7 @@ from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateErro
 from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.memory import stay_small, tune
+from tap_klaviyo.memory import stay_small, tune_process
 from tap_klaviyo.signals import Ended, handled_signals
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer, write_all
@@ -43,14 +43,14 @@ def run_command(options: argparse.Namespace) -> int:
     except OutputError as problem:
         return _ended_reader(problem)
     except TapError as problem:
-        log.last(logging.CRITICAL, "%s", problem)
+        log.log_last(logging.CRITICAL, "%s", problem)
         return problem.exit_code
     except Ended as ended:
-        log.last(logging.WARNING, "Ended by %s; the next run resumes from the last STATE.", ended.name)
+        log.log_last(logging.WARNING, "Ended by %s; the next run resumes from the last STATE.", ended.name)
         return 128 + ended.number
     except Exception:
         log.logger.exception("Unexpected error.")
-        log.last(logging.CRITICAL, "Unexpected error; please report the traceback above.")
+        log.log_last(logging.CRITICAL, "Unexpected error; please report the traceback above.")
         return 1
 
 
@@ -58,7 +58,7 @@ def _ended_reader(problem: OutputError) -> int:
     """Say that stdout cannot be written, unless a person has just closed the pipe, as with `| head`."""
     if problem.is_closed_pipe and sys.stderr.isatty():
         return _BROKEN_PIPE
-    log.last(logging.CRITICAL, "%s", problem)
+    log.log_last(logging.CRITICAL, "%s", problem)
     return problem.exit_code
 
 
@@ -126,10 +126,10 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
     """Do what needs Klaviyo: a sync, or the test of the key."""
     for sentence in config.odd_settings(values):
         log.logger.warning("%s", sentence)
-    settings = config.check(values)
+    settings = config.check_settings(values)
     for file in exposed_files(options.config):
         log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)
-    console = progress.terminal()
+    console = progress.stderr_terminal()
     log.set_up(_level(options), (settings.api_key,), progress.TerminalHandler(console) if console else None)
     selections = _selections(options)
     state = _state(options)
@@ -179,7 +179,7 @@ def _sync(
     given: State,
     console: Console | None,
 ) -> int:
-    tune()
+    tune_process()
     with _stdout() as stdout:
         client = Client(settings, after_page=stay_small)
         sync = Sync(client, settings, Writer(stdout))

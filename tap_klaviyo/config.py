@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tap_klaviyo.errors import ConfigError
-from tap_klaviyo.log import mask
+from tap_klaviyo.log import mask_secrets
 from tap_klaviyo.times import parse_time
 
 # A start date may be ahead of a host whose clock is behind; Klaviyo's own clock decides later (sync.py).
@@ -218,7 +218,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
-def check(values: Mapping[str, Any]) -> Config:
+def check_settings(values: Mapping[str, Any]) -> Config:
     """Return the settings checked and typed, with defaults for what is absent, null or empty.
 
     Raises:
@@ -273,7 +273,7 @@ def _read(setting: Setting, values: Mapping[str, Any]) -> Any:
     try:
         return setting.parse(value)
     except ValueError as expected:
-        shown = "" if setting.secret else f", not {mask(json.dumps(value, default=str))[:80]}"
+        shown = "" if setting.secret else f", not {mask_secrets(json.dumps(value, default=str))[:80]}"
         raise ValueError(f"{name} must be {expected}{shown}.") from None
 
 

@@ -49,7 +49,7 @@ class MaskingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or lines with a traceback."""
-        text = mask(super().format(record), *self._secrets)
+        text = mask_secrets(super().format(record), *self._secrets)
         return _as_json(record, text.removeprefix(f"{record.levelname} ")) if self._structured else text
 
 
@@ -69,7 +69,7 @@ def _as_json(record: logging.LogRecord, message: str) -> str:
     return json.dumps(line)
 
 
-def mask(text: str, *secrets: str) -> str:
+def mask_secrets(text: str, *secrets: str) -> str:
     """Return the text without the secrets, and without anything that looks like a private key."""
     for secret in secrets:
         text = text.replace(secret, "pk_***")
@@ -91,7 +91,7 @@ def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: lo
     logger.setLevel(level)
 
 
-def last(level: int, text: str, *arguments: object) -> None:
+def log_last(level: int, text: str, *arguments: object) -> None:
     """Log the line that a run ends with; nothing is logged after it."""
     logger.log(level, text, *arguments, extra={"is_last": True})
 
@@ -108,7 +108,7 @@ def _is_structured() -> bool:
         return False
 
 
-def metric(kind: str, name: str, value: float, **tags: Any) -> None:
+def log_metric(kind: str, name: str, value: float, **tags: Any) -> None:
     """Log one of Singer's METRIC lines.
 
     Args:

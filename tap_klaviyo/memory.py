@@ -16,7 +16,7 @@ _MOST_KEPT = 64 * 2**20
 _ENOUGH = 104 * 2**20
 
 
-def tune() -> None:
+def tune_process() -> None:
     """Tune this process; for the command, not for a program that imports the package."""
     # A page forms no cycles, so looking for some after every 700 objects is in vain.
     gc.freeze()

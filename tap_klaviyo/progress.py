@@ -73,7 +73,7 @@ def shown_live(progress: Progress, console: Console, status: Callable[[], str]) 
         yield
 
 
-def terminal() -> Console | None:
+def stderr_terminal() -> Console | None:
     """Return the terminal that stderr is, None where it is none."""
     import sys
 

@@ -193,7 +193,7 @@ class Sync:
         reached = reading.limited(newest)
         if covered is not None and reached <= plan.mark:
             return
-        self._state = state.advance(self._state, plan.stream, reached, covered)
+        self._state = state.advance_bookmark(self._state, plan.stream, reached, covered)
 
     def _finish(self, plan: Plan, reading: _Reading) -> None:
         """Record what a stream's complete read means for the state, and activate its version."""
@@ -272,7 +272,7 @@ class Sync:
             self._failed.append(name)
 
     def _count(self, stream: str) -> None:
-        log.metric("counter", "record_count", self.progress.untold(stream), endpoint=stream)
+        log.log_metric("counter", "record_count", self.progress.untold(stream), endpoint=stream)
 
     def _keep_up(self, stream: str) -> None:
         """Between two batches, write the state and report the progress, each when it is time."""

@@ -18,7 +18,7 @@ from tap_klaviyo.sync import Sync
 def main(*files: str) -> None:
     """Run a sync with three files as its config, catalog and state."""
     settings, catalog, state = (json.loads(Path(file).read_text()) for file in files)
-    checked: Any = config.check(settings)
+    checked: Any = config.check_settings(settings)
     with open(1, "wb", buffering=0, closefd=False) as stdout:
         sync = Sync(Client(checked), checked, Writer(stdout), state_interval=0.0)
         sync.run(read_catalog(catalog), read_state(state))

@@ -90,7 +90,7 @@ def sync(
     **settings: object,
 ) -> Run:
     """Run a sync in this process, on a clock that does not wait."""
-    checked = config.check({**sandbox.config, **settings})
+    checked = config.check_settings({**sandbox.config, **settings})
     clock, output = Time().clock, Chunks()
     tap = Sync(Client(checked, clock, retries), checked, Writer(cast(BinaryIO, output)), clock)
     error = None

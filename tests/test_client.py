@@ -87,7 +87,7 @@ def sandbox(account: Account) -> Iterator[Sandbox]:
 
 
 def client_of(origin: str, time: Time | None = None, **more: Any) -> Client:
-    settings = config.check({"api_key": KEY, "base_url": origin, "start_date": "2026-01-01"})
+    settings = config.check_settings({"api_key": KEY, "base_url": origin, "start_date": "2026-01-01"})
     return Client(settings, (time or Time()).clock, **more)
 
 
@@ -320,7 +320,7 @@ def test_a_body_that_never_ends_is_cut_off_by_the_timeout(sandbox: Sandbox) -> N
     ticks = iter(range(10**6))
     sandbox.faults = first(1, Fault("slow", size=100, seconds=0.001))
     clock = Clock(lambda: next(ticks) * 100.0, lambda _: None, lambda: 0.0)
-    settings = config.check({**sandbox.config, "request_timeout": 300})
+    settings = config.check_settings({**sandbox.config, "request_timeout": 300})
     assert len(ids(Client(settings, clock, Retries(total=1e9)))) == 25
     assert len(sandbox.requests) > 3
 
@@ -333,7 +333,7 @@ def test_the_key_is_in_no_error_and_no_log(sandbox: Sandbox, fault: Fault, caplo
     said = f"{refusal.value} {refusal.value!r} {refusal.value.args} {caplog.text}"
     assert KEY not in said
     assert "pk_***" in said or fault.kind != "echo_key"
-    assert KEY not in repr(config.check(sandbox.config))
+    assert KEY not in repr(config.check_settings(sandbox.config))
 
 
 def test_the_key_goes_to_no_other_origin(account: Account, sandbox: Sandbox) -> None:
@@ -437,7 +437,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, settin
     tls.load_cert_chain(tmp_path / "server.pem")
     asked = list[str]()
     with answering(lambda url: asked.append(url) or Answer(body("A")), tls) as origin:  # type: ignore[func-returns-value]
-        settings = config.check({"api_key": KEY, "base_url": origin, "start_date": "2026-01-01", **setting})
+        settings = config.check_settings({"api_key": KEY, "base_url": origin, "start_date": "2026-01-01", **setting})
         with pytest.raises(UnavailableError, match=r"the TLS certificate of 127\.0\.0\.1:\d+ cannot be verified"):
             ids(Client(settings, Time().clock))
     assert asked == []

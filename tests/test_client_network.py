@@ -28,7 +28,7 @@ ONE_TRY = Retries(total=1.5, factor=0.001, longest=0.01, local=0.05)
 def ask(origin: str, **more: Any) -> None:
     """Ask for a page of lists, with a second for each try."""
     values = {"api_key": KEY, "base_url": origin, "start_date": "2026-01-01", "request_timeout": 1}
-    client = Client(config.check(values), retries=more.pop("retries", ONE_TRY), **more)
+    client = Client(config.check_settings(values), retries=more.pop("retries", ONE_TRY), **more)
     with client.page(LISTS, client.url(LISTS, {}), 10):
         pass
 

@@ -15,12 +15,12 @@ GOOD = {"api_key": "pk_0123456789", "start_date": "2026-01-31"}
 
 def problems(**values: object) -> str:
     with pytest.raises(ConfigError) as caught:
-        config.check({**GOOD, **values})
+        config.check_settings({**GOOD, **values})
     return str(caught.value)
 
 
 def test_defaults_of_the_design() -> None:
-    settings = config.check(GOOD)
+    settings = config.check_settings(GOOD)
     assert (settings.lookback_days, settings.request_timeout, settings.max_concurrency) == (7, 300, 16)
     assert (settings.activate_version, settings.end_date) == (True, None)
     assert (settings.base_url, settings.api_revision) == ("https://a.klaviyo.com", "2026-07-15")
@@ -51,23 +51,25 @@ def test_what_is_no_date_is_refused(text: object) -> None:
 
 
 def test_a_key_is_taken_under_either_name_and_shown_nowhere() -> None:
-    settings = config.check({"auth_token": " pk_secret\n", "start_date": "2026-01-31"})
+    settings = config.check_settings({"auth_token": " pk_secret\n", "start_date": "2026-01-31"})
     assert settings.api_key == "pk_secret"
     assert "secret" not in repr(settings)
 
 
 def test_values_may_be_text_as_meltano_sends_them() -> None:
-    settings = config.check({**GOOD, "max_concurrency": "4", "lookback_days": "0.5", "activate_version": "false"})
+    settings = config.check_settings(
+        {**GOOD, "max_concurrency": "4", "lookback_days": "0.5", "activate_version": "false"}
+    )
     assert (settings.max_concurrency, settings.lookback_days, settings.activate_version) == (4, 0.5, False)
 
 
 def test_null_and_empty_mean_the_default() -> None:
-    assert config.check({**GOOD, "max_concurrency": None, "user_agent": ""}) == config.check(GOOD)
+    assert config.check_settings({**GOOD, "max_concurrency": None, "user_agent": ""}) == config.check_settings(GOOD)
 
 
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        config.check({"start_date": "soon", "max_concurrency": 0, "base_url": "http://klaviyo.example"})
+        config.check_settings({"start_date": "soon", "max_concurrency": 0, "base_url": "http://klaviyo.example"})
     told = caught.value.problems
     assert len(told) == 4
     assert [each.split()[0] for each in told] == ["api_key", "start_date", "max_concurrency", "base_url"]
@@ -106,7 +108,7 @@ def test_a_wrong_key_is_not_repeated() -> None:
     "url", ["http://127.0.0.1:8010", "http://localhost:1", "http://[::1]:8010", "https://a.klaviyo.com/"]
 )
 def test_http_is_accepted_on_loopback_only(url: str) -> None:
-    assert config.check({**GOOD, "base_url": url}).base_url == url.rstrip("/")
+    assert config.check_settings({**GOOD, "base_url": url}).base_url == url.rstrip("/")
 
 
 def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
@@ -171,7 +173,7 @@ def test_later_files_and_the_environment_win(tmp_path: Path, monkeypatch: pytest
 )
 def test_no_wrong_value_is_accepted(setting: str, value: object) -> None:
     with pytest.raises(ConfigError, match=setting):
-        config.check({"api_key": "pk_1", "start_date": "2026-01-01", setting: value})
+        config.check_settings({"api_key": "pk_1", "start_date": "2026-01-01", setting: value})
 
 
 @pytest.mark.parametrize(

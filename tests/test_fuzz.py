@@ -136,7 +136,7 @@ def test_any_config(given_values: dict[str, Any]) -> None:
 
 def checked_or_refused(given_values: dict[str, Any]) -> config.Config | ConfigError:
     try:
-        return config.check(given_values)
+        return config.check_settings(given_values)
     except ConfigError as problem:
         return problem
 
@@ -189,7 +189,7 @@ def test_any_state(state: Any) -> None:
         return
     to, out = writer()
     to.state(adopted)
-    start_date = config.check(GOOD).start_date
+    start_date = config.check_settings(GOOD).start_date
     assert all(start_of(mark, start_date, 86_400, NOW) <= NOW for mark in marks)
     assert not finite(adopted) or is_json_lines(out.getvalue())
 
@@ -212,7 +212,7 @@ class Recorded:
     def of(cls, sandbox: Sandbox) -> Recorded:
         """Record one page of each endpoint, of a few resources, without a next page."""
         found = cls()
-        checked = config.check(sandbox.config)
+        checked = config.check_settings(sandbox.config)
         Sync(Client(checked), checked, writer()[0]).run(ALL, {})
         for exchange in sandbox.exchanges:
             path = exchange.url.removeprefix(sandbox.url).partition("?")[0]
@@ -239,7 +239,7 @@ def recorded() -> Recorded:
 def sync(origin: str) -> bytes:
     """Run the tap on an origin's answers, and return what it wrote; it ends well or with one of its own errors."""
     to, out = writer()
-    checked = config.check({**GOOD, "base_url": origin, "max_concurrency": 1})
+    checked = config.check_settings({**GOOD, "base_url": origin, "max_concurrency": 1})
     clock = PatientTime(NOW).clock()
     client = Client(checked, clock, Retries(total=0.0))
     with suppress(TapError):
@@ -283,5 +283,7 @@ def test_any_refusal() -> None:
         assert "\n" not in str(refusal.value)
 
     with answering(lambda _: answers[-1]) as origin:
-        client = Client(config.check({**GOOD, "base_url": origin}), PatientTime(NOW).clock(), Retries(total=0.0))
+        client = Client(
+            config.check_settings({**GOOD, "base_url": origin}), PatientTime(NOW).clock(), Retries(total=0.0)
+        )
         refuse()

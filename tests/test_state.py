@@ -51,9 +51,9 @@ def test_a_bookmark_a_little_ahead_of_klaviyos_clock_counts_as_now(lead: int) ->
 
 def test_bookmarks_only_grow_and_leave_the_given_state_alone() -> None:
     given = marks(open={"timestamp": "2026-11-20T00:00:00Z"}, other=1)
-    further = state.advance(given, OPEN, parse_time("2026-11-21"))
+    further = state.advance_bookmark(given, OPEN, parse_time("2026-11-21"))
     assert further == marks(open={"timestamp": "2026-11-21T00:00:00Z"}, other=1)
-    assert state.advance(further, OPEN, parse_time("2026-11-20")) is further
+    assert state.advance_bookmark(further, OPEN, parse_time("2026-11-20")) is further
     assert given == marks(open={"timestamp": "2026-11-20T00:00:00Z"}, other=1)
 
 
@@ -82,7 +82,7 @@ def test_other_taps_bookmarks_are_adopted(name: str, entry: object) -> None:
 def test_an_entry_of_ours_without_a_date_is_no_bookmark(entry: object) -> None:
     adopted = adopt_bookmarks(marks(open=entry, other=1), {})
     assert adopted == marks(other=1)
-    reached = state.advance(adopted, OPEN, parse_time("2026-11-20"))
+    reached = state.advance_bookmark(adopted, OPEN, parse_time("2026-11-20"))
     assert reached == marks(open={"timestamp": "2026-11-20T00:00:00Z"}, other=1)
 
 
@@ -101,7 +101,7 @@ def test_the_covered_metrics_outlive_the_adoption_and_move_with_the_bookmark() -
     given = marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": ["A"]})
     adopted = adopt_bookmarks(given, {"open": ["A", "B"]})
     assert state.covered_metrics(adopted, OPEN) == ["A"]
-    further = state.advance(adopted, OPEN, parse_time("2026-11-21"), {"B", "A"})
+    further = state.advance_bookmark(adopted, OPEN, parse_time("2026-11-21"), {"B", "A"})
     assert further == marks(open={"timestamp": "2026-11-21T00:00:00Z", "metrics": ["A", "B"]})
     assert state.cover_metrics(adopted, OPEN, ["A"]) is adopted
     assert state.cover_metrics({"bookmarks": {}}, OPEN, ["A"]) == {"bookmarks": {}}

@@ -15,7 +15,7 @@ import requests
 import urllib3
 from requests.utils import get_environ_proxies, select_proxy
 
-from tap_klaviyo.log import mask
+from tap_klaviyo.log import mask_secrets
 
 
 class Outlook(Enum):
@@ -102,7 +102,7 @@ def _proxy(url: str) -> str:
     """Return the proxy of the environment for a URL, its password masked; empty if there is none."""
     if not url.startswith("https:"):
         return ""
-    return mask(select_proxy(url, get_environ_proxies(url)) or "")
+    return mask_secrets(select_proxy(url, get_environ_proxies(url)) or "")
 
 
 def _proxy_host(proxy: str) -> str:

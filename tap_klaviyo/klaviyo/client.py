@@ -306,7 +306,7 @@ class Client:
         finally:
             if not self._closed:
                 duration = round(self._clock.monotonic() - began, 3)
-                log.metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
+                log.log_metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
 
     def _read(self, response: Response, deadline: float) -> bytes:
         chunks, size = [], 0
@@ -338,7 +338,7 @@ class Client:
 
     def _no_answer(self, problem: Exception, url: str) -> Exception:
         cause = cause_of(problem, url)
-        words = log.mask(cause.words, self._key)
+        words = log.mask_secrets(cause.words, self._key)
         if cause.outlook is Outlook.LASTING:
             return UnavailableError(f"Klaviyo cannot be reached: {words}.")
         return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and self.server_time is None)

@@ -20,7 +20,7 @@ from tap_klaviyo.errors import (
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import read_errors
 from tap_klaviyo.klaviyo.retries import TryAgainError
-from tap_klaviyo.log import mask
+from tap_klaviyo.log import mask_secrets
 
 _CURSOR_REFUSED = "Invalid cursor provided"
 _METRIC_DENIED = re.compile(r"\bMetric IDs?\b.*\bdo(es)? not exist")
@@ -40,7 +40,7 @@ def refusal_of(endpoint: Endpoint, response: requests.Response, body: bytes, key
     """
     status = response.status_code
     errors = read_errors(body)
-    detail, number = mask(errors.detail, key), mask(errors.id, key)
+    detail, number = mask_secrets(errors.detail, key), mask_secrets(errors.id, key)
     if status == 429 or status >= 500 or status == 408 or _is_challenge(response):
         said = f" ({'; '.join(filter(None, (detail.rstrip('.'), number and f'error id {number}')))})" if detail else ""
         return TryAgainError(f"HTTP {status}{said}", status, _retry_after(response, wall))

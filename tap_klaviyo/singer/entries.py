@@ -105,11 +105,11 @@ def read_entries(catalog: Any, ignored: Ignored) -> list[Entry]:
 
 def _entry(values: Any, position: int, ignored: Ignored) -> Entry:
     if not isinstance(values, dict):
-        raise CatalogError(f"Invalid catalog: streams[{position}] must be an object, not {shown(values)}.")
+        raise CatalogError(f"Invalid catalog: streams[{position}] must be an object, not {show_value(values)}.")
     given = [values.get("tap_stream_id"), values.get("stream")]
     names = tuple(each for each in given if isinstance(each, str) and each)
     if wrong := [each for each in given if each is not None and each not in names]:
-        raise CatalogError(f"Invalid catalog: the name of streams[{position}] must be text, not {shown(wrong[0])}.")
+        raise CatalogError(f"Invalid catalog: the name of streams[{position}] is {show_value(wrong[0])}, not text.")
     name = names[-1] if names else f"streams[{position}]"
     schema = _object(values.get("schema"), f"the schema of {name}")
     _object(schema.get("properties"), f"the schema's properties of {name}")
@@ -122,13 +122,13 @@ def _object(value: Any, what: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise CatalogError(f"Invalid catalog: {what} must be an object, not {shown(value)}.")
+        raise CatalogError(f"Invalid catalog: {what} must be an object, not {show_value(value)}.")
     return value
 
 
 def _metadata(listed: Any, name: str, ignored: Ignored) -> dict[FieldPath, dict[str, Any]]:
     if not isinstance(listed, list | None):
-        raise CatalogError(f"Invalid catalog: the metadata of {name} must be an array, not {shown(listed)}.")
+        raise CatalogError(f"Invalid catalog: the metadata of {name} must be an array, not {show_value(listed)}.")
     found: dict[FieldPath, dict[str, Any]] = {}
     for position, each in enumerate(listed or ()):
         where = f"metadata[{position}] of {name}"
@@ -138,11 +138,11 @@ def _metadata(listed: Any, name: str, ignored: Ignored) -> dict[FieldPath, dict[
         if not isinstance(breadcrumb, list) or not all(isinstance(part, str) for part in breadcrumb):
             raise CatalogError(
                 f"Invalid catalog: the breadcrumb in {where} must be an array of texts, such as "
-                f'["properties", "id"], not {shown(breadcrumb)}.'
+                f'["properties", "id"], not {show_value(breadcrumb)}.'
             )
         path = path_of(breadcrumb)
         if path is None:
-            ignored.add("Ignored breadcrumbs, which name no field", f"{name}: {shown(breadcrumb)}")
+            ignored.add("Ignored breadcrumbs, which name no field", f"{name}: {show_value(breadcrumb)}")
             continue
         known = FIELD_KEYS if path else ROOT_KEYS
         field_name = ".".join((name, *path))
@@ -202,7 +202,7 @@ def read_flag(value: Any, name: str, key: str = "selected") -> bool | None:
         return False
     if text == "null":
         return None
-    raise CatalogError(f'Invalid catalog: "{key}" of {name} is {shown(value)}; use true or false.')
+    raise CatalogError(f'Invalid catalog: "{key}" of {name} is {show_value(value)}; use true or false.')
 
 
 def read_inclusion(metadata: Mapping[str, Any], name: str) -> str | None:
@@ -214,10 +214,12 @@ def read_inclusion(metadata: Mapping[str, Any], name: str) -> str | None:
     inclusion = metadata.get("inclusion")
     if inclusion is None or inclusion in _INCLUSIONS:
         return None if inclusion is None else str(inclusion)
-    raise CatalogError(f'Invalid catalog: "inclusion" of {name} is {shown(inclusion)}; use {", ".join(_INCLUSIONS)}.')
+    raise CatalogError(
+        f'Invalid catalog: "inclusion" of {name} is {show_value(inclusion)}; use {", ".join(_INCLUSIONS)}.'
+    )
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a value as JSON for a message, cut if it is long."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."

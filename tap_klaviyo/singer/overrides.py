@@ -10,7 +10,7 @@ from typing import Any
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.singer.catalog import inner_properties
-from tap_klaviyo.singer.entries import FieldPath, Ignored, read_flag, read_inclusion, shown
+from tap_klaviyo.singer.entries import FieldPath, Ignored, read_flag, read_inclusion, show_value
 
 # Keywords that say nothing about values; they are passed on to the target.
 _ANNOTATIONS = frozenset({"description", "title", "$comment", "default", "examples", "readOnly", "writeOnly"})
@@ -35,7 +35,7 @@ def override_schema(
     if replication_key and wanted is not None and isinstance(wanted, dict) and is_text(wanted):
         own_type = own["properties"][replication_key]["type"]
         if "string" not in own_type:
-            raise _refusal(f"{stream}.{replication_key}", f"makes the replication key text; use {shown(own_type)}")
+            raise _refusal(f"{stream}.{replication_key}", f"makes the replication key text; use {show_value(own_type)}")
     # The choice of the stream in its schema is read by the selection.
     return _object(own, {key: value for key, value in given.items() if key != "selected"}, (stream,), ignored)
 
@@ -73,7 +73,7 @@ def _object(own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, i
     rest = {key: value for key, value in given.items() if key != "properties"}
     for key, value in rest.items():
         if not _fits_object(key, value):
-            raise _refusal(name, f"cannot have {shown({key: value})}: its records may not fit that")
+            raise _refusal(name, f"cannot have {show_value({key: value})}: its records may not fit that")
     merged = {
         each: _field(own_properties[each], properties[each], (*path, each), ignored)
         if each in properties
@@ -96,7 +96,7 @@ def _field(own: Mapping[str, Any], given: Any, path: FieldPath, ignored: Ignored
     """Return the user's definition of a field."""
     name = ".".join(path)
     if not isinstance(given, dict):
-        raise _refusal(name, f"must be an object with a type, not {shown(given)}")
+        raise _refusal(name, f"must be an object with a type, not {show_value(given)}")
     if given == own:
         return own
     if inner_properties(own) and not is_text(given):
@@ -105,7 +105,7 @@ def _field(own: Mapping[str, Any], given: Any, path: FieldPath, ignored: Ignored
     _check_type(own, given, name)
     for key, value in given.items():
         if not _fits_value(key, value, own, given):
-            raise _refusal(name, f"cannot have {shown({key: value})}: its values may not fit that")
+            raise _refusal(name, f"cannot have {show_value({key: value})}: its values may not fit that")
     return {key: value for key, value in given.items() if key not in _LEGACY_METADATA}
 
 
@@ -117,7 +117,7 @@ def _array(own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, ig
         raise _refusal(name, f'must keep its "items"; to leave the field out, set "selected": false for {name}')
     for key, value in given.items():
         if key not in ("type", "items") and key not in _ANNOTATIONS:
-            raise _refusal(name, f"cannot have {shown({key: value})}: its values may not fit that")
+            raise _refusal(name, f"cannot have {show_value({key: value})}: its values may not fit that")
     return {**given, "items": _object(own["items"], given["items"], path, ignored)}
 
 
@@ -148,8 +148,8 @@ def _check_type(own: Mapping[str, Any], given: Mapping[str, Any], name: str) -> 
     is_nullable = "null" in own_types
     if len(types - {"null"}) == 1 and types <= {*allowed, "null"} and ("null" in types or not is_nullable):
         return
-    choices = [shown(["null", each] if is_nullable else each) for each in allowed]
-    what = f"has the type {shown(given['type'])}" if "type" in given else "has no type"
+    choices = [show_value(["null", each] if is_nullable else each) for each in allowed]
+    what = f"has the type {show_value(given['type'])}" if "type" in given else "has no type"
     raise _refusal(name, f"{what}; use {' or '.join(choices)}")
 
 

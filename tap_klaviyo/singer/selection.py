@@ -21,7 +21,7 @@ from tap_klaviyo.singer.entries import (
     read_entries,
     read_flag,
     read_inclusion,
-    shown,
+    show_value,
 )
 from tap_klaviyo.singer.other_taps import STREAMS_BY_NAME
 from tap_klaviyo.singer.overrides import (
@@ -254,7 +254,7 @@ def _replication_method(stream: Stream, entry: Entry, is_own: bool) -> str:
     if chosen in allowed:
         return str(chosen)
     raise CatalogError(
-        f"Invalid catalog: the replication-method of {stream.name} is {shown(chosen)}; use {' or '.join(allowed)}."
+        f"Invalid catalog: the replication-method of {stream.name} is {show_value(chosen)}; use {' or '.join(allowed)}."
     )
 
 
@@ -267,7 +267,7 @@ def _name_keys_without_effect(stream: Stream, entry: Entry, ignored: Ignored) ->
     chosen = entry.root.get("replication-key")
     if chosen is not None and chosen != stream.replication_key:
         allowed = f'use "{stream.replication_key}"' if stream.replication_key else "it has none; leave it out"
-        raise CatalogError(f"Invalid catalog: the replication-key of {stream.name} is {shown(chosen)}; {allowed}.")
+        raise CatalogError(f"Invalid catalog: the replication-key of {stream.name} is {show_value(chosen)}; {allowed}.")
     keys = list(stream.key)
     replication_keys = [stream.replication_key] if stream.replication_key else None
     ours: Iterable[tuple[str, Any, Any]] = (
@@ -281,7 +281,7 @@ def _name_keys_without_effect(stream: Stream, entry: Entry, ignored: Ignored) ->
         if given is not None and given != own and given != (own or []) and [given] != own:
             ignored.add(
                 "The keys of a stream are fixed, so these have no effect",
-                f"{stream.name}: {key} is {shown(given)}, ours {shown(own)}",
+                f"{stream.name}: {key} is {show_value(given)}, ours {show_value(own)}",
             )
 
 

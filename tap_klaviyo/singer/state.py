@@ -112,7 +112,7 @@ def is_future(mark: int, now: int) -> bool:
     return mark > now + SMALL_LEAD
 
 
-def advance(state: State, stream: Stream, timestamp: int, metrics: Collection[str] | None = None) -> State:
+def advance_bookmark(state: State, stream: Stream, timestamp: int, metrics: Collection[str] | None = None) -> State:
     """Return a state with the stream's bookmark at a timestamp (epoch seconds), if that is further.
 
     Args:

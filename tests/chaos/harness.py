@@ -157,7 +157,7 @@ def run(
     **settings: Any,
 ) -> Run:
     """Run the tap once, from a state on, with a host's clock that shows `wall` (epoch seconds)."""
-    checked = config.check({**sandbox.config, **settings})
+    checked = config.check_settings({**sandbox.config, **settings})
     wall = sandbox.now if wall is None else wall
     client = Client(checked, PatientTime(wall).clock(), retries)
     out = Narrow(width)
