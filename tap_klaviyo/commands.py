@@ -102,6 +102,10 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
         problems.append("--sandbox is for a sync or --test.")
     if problems:
         raise ConfigError(problems)
+    if options.about and (options.config or options.select is not None or options.catalog or options.state):
+        log.logger.warning("--about takes no input; other arguments are ignored.")
+    if options.test and options.state:
+        log.logger.warning("--test reads no state; --state is ignored.")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ _PUBLIC_KEY = re.compile(r"[A-Za-z0-9]{6}")
 _KEY = re.compile(r"[!-~]+")
 _REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?")
 _NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
+DEFAULT_REVISION = "2026-07-15"
 SAMPLE_KEY = "pk_your_private_key"
 
 
@@ -213,7 +214,7 @@ SETTINGS: tuple[Setting, ...] = (
         _revision,
         "text",
         "The revision of Klaviyo's API that is asked for.",
-        default="2026-07-15",
+        default=DEFAULT_REVISION,
     ),
 )
 
@@ -255,6 +256,14 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
         given = [name for name in (setting.name, *setting.aliases) if values.get(name) not in (None, "")]
         if len({str(values[name]) for name in given}) > 1:
             sentences.append(f"{given[0]} is used; {' and '.join(given[1:])} has another value and is ignored.")
+    try:
+        end_date, revision = values.get("end_date"), values.get("api_revision")
+        if end_date and parse_time(end_date) > datetime.now(timezone.utc).timestamp():
+            sentences.append("end_date is in the future; events are read up to now.")
+    except ValueError:
+        pass  # `check_settings` refuses it.
+    if revision and revision != DEFAULT_REVISION:
+        sentences.append(f"api_revision {revision} is not the one this version is written for ({DEFAULT_REVISION}).")
     key = str(_given(SETTINGS[0], values)[1] or "").strip()
     if key == SAMPLE_KEY:
         sentences.append("api_key is still the one from the sample; create your own in Klaviyo.")

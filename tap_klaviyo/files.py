@@ -42,9 +42,15 @@ def read_json(path: str, what: str, error: type[TapError]) -> Any:
         sentence = f"The {what} file {path} is not JSON: {problem.msg} at {place}.{several}"
     except _TwiceError as problem:
         sentence = f"The {what} file {path} has {problem} twice in the same object; remove one of them."
+    except _ConstantError as problem:
+        sentence = f"The {what} file {path} holds {problem}, which is not JSON."
     except (RecursionError, ValueError):
         sentence = f"The {what} file {path} is not JSON that can be read."
     raise error(sentence) if error is not ConfigError else ConfigError([sentence])
+
+
+class _ConstantError(ValueError):
+    """NaN or Infinity, which JSON does not have."""
 
 
 class _TwiceError(ValueError):
@@ -61,7 +67,7 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON.")
+    raise _ConstantError(name)
 
 
 def is_empty(path: str) -> bool:

@@ -17,6 +17,7 @@ from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
 from tap_klaviyo.reading.plan import Plan, Planner, lookback_seconds
 from tap_klaviyo.reading.prefetch import Failure, Fetch, Pipeline
+from tap_klaviyo.reading.workers import run_watched
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.singer import state
 from tap_klaviyo.singer.messages import Writer
@@ -122,7 +123,8 @@ class Sync:
         """
         for sentence in unknown_bookmarks(given):
             logger.warning("%s", sentence)
-        account = read_account(self._client, [selection.stream for selection in selections], self._clock.wall)
+        streams = [selection.stream for selection in selections]
+        account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
         self._state = adopt_bookmarks(given, account.metric_ids)
         ordered = rotate_selections(selections, self._state.get("currently_syncing"))

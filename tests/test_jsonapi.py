@@ -167,7 +167,8 @@ def test_nan_and_infinity_become_null_and_are_counted_outside_of_texts_only() ->
     assert (len(page.data), page.changed) == (2, {"NaN or Infinity": 3})
 
 
-@pytest.mark.parametrize("depth", [5_000, 100_000])
+# How deep the decoder goes depends on the Python: 3.13 reads 5,000 levels, and no version reads 100,000.
+@pytest.mark.parametrize("depth", [50_000, 100_000])
 def test_what_is_nested_too_deep_becomes_text_and_costs_no_row(depth: int) -> None:
     value = b'["]",' * depth + b'"\\"x"' + b"]" * depth
     page = parse_page(b'{"data":[{"id":"1","attributes":{"v":%b,"w":[[1]]}},%b]}' % (value, EVENT))
@@ -180,7 +181,7 @@ def test_what_is_nested_too_deep_becomes_text_and_costs_no_row(depth: int) -> No
 
 
 def test_a_body_is_mended_of_all_that_it_has() -> None:
-    deep = b"[" * 5_000 + b"]" * 5_000
+    deep = b"[" * 100_000 + b"]" * 100_000
     body = rb'{"data":[{"id":"1","attributes":{"a":NaN,"b":"\ud83c","c":%b}}]}' % deep
     page = parse_page(body)
     assert bytes(page.data[0].attributes).startswith(rb'{"a":null,"b":"\ufffd"')

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -296,3 +297,18 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 sys.exit(main())
 """
+
+
+def test_a_target_that_ends_while_the_metrics_are_awaited_ends_the_tap(tmp_path: Path, account: Account) -> None:
+    stalled = Fault("stall", seconds=60)
+    with Sandbox(account, limits=False, faults=lambda request: stalled) as sandbox:
+        tap = Tap(tmp_path, sandbox)
+        until = time.monotonic() + 20
+        while not sandbox.requests and time.monotonic() < until:
+            time.sleep(0.05)
+        assert tap.process.stdout is not None
+        tap.process.stdout.close()
+        assert tap.process.wait(10) == 1
+        assert tap.process.stderr is not None
+        assert "The target closed the pipe" in tap.process.stderr.read().decode()
+        tap.process.stderr.close()

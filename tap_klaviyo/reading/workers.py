@@ -101,3 +101,27 @@ class Threads(Generic[Key, Result]):
             except BaseException as problem:
                 self._done.put((key, call, problem))
             del todo, key, call
+
+
+def run_watched(call: Callable[[], Result], watch: Callable[[], None], interval: float = 1.0) -> Result:
+    """Return what a call returns, and look out for something else while it runs.
+
+    Args:
+        call: runs in a thread of its own.
+        watch: called every so often; what it raises ends the wait, and the thread is left behind.
+        interval: seconds between two looks.
+
+    Raises:
+        BaseException: what the call or `watch` raises.
+    """
+    threads = Threads[None, Result]()
+    threads.start_call(None, call)
+    try:
+        while (outcome := threads.next_outcome(interval)) is None:
+            watch()
+    finally:
+        threads.stop()
+    result = outcome[2]
+    if isinstance(result, BaseException):
+        raise result
+    return result

@@ -6,7 +6,8 @@ import argparse
 import json
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from tap_klaviyo.sandbox import Account, Sandbox
 
@@ -24,16 +25,30 @@ def main() -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with Sandbox(
-        account,
-        latency=options.latency,
-        limits=options.limits,
-        gzip=options.gzip,
-        port=options.port,
-        realtime=options.realtime,
-    ) as sandbox:
+    if options.events < 0:
+        _parser().error("--events must not be negative")
+    with (
+        _served(options.port),
+        Sandbox(
+            account,
+            latency=options.latency,
+            limits=options.limits,
+            gzip=options.gzip,
+            port=options.port,
+            realtime=options.realtime,
+        ) as sandbox,
+    ):
         print(json.dumps(sandbox.config), flush=True)
         ended.wait()
+
+
+@contextmanager
+def _served(port: int) -> Iterator[None]:
+    """Explain why the sandbox cannot listen on a port."""
+    try:
+        yield
+    except OSError as problem:
+        _parser().error(f"cannot listen on port {port}: {problem.strerror or problem}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -106,17 +106,17 @@ def _streams(name: str, entries: Mapping[str, _Fields]) -> list[str]:
         return [stream for stream, fields in entries.items() if name == ALL or fields.is_core]
     found = [stream for stream in entries if fnmatchcase(stream, name)]
     if not found:
-        raise ConfigError([f'--select: unknown stream "{name}"{_hint(name, entries)}.'])
+        raise ConfigError([f'--select: unknown stream "{name}"{_hint(name, entries)}'])
     return found
 
 
 def _hint(name: str, streams: Collection[str]) -> str:
-    """Return the nearest stream, found by its name, by a metric that feeds it, or by what another tap calls it."""
+    """Return the end of a sentence, with the nearest stream by its name, its metrics, or what another tap calls it."""
     by_word = {stream: stream for stream in (*streams, CORE, ALL)}
     for stream in filter(None, map(BY_NAME.get, streams)):
         by_word |= {word.lower(): stream.name for word in (*other_names(stream), *stream.metric_names)}
     near = difflib.get_close_matches(name.lower(), [*by_word, *streams], 1)
-    return f'; did you mean "{by_word[near[0]]}"?' if near else ""
+    return f'; did you mean "{by_word[near[0]]}"?' if near else "."
 
 
 def _unknown_field(streams: Iterable[str], path: FieldPath, entries: Mapping[str, _Fields]) -> ConfigError:
@@ -129,8 +129,8 @@ def _unknown_field(streams: Iterable[str], path: FieldPath, entries: Mapping[str
     beside = {each[depth] for each in known if len(each) == depth + 1 and all(map(fnmatchcase, each, path[:depth]))}
     near = difflib.get_close_matches(path[depth].lower(), sorted(beside), 1)
     where = ".".join((streams[0] if len(streams) == 1 else "any of these streams", *path[:depth]))
-    hint = f'; did you mean "{near[0]}"?' if near else ""
-    return ConfigError([f'--select: unknown field "{path[depth]}" in {where}{hint}.'])
+    hint = f'; did you mean "{near[0]}"?' if near else "."
+    return ConfigError([f'--select: unknown field "{path[depth]}" in {where}{hint}'])
 
 
 def _entry_with(entry: Mapping[str, Any], choice: _Choice | None) -> dict[str, Any]:
