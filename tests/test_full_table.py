@@ -139,6 +139,7 @@ def test_a_metric_that_joins_a_stream_later_is_read_from_the_start_date(sandbox:
     sandbox.account = whole
     second = sync(sandbox, first.state, catalog_of("unsubscribe"), lookback_days=0)
     assert second.state["bookmarks"]["unsubscribe"]["metrics"] == sorted([late, *others])
+    assert len(second.keys()["unsubscribe"]) == len(set(second.keys()["unsubscribe"]))
     found = {*first.keys()["unsubscribe"], *second.keys()["unsubscribe"]}
     assert found == set(whole.ledger(sandbox.now)["unsubscribe"])
     third = sync(sandbox, second.state, catalog_of("unsubscribe"), lookback_days=0)
@@ -178,6 +179,7 @@ def test_an_end_date_before_the_bookmark_leaves_a_metric_that_joins_uncovered(sa
     ended = format_time(int(sandbox.now) - 100 * DAY)
     first = sync(sandbox, {"bookmarks": {"unsubscribe": mark}}, catalog_of("unsubscribe"), end_date=ended)
     assert late not in first.state["bookmarks"]["unsubscribe"]["metrics"]
+    assert max(each["timestamp"] for each in first.records("unsubscribe")) < int(sandbox.now) - 100 * DAY
     second = sync(sandbox, first.state, catalog_of("unsubscribe"), lookback_days=0)
     events = sandbox.account.timeline
     (place,) = (at for at, metric in enumerate(sandbox.account.metrics) if metric.id == late)

@@ -57,6 +57,33 @@ def test_bookmarks_only_grow_and_leave_the_given_state_alone() -> None:
     assert given == marks(open={"timestamp": "2026-11-20T00:00:00Z"}, other=1)
 
 
+def test_new_metrics_are_covered_without_a_step_back_of_the_bookmark() -> None:
+    given = marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": ["A"]})
+    covered = marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": ["A", "B"]})
+    for reached in ("2026-11-19", "2026-11-20"):
+        assert state.advance(given, OPEN, parse_time(reached), ["B", "A"]) == covered
+    assert state.advance(covered, OPEN, parse_time("2026-11-19"), ["B", "A"]) is covered
+
+
+def test_covering_metrics_keeps_the_other_bookmarks() -> None:
+    open_, click = {"timestamp": "2026-11-20T00:00:00Z"}, {"timestamp": "2026-11-21T00:00:00Z"}
+    assert state.cover_metrics(marks(open=open_, click=click), OPEN, ["B", "A"]) == marks(
+        open={**open_, "metrics": ["A", "B"]}, click=click
+    )
+
+
+def test_a_bookmark_that_names_an_empty_list_of_metrics_covers_none() -> None:
+    assert state.covered_metrics(marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": []}), OPEN) == []
+    assert state.covered_metrics(marks(open={"timestamp": "2026-11-20T00:00:00Z"}), OPEN) is None
+
+
+@pytest.mark.parametrize("key", ["since", "replication_key_value"])
+@pytest.mark.parametrize("other", ["2026-11-18T00:00:00Z", "2026-11-22T00:00:00Z"])
+def test_of_several_dates_in_one_bookmark_the_oldest_holds(key: str, other: str) -> None:
+    given = marks(open={"timestamp": "2026-11-20T00:00:00Z", key: other})
+    assert state.bookmark_of(given, OPEN) == parse_time(min(other, "2026-11-20T00:00:00Z"))
+
+
 def test_currently_syncing_comes_and_goes() -> None:
     during = state.with_currently_syncing({"bookmarks": {}}, OPEN)
     assert during == {"bookmarks": {}, "currently_syncing": "open"}
@@ -124,9 +151,20 @@ BOOKMARKS = {"open": {"timestamp": "2026-11-20T00:00:00Z"}}
         {"type": "STATE", "value": {"bookmarks": BOOKMARKS}},
         {"type": "STATE", "value": {"singer_state": {"bookmarks": BOOKMARKS}}},
         {"completed": {"singer_state": {"bookmarks": BOOKMARKS}}, "partial_state": {}},
+        {"completed": {"bookmarks": BOOKMARKS}, "partial_state": {"bookmarks": {}}},
+        {"completed": None, "partial_state": {"singer_state": {"bookmarks": BOOKMARKS}}},
         BOOKMARKS,
     ],
-    ids=["meltano", "value", "message", "both", "meltano database", "without a level"],
+    ids=[
+        "meltano",
+        "value",
+        "message",
+        "both",
+        "meltano database",
+        "completed and partial",
+        "partial only",
+        "without a level",
+    ],
 )
 def test_a_state_is_unwrapped(wrapped: object) -> None:
     assert state.read_state(wrapped) == {"bookmarks": BOOKMARKS}
@@ -155,6 +193,8 @@ def test_a_full_read_is_remembered_beside_the_bookmarks() -> None:
     after = state.with_full_table({"bookmarks": {}}, lists, 17, {"0": 25})
     assert (state.last_version(after, lists), state.rows_by_query(after, lists)) == (17, {"0": 25})
     assert after["bookmarks"] == {}
+    both = state.with_full_table(after, BY_NAME["campaigns"], 18, {"0": 1})
+    assert (state.last_version(both, lists), state.last_version(both, BY_NAME["campaigns"])) == (17, 18)
 
 
 @pytest.mark.parametrize("odd", [None, [], {"lists": 1}, {"lists": {"version": True, "rows": []}}])
