@@ -231,6 +231,23 @@ def test_a_page_that_never_has_links_is_the_last() -> None:
         assert ids(client_of(origin)) == ["a"]
 
 
+def test_pages_that_lead_back_to_an_earlier_one_end_in_a_sentence() -> None:
+    """Three pages form a circle, which a hundred requests would leave."""
+    places, asked = {"a": "b", "b": "c", "c": "a"}, list[str]()
+
+    def answer(url: str) -> Answer:
+        asked.append(url.partition("at=")[2][:1])
+        following = f"{origin}/api/lists?at={places[asked[-1]]}"
+        return Answer(body(asked[-1], following=following if len(asked) < 100 else None))
+
+    with answering(answer) as origin:
+        client = client_of(origin, retries=Retries(total=5))
+        with pytest.raises(UnavailableError, match="next page is one that came before"):
+            ids(client, LISTS, {"at": "a"})
+    assert asked[:2] == ["a", "b"]
+    assert set(asked[2:]) == {"c"}
+
+
 def test_a_page_that_fails_at_every_size_is_unreadable_if_klaviyo_answers_other_requests(sandbox: Sandbox) -> None:
     fails, time = poisoned(0), Time()
     sandbox.faults = lambda request: fails(request) if "filter" in request.query else None

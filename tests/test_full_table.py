@@ -159,6 +159,37 @@ def test_a_metric_that_was_denied_is_read_once_klaviyo_serves_it(sandbox: Sandbo
     assert second.error is None
 
 
+def test_a_run_that_fails_behind_a_denied_metric_leaves_it_uncovered(sandbox: Sandbox) -> None:
+    late, *others = ids_of(sandbox.account, "unsubscribe")
+    asked = list[Request]()
+
+    def deny_then_fail(request: Request) -> Fault | None:
+        if late in request.query.get("filter", ""):
+            return Fault("deny_metric")
+        asked.extend([request] if request.path == "/api/events" else [])
+        return Fault("status", code=404) if len(asked) > len(others) else None
+
+    sandbox.faults = deny_then_fail
+    run = sync(sandbox, catalog=catalog_of("unsubscribe"), max_concurrency=1)
+    assert run.error is not None
+    assert run.records("unsubscribe")
+    assert run.state["bookmarks"]["unsubscribe"]["metrics"] == sorted(others)
+
+
+def test_a_run_that_fails_behind_the_history_of_a_metric_reads_it_again(sandbox: Sandbox) -> None:
+    whole, (late, *others) = sandbox.account, ids_of(sandbox.account, "unsubscribe")
+    sandbox.account = without_metric(whole, late)
+    first = sync(sandbox, catalog=catalog_of("unsubscribe"))
+    sandbox.account = whole
+    mark = first.state["bookmarks"]["unsubscribe"]["timestamp"]
+    newer = f"greater-or-equal(datetime,{mark})"
+    sandbox.faults = lambda request: Fault("status", code=404) if newer in request.query.get("filter", "") else None
+    second = sync(sandbox, first.state, catalog_of("unsubscribe"), lookback_days=0)
+    assert second.error is not None
+    assert second.records("unsubscribe")
+    assert second.state["bookmarks"]["unsubscribe"] == {"timestamp": mark, "metrics": sorted(others)}
+
+
 def test_a_bookmark_that_names_no_metrics_covers_all(sandbox: Sandbox) -> None:
     mark = {"timestamp": format_time(int(sandbox.now) - DAY)}
     run = sync(sandbox, {"bookmarks": {"unsubscribe": mark}}, catalog_of("unsubscribe"), lookback_days=0)

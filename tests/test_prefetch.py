@@ -166,3 +166,19 @@ def test_no_more_items_are_parked_than_files_may_be_open() -> None:
         pipeline.add("a", [partial(give_ten, str(number)) for number in range(PARKED_AHEAD * 2)])
         next(pipeline.take("late"))
     assert PARKED_AHEAD <= parked <= PARKED_AHEAD + 8
+
+
+def test_what_follows_at_once_comes_before_the_rest_of_a_range() -> None:
+    follows = Fetched("first", 1, then=[partial(give, "then")], rest=lambda _: [partial(give, "rest")])
+    assert taken([lambda: follows, partial(give, "second")]) == ["first", "then", "rest", "second"]
+
+
+def test_a_group_that_is_next_runs_though_the_later_ones_have_filled_the_memory() -> None:
+    workers = SimulatedWorkers(4)
+    with Pipeline[str](4, str, memory=30, disk=0, workers=workers) as pipeline:
+        pipeline.add("a", [partial(give_ten, str(number)) for number in range(4)])
+        pipeline.add("b", [partial(give_ten, str(number)) for number in range(20)])
+        assert list(pipeline.take("a")) == ["0", "1", "2", "3"]
+        pipeline.add("more", [partial(give_ten, f"more {number}") for number in range(6)], is_next=True)
+        assert list(pipeline.take("more")) == [f"more {number}" for number in range(6)]
+        assert list(pipeline.take("b")) == [str(number) for number in range(20)]

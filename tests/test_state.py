@@ -61,8 +61,8 @@ def test_new_metrics_are_covered_without_a_step_back_of_the_bookmark() -> None:
     given = marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": ["A"]})
     covered = marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": ["A", "B"]})
     for reached in ("2026-11-19", "2026-11-20"):
-        assert state.advance(given, OPEN, parse_time(reached), ["B", "A"]) == covered
-    assert state.advance(covered, OPEN, parse_time("2026-11-19"), ["B", "A"]) is covered
+        assert state.advance_bookmark(given, OPEN, parse_time(reached), ["B", "A"]) == covered
+    assert state.advance_bookmark(covered, OPEN, parse_time("2026-11-19"), ["B", "A"]) is covered
 
 
 def test_covering_metrics_keeps_the_other_bookmarks() -> None:

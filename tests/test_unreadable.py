@@ -65,3 +65,19 @@ def test_an_event_that_klaviyo_cannot_render_costs_its_second_and_the_bookmark_s
     later = sync(sandbox, ended.state, catalog=catalog_of(stream))
     assert later.error is None
     assert set(later.keys()[stream]) | set(ended.keys()[stream]) == {each["id"] for each in records}
+
+
+def test_a_full_read_that_skipped_an_event_removes_no_row(sandbox: Sandbox) -> None:
+    catalog = catalog_of("receive")
+    for entry in catalog["streams"]:
+        for each in entry["metadata"]:
+            if not each["breadcrumb"]:
+                each["metadata"]["replication-method"] = "FULL_TABLE"
+    whole = sync(sandbox, catalog=catalog)
+    assert whole.of("ACTIVATE_VERSION")
+    records = whole.records("receive")
+    sandbox.faults = Unreadable(records, records[len(records) // 2])
+    partly = sync(sandbox, whole.state, catalog)
+    assert partly.error is not None
+    assert len(partly.records("receive")) < len(records)
+    assert partly.of("ACTIVATE_VERSION") == []
