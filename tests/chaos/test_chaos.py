@@ -291,7 +291,9 @@ def test_after_any_history_the_target_holds_what_klaviyo_holds(history_seed: int
             retries = chance.choice((QUICK, QUICK, NO_RETRIES))
             history.run(history_seed * 10 + step, retries, lost=chance.random() < 0.4)
             history.advance()
-        history.run(history_seed, QUICK, lost=False)
+        # Rows of a query that finds none any more are removed by the second run that finds none.
+        for _ in range(2):
+            history.run(history_seed, QUICK, lost=False)
         ledger = sandbox.account.ledger(sandbox.now)
         assert history.target.keys() == as_sets({name: ledger[name] for name in names})
 
