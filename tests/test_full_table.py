@@ -109,6 +109,13 @@ def test_rows_are_removed_only_when_two_runs_find_none(sandbox: Sandbox, caplog:
     assert version_of(third, "lists") > version_of(first, "lists")
 
 
+def test_a_row_that_two_pages_in_a_row_contain_comes_once() -> None:
+    with Sandbox(Account.build(events=100, seed=3), limits=False, largest_page=10) as sandbox:
+        sandbox.faults = lambda request: Fault("duplicate") if "page[cursor]" in request.query else None
+        run = sync(sandbox, catalog=catalog_of("lists"))
+        assert sorted(run.keys()["lists"]) == sorted(sandbox.account.ledger(sandbox.now)["lists"])
+
+
 def test_a_stream_that_was_always_empty_is_activated(sandbox: Sandbox) -> None:
     sandbox.account = sandbox.account.without([item.id for item in sandbox.account.lists])
     assert version_of(sync(sandbox, catalog=catalog_of("lists")), "lists")
@@ -159,8 +166,9 @@ def test_a_metric_that_was_denied_is_read_once_klaviyo_serves_it(sandbox: Sandbo
     assert second.error is None
 
 
-def test_a_run_that_fails_behind_a_denied_metric_leaves_it_uncovered(sandbox: Sandbox) -> None:
-    late, *others = ids_of(sandbox.account, "unsubscribe")
+def test_a_run_that_fails_behind_a_denied_metric_leaves_it_uncovered() -> None:
+    account = Account.build(events=900, seed=3)
+    late, *others = ids_of(account, "unsubscribe")
     asked = list[Request]()
 
     def deny_then_fail(request: Request) -> Fault | None:
@@ -169,8 +177,10 @@ def test_a_run_that_fails_behind_a_denied_metric_leaves_it_uncovered(sandbox: Sa
         asked.extend([request] if request.path == "/api/events" else [])
         return Fault("status", code=404) if len(asked) > len(others) else None
 
-    sandbox.faults = deny_then_fail
-    run = sync(sandbox, catalog=catalog_of("unsubscribe"), max_concurrency=1)
+    with Sandbox(account, limits=False, largest_page=3) as sandbox:
+        sandbox.faults = deny_then_fail
+        run = sync(sandbox, catalog=catalog_of("unsubscribe"), max_concurrency=1)
+    assert len(asked) > len(others)
     assert run.error is not None
     assert run.records("unsubscribe")
     assert run.state["bookmarks"]["unsubscribe"]["metrics"] == sorted(others)
@@ -219,12 +229,38 @@ def test_an_end_date_before_the_bookmark_leaves_a_metric_that_joins_uncovered(sa
     assert late in second.state["bookmarks"]["unsubscribe"]["metrics"]
 
 
-def test_an_empty_full_read_of_events_removes_no_row_at_once(sandbox: Sandbox) -> None:
-    catalog = catalog_of("receive")
+def in_full(stream: str) -> dict[str, Any]:
+    """Return a catalog in which a stream of events is read in full."""
+    catalog = catalog_of(stream)
     for entry in catalog["streams"]:
         for each in entry["metadata"]:
             if not each["breadcrumb"]:
                 each["metadata"]["replication-method"] = "FULL_TABLE"
+    return catalog
+
+
+def test_a_full_read_of_events_moves_the_bookmark_at_its_end_only() -> None:
+    account = Account.build(events=900, seed=3)
+    with Sandbox(account, limits=False, largest_page=10) as sandbox:
+        events = list[Request]()
+
+        def fail_in_the_middle(request: Request) -> Fault | None:
+            events.extend([request] if request.path == "/api/events" else [])
+            return Fault("status", code=404) if len(events) == 6 else None
+
+        sandbox.faults = fail_in_the_middle
+        failed = sync(sandbox, catalog=in_full("receive"), max_concurrency=1)
+        assert failed.error is not None
+        assert failed.records("receive")
+        assert failed.state["bookmarks"] == {}
+        sandbox.faults = None
+        whole = sync(sandbox, failed.state, in_full("receive"))
+    newest = max(each["timestamp"] for each in whole.records("receive"))
+    assert whole.state["bookmarks"]["receive"]["timestamp"] == format_time(newest)
+
+
+def test_an_empty_full_read_of_events_removes_no_row_at_once(sandbox: Sandbox) -> None:
+    catalog = in_full("receive")
     first = sync(sandbox, catalog=catalog)
     assert version_of(first, "receive")
     sandbox.faults = empties("/api/events", 10**6)

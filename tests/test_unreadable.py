@@ -81,3 +81,30 @@ def test_a_full_read_that_skipped_an_event_removes_no_row(sandbox: Sandbox) -> N
     assert partly.error is not None
     assert len(partly.records("receive")) < len(records)
     assert partly.of("ACTIVATE_VERSION") == []
+
+
+def test_of_two_events_that_klaviyo_cannot_render_the_earlier_one_holds_the_bookmark(sandbox: Sandbox) -> None:
+    records = sync(sandbox, catalog=catalog_of("receive")).records("receive")
+    early, late = records[len(records) // 3], records[2 * len(records) // 3]
+    faults = [Unreadable(records, each) for each in (early, late)]
+    sandbox.faults = lambda request: next((fault for each in faults if (fault := each(request))), None)
+    ended = sync(sandbox, catalog=catalog_of("receive"))
+    assert parse_time(ended.state["bookmarks"]["receive"]["timestamp"]) <= early["timestamp"]
+    sandbox.faults = None
+    later = sync(sandbox, ended.state, catalog=catalog_of("receive"), lookback_days=0)
+    assert set(later.keys()["receive"]) | set(ended.keys()["receive"]) == {each["id"] for each in records}
+
+
+def test_a_metric_whose_history_has_an_event_that_cannot_be_rendered_stays_uncovered(sandbox: Sandbox) -> None:
+    whole = sync(sandbox, catalog=catalog_of("unsubscribe"))
+    records, mark = whole.records("unsubscribe"), whole.state["bookmarks"]["unsubscribe"]
+    bad = records[len(records) // 3]
+    others = [each for each in mark["metrics"] if each != bad["metric_id"]]
+    sandbox.faults = Unreadable(records, bad)
+    given = {"bookmarks": {"unsubscribe": {**mark, "metrics": others}}}
+    ended = sync(sandbox, given, catalog_of("unsubscribe"), lookback_days=0)
+    assert ended.error is not None
+    assert ended.state["bookmarks"]["unsubscribe"]["metrics"] == others
+    sandbox.faults = None
+    later = sync(sandbox, ended.state, catalog_of("unsubscribe"), lookback_days=0)
+    assert bad["id"] in later.keys()["unsubscribe"]
