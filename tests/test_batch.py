@@ -94,6 +94,25 @@ def test_a_disk_that_fills_up_stops_parking_and_every_page_comes_whole_in_order(
     assert len(tried) == 11
 
 
+class BrokenDisk(io.BytesIO):
+    """A file that takes what is written to it and returns an error when it is read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_parked_page_that_cannot_be_read_ends_the_run_in_a_sentence() -> None:
+    parked = park_batch(batch(), BrokenDisk)
+    with pytest.raises(ParkingError, match=r"cannot be read back: Input/output error\."):
+        parked.read_lines()
+
+
+def test_a_parked_page_is_not_parked_twice() -> None:
+    parked = park_batch(batch())
+    assert park_batch(parked) is parked
+    assert parked.read_lines() == LINES
+
+
 LIMITED = """
 import resource
 from tap_klaviyo.reading.batch import Batch, park_batch

@@ -29,7 +29,7 @@ from tap_klaviyo.errors import (
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import EVENTS, LISTS, METRICS, Endpoint
 from tap_klaviyo.klaviyo.pages import Pages
-from tap_klaviyo.klaviyo.retries import Retries
+from tap_klaviyo.klaviyo.retries import Budget, Retries, TryAgainError
 from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
 from tap_klaviyo.sandbox.faults import PASSING, first, poisoned, status
 from tap_klaviyo.times import Clock
@@ -177,6 +177,22 @@ def test_retries_last_minutes_with_jitter_and_end_in_a_sentence(
         re.fullmatch(r"GET /api/lists: HTTP 503 \(.*\); trying again in \d+\.\d s \(try \d+\)\.", line)
         for line in lines
     )
+
+
+def test_the_time_that_tries_take_counts_as_much_as_the_waits() -> None:
+    time = Time()
+    budget = Budget(Retries(total=100), time.clock, "GET /api/lists")
+    budget.begin_try()
+    assert budget.left == float("inf")
+    time.naps.append(90)
+    wait = budget.next_wait(TryAgainError("HTTP 503", 503))
+    budget.begin_try()
+    assert budget.left == pytest.approx(100 - 90 - wait)
+    time.naps.append(20)
+    with pytest.raises(UnavailableError, match=r"\(try 2, after 11\d s\)"):
+        budget.next_wait(TryAgainError("HTTP 503", 503))
+    budget.begin_try()
+    assert budget.left == 1
 
 
 @pytest.mark.parametrize("kind", ["reset_before", "reset_body", "cut_body", "cut_gzip", "html_200", "loop"])
