@@ -16,3 +16,19 @@ def test_nothing_follows_the_last_line() -> None:
     log.logger.warning("A request in another thread failed.")
     log.log_metric("timer", "http_request_duration", 0.1)
     assert shown.getvalue() == "INFO Reads.\nWARNING Ended by SIGTERM.\n"
+
+
+def test_secrets_and_what_looks_like_one_are_masked() -> None:
+    text = "key secret-key, another pk_abc123, proxy http://user:pass@proxy:8080"
+    assert log.mask_secrets(text, "secret-key") == "key pk_***, another pk_***, proxy http://user:***@proxy:8080"
+
+
+def test_a_secret_is_masked_in_arguments_and_tracebacks() -> None:
+    shown = io.StringIO()
+    log.set_up(logging.INFO, ("secret-key",), logging.StreamHandler(shown))
+    try:
+        raise ValueError("sent secret-key")
+    except ValueError:
+        log.logger.exception("Failed with %s.", "secret-key")
+    assert "secret-key" not in shown.getvalue()
+    assert shown.getvalue().count("pk_***") >= 2
