@@ -156,6 +156,15 @@ def test_a_retry_after_that_is_a_date_is_meant_by_klaviyos_clock(wrong_by: int) 
     assert 30 <= time.slept <= 31
 
 
+def test_a_retry_after_in_the_past_is_no_wait_of_less_than_nothing() -> None:
+    now, time = 1_795_392_000, Time()
+    busy = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now - 3600, usegmt=True)}
+    answers = iter([Answer(status=429, headers=busy), Answer(body("A"))])
+    with answering(lambda _: next(answers)) as origin:
+        assert ids(client_of(origin, time)) == ["A"]
+    assert all(0 <= nap <= 2 for nap in time.naps)
+
+
 def test_retries_last_minutes_with_jitter_and_end_in_a_sentence(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
