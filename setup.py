@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+SANDBOX_SERVER = "aiohttp>=3.10"
 
 
 def version() -> str:
@@ -43,7 +44,6 @@ setup(
     packages=find_packages(include=["tap_klaviyo", "tap_klaviyo.*"]),
     package_data={"tap_klaviyo": ["py.typed", "streams/schemas/*.json"]},
     install_requires=[
-        "aiohttp>=3.10",
         "backoff>=2.2",
         "msgspec>=0.19",
         "pendulum>=3.0",
@@ -55,7 +55,10 @@ setup(
         "urllib3>=2.6",
     ],
     extras_require={
+        # The server of the built-in sandbox; a sync of an account does without it.
+        "sandbox": [SANDBOX_SERVER],
         "dev": [
+            SANDBOX_SERVER,
             "fastjsonschema>=2.20",
             "hypothesis>=6.100",
             "mypy>=1.11",

@@ -115,7 +115,7 @@ def _sandbox(events: int) -> Iterator[dict[str, Any]]:
         from tap_klaviyo.sandbox import Account, Sandbox
     except ModuleNotFoundError as missing:
         raise ConfigError(
-            [f"--sandbox needs the package {missing.name}; install it with: pip install 'tap-klaviyo[sandbox]'."]
+            [f"--sandbox needs the package {missing.name}; in a clone of the tap, run: pip install '.[sandbox]'."]
         ) from None
     with Sandbox(Account.build(events=events)) as sandbox:
         yield sandbox.config

@@ -354,3 +354,11 @@ def test_a_name_that_stands_twice_is_an_error(config: Path, tmp_path: Path, opti
     path = tmp_path / "other.json"
     path.write_text('{"bookmarks": {}, "streams": [1], "streams": []}')
     assert_sentence(tap("-c", config, option, path), 2, 'has "streams" twice')
+
+
+def test_without_its_extra_the_sandbox_says_how_to_get_it() -> None:
+    program = "import sys; sys.modules['aiohttp'] = None; from tap_klaviyo import main; sys.exit(main())"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "--sandbox"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert_sentence(ended, 2, "--sandbox needs the package aiohttp", "'.[sandbox]'")
