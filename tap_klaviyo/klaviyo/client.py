@@ -231,11 +231,12 @@ class Client:
                     f"support: GET {_place(request.url)}.",
                     trouble.status,
                 )
-        wait = budget.next_wait(trouble)
+        shrinks = bool(request.size and request.size > 1 and budget.attempt > 1 and is_heavy)
+        wait = budget.next_wait(trouble, is_other=shrinks)
         if trouble.status == 429:
             self._limits.of(request.endpoint).pause(wait)
-        if request.size and budget.attempt > 1 and is_heavy:
-            request.size = max(1, request.size // 2)
+        if request.size and shrinks:
+            request.size //= 2
         return wait
 
     def _answers(self, request: _Request) -> bool:

@@ -13,6 +13,10 @@ from tap_klaviyo.errors import UnavailableError
 from tap_klaviyo.log import logger
 from tap_klaviyo.times import Clock
 
+# Seconds before a smaller page is asked for, at the longest: it may well be served at once, and down from a thousand items
+# to one it takes ten tries.
+_LONGEST_FOR_OTHER = 4.0
+
 
 @dataclass(frozen=True)
 class Retries:
@@ -87,14 +91,20 @@ class Budget:
         """The seconds that a try may take: any time for the first, and at least one second for the others."""
         return math.inf if self.attempt == 1 else max(self.retries.total - self._spent, 1.0)
 
-    def next_wait(self, trouble: TryAgainError) -> float:
+    def next_wait(self, trouble: TryAgainError, is_other: bool = False) -> float:
         """Return the seconds to wait before the next try.
+
+        Args:
+            trouble: how the last try failed.
+            is_other: whether the next try asks for something else, a smaller page: the wait is short then.
 
         Raises:
             UnavailableError: the budget is spent, or does not suffice for the wait.
         """
         self._spent += self.clock.monotonic() - self._began
         wait = backoff.full_jitter(next(self._waits))
+        if is_other:
+            wait = min(wait, random.uniform(0, _LONGEST_FOR_OTHER))
         # A server that asks for no wait at all, again and again, must not be asked without end.
         if trouble.retry_after:
             wait = trouble.retry_after + random.uniform(0, min(1.0, trouble.retry_after / 10))
