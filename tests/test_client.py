@@ -165,6 +165,31 @@ def test_a_retry_after_in_the_past_is_no_wait_of_less_than_nothing() -> None:
     assert all(0 <= nap <= 2 for nap in time.naps)
 
 
+def test_a_request_that_is_throttled_holds_back_the_others_to_its_endpoint(sandbox: Sandbox) -> None:
+    first_waits, second_waits, naps, now = threading.Event(), threading.Event(), list[float](), [0.0]
+
+    def sleep(seconds: float) -> None:
+        if not first_waits.is_set():
+            first_waits.set()
+            assert second_waits.wait(10)
+        else:
+            naps.append(seconds)
+            second_waits.set()
+        now[0] += seconds
+
+    sandbox.faults = lambda request: status(429, retry_after=30) if request.index == 0 else None
+    settings = config.check_settings({**sandbox.config})
+    client = Client(settings, Clock(lambda: now[0], sleep, lambda: 0.0))
+    with ThreadPoolExecutor(1) as threads:
+        throttled = threads.submit(ids, client)
+        assert first_waits.wait(10)
+        ids(client, METRICS, {})
+        assert naps == []
+        ids(client)
+        throttled.result(10)
+    assert 29 <= naps[0] <= 34
+
+
 def test_retries_last_minutes_with_jitter_and_end_in_a_sentence(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

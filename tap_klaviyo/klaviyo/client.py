@@ -231,12 +231,12 @@ class Client:
                     f"support: GET {_place(request.url)}.",
                     trouble.status,
                 )
-        shrinks = bool(request.size and request.size > 1 and budget.attempt > 1 and is_heavy)
-        wait = budget.next_wait(trouble, is_other=shrinks)
+        shrinks = bool(request.size and budget.attempt > 1 and is_heavy)
+        wait = budget.next_wait(trouble, is_other=shrinks and request.failures_at_one < _UNREADABLE_TRIES[0])
         if trouble.status == 429:
             self._limits.of(request.endpoint).pause(wait)
         if request.size and shrinks:
-            request.size //= 2
+            request.size = max(1, request.size // 2)
         return wait
 
     def _answers(self, request: _Request) -> bool:

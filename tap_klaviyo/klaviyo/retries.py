@@ -13,8 +13,8 @@ from tap_klaviyo.errors import UnavailableError
 from tap_klaviyo.log import logger
 from tap_klaviyo.times import Clock
 
-# Seconds before a smaller page is asked for, at the longest: it may well be served at once, and down from a thousand items
-# to one it takes ten tries.
+# Seconds before a smaller page is asked for, at the longest: Klaviyo may well serve it at once, and it takes ten tries
+# from a thousand items down to one.
 _LONGEST_FOR_OTHER = 4.0
 
 
@@ -96,7 +96,7 @@ class Budget:
 
         Args:
             trouble: how the last try failed.
-            is_other: whether the next try asks for something else, a smaller page: the wait is short then.
+            is_other: whether the next try asks for a smaller page, or for a lone item: the wait is short then.
 
         Raises:
             UnavailableError: the budget is spent, or does not suffice for the wait.
