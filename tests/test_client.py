@@ -383,6 +383,22 @@ def test_six_bodies_are_in_memory_at_once_and_the_others_wait(sandbox: Sandbox) 
     assert (held.most, held.used) == (6, held.total)
 
 
+def test_one_page_is_lent_at_a_time(sandbox: Sandbox) -> None:
+    client, entered = client_of(sandbox.url), threading.Event()
+
+    def lend_another() -> None:
+        with client.page(LISTS, client.url(LISTS, {"sort": "id"}), 10):
+            entered.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        with client.page(LISTS, client.url(LISTS, {"sort": "name"}), 10):
+            other = threads.submit(lend_another)
+            assert not entered.wait(0.5)
+            assert len(sandbox.requests) == 2
+        other.result(10)
+    assert entered.is_set()
+
+
 def test_a_body_that_never_ends_is_cut_off_by_the_timeout(sandbox: Sandbox) -> None:
     ticks = iter(range(10**6))
     sandbox.faults = first(1, Fault("slow", size=100, seconds=0.001))
