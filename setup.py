@@ -44,7 +44,7 @@ setup(
     packages=find_packages(include=["tap_klaviyo", "tap_klaviyo.*"]),
     package_data={"tap_klaviyo": ["py.typed", "streams/schemas/*.json"]},
     install_requires=[
-        "backoff>=2.2",
+        "backoff>=2.2.1",
         "msgspec>=0.19",
         "pendulum>=3.0",
         "python-dotenv>=1.0",
