@@ -242,9 +242,8 @@ class Client:
     def _answers(self, request: _Request) -> bool:
         """Return whether the endpoint answers at all: asked without a filter, for one other item."""
         sort = request.endpoint.sort
-        probe = self.url(request.endpoint, {"page[size]": "1"} | ({"sort": f"-{sort}"} if sort else {}))
-        if "{" in probe:
-            probe = urlunsplit(urlsplit(request.url)._replace(query="page[size]=1"))
+        query = urlencode({"page[size]": "1"} | ({"sort": f"-{sort}"} if sort else {}))
+        probe = urlunsplit(urlsplit(request.url)._replace(query=query))
         self._waited += self._limits.of(request.endpoint).wait(self._slots)
         with ExitStack() as room:
             try:
@@ -293,7 +292,7 @@ class Client:
                 self.server_time = time_of(response) or self.server_time
                 pacer.observe(response.headers)
                 room.enter_context(self._bodies)
-                body = self._read(response, began + seconds)
+                body = self._read(response, began, seconds)
                 # A connection that was shut down looks like one that ended.
                 if deadline.is_over:
                     raise _too_late(seconds)
@@ -309,15 +308,15 @@ class Client:
                 duration = round(self._clock.monotonic() - began, 3)
                 log.log_metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
 
-    def _read(self, response: Response, deadline: float) -> bytes:
+    def _read(self, response: Response, began: float, seconds: float) -> bytes:
         chunks, size = [], 0
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             chunks.append(chunk)
             size += len(chunk)
             if size > self._body_limit:
                 raise TryAgainError(f"a body of more than {self._body_limit >> 20} MiB")
-            if self._clock.monotonic() > deadline:
-                raise TryAgainError(f"a body that was not complete after {self._timeout:g} s")
+            if self._clock.monotonic() > began + seconds:
+                raise _too_late(seconds)
         return b"".join(chunks)
 
     def _parsed(self, request: _Request, url: str, body: bytes) -> Page:

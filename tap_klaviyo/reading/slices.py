@@ -240,13 +240,19 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
     steps = [max(1, round(step * page_seconds)) for step in accumulate(lengths[:-1])]
     cuts = sorted({part.start + step for step in steps if part.start + step < part.end})
     return [
+        replace(each, restarts=part.restarts if each.start == part.start else 0, density=density)
+        for each in _cut_at(part, cuts)
+    ]
+
+
+def _cut_at(part: Slice, cuts: Sequence[int]) -> list[Slice]:
+    """Cut a slice at times within it, in order; what was seen of it lies in the first part."""
+    return [
         replace(
             part,
             start=start,
             end=end,
             seen=part.seen if start == part.start else frozenset(),
-            restarts=part.restarts if start == part.start else 0,
-            density=density,
             is_last=part.is_last and end == part.end,
         )
         for start, end in pairwise((part.start, *cuts, part.end))
@@ -318,18 +324,7 @@ def split_unreadable(part: Slice) -> list[Slice]:
     seconds = part.end - part.start
     steps = _growing_steps(1, min(_MOST_GUESSES, seconds), seconds)[1:]
     cuts = sorted({part.start + max(1, round(step)) for step in steps} - {part.end})
-    return [
-        replace(
-            part,
-            start=start,
-            end=end,
-            seen=part.seen if start == part.start else frozenset(),
-            is_open=False,
-            is_suspect=True,
-            is_last=part.is_last and end == part.end,
-        )
-        for start, end in pairwise((part.start, *cuts, part.end))
-    ]
+    return _cut_at(replace(part, is_open=False, is_suspect=True), cuts)
 
 
 def merge_runs(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:

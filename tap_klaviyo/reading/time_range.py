@@ -143,7 +143,7 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
     batch = _batch(part, made.lines, made.rows, made.newest if is_over else made.certain, made.findings)
     full = _full(made.count, answer.page_size)
     rest = None if is_over else partial(_rest, timeline, part, pages, asked_end, made, full)
-    return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=None if is_over else rest)
+    return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
 
 
 def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) -> _PageRead:

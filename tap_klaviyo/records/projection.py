@@ -52,7 +52,7 @@ class Related:
 
     @cached_property
     def attribute(self) -> str:
-        """The relationship's name on `jsonapi.Relationships`."""
+        """The relationship's name on `resources.Relationships`."""
         return self.relationship.replace("-", "_")
 
 

@@ -51,10 +51,9 @@ class Writer:
         """Write a SCHEMA message."""
         self._write(_line(singer.SchemaMessage(stream, schema, list(key), replication_key)))
 
-    def records(self, *lines: bytes) -> None:
+    def records(self, lines: bytes) -> None:
         """Write RECORD lines made by encode_records."""
-        for each in lines:
-            self._write(each)
+        self._write(lines)
 
     def check_reader(self) -> None:
         """Notice a target that has ended, without a write; does nothing if the system cannot tell.
