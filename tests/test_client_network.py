@@ -60,25 +60,25 @@ def say_nothing(connection: socket.socket) -> None:
     connection.recv(1)
 
 
+def drip_on(connection: socket.socket, byte: bytes) -> None:
+    while True:
+        connection.sendall(byte)
+        time.sleep(0.02)
+
+
 def drip_headers(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        connection.sendall(b"X: 1\r\n"[:1])
-        time.sleep(0.02)
+    drip_on(connection, b"X")
 
 
 def drip_body(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    while True:
-        connection.sendall(b" ")
-        time.sleep(0.02)
+    drip_on(connection, b" ")
 
 
 def drip_redirect(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 100000\r\n\r\n")
-    while True:
-        connection.sendall(b" ")
-        time.sleep(0.02)
+    drip_on(connection, b" ")
 
 
 @pytest.mark.parametrize("speak", [say_nothing, drip_headers, drip_body, drip_redirect])
@@ -95,16 +95,12 @@ def test_a_try_ends_at_its_deadline_whatever_the_server_does(speak: Callable[[so
 
 def drip_handshake(connection: socket.socket) -> None:
     connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")
-    while True:
-        connection.sendall(b"\x03")
-        time.sleep(0.02)
+    drip_on(connection, b"\x03")
 
 
 def drip_tunnel(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-    while True:
-        connection.sendall(b"1")
-        time.sleep(0.02)
+    drip_on(connection, b"1")
 
 
 def test_a_try_ends_at_its_deadline_while_tls_is_set_up() -> None:

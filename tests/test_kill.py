@@ -71,6 +71,13 @@ class Tap:
         out, err = self.process.communicate(timeout=timeout)
         return out or b"", err.decode(), self.process.returncode
 
+    def hang_up(self, timeout: float = 60) -> tuple[str, int]:
+        """Close the pipe as a target that ends does; return what was logged, and the exit code."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        _, err, code = self.end(timeout)
+        return err, code
+
 
 def whole_lines(written: bytes) -> list[Message]:
     """Return the messages that were written to their end."""
@@ -220,12 +227,8 @@ def test_a_reader_that_goes_away_is_one_sentence_and_loses_nothing(
 ) -> None:
     tap = Tap(tmp_path, sandbox)
     written = tap.read(int(share * 300_000))
-    assert tap.process.stdout is not None
-    tap.process.stdout.close()
-    assert tap.process.stderr is not None
-    err = tap.process.stderr.read().decode()
-    tap.process.stderr.close()
-    assert tap.process.wait(60) == 1
+    err, code = tap.hang_up()
+    assert code == 1
     assert err.splitlines()[-1] == "CRITICAL The target closed the pipe; see its own messages."
     assert "Traceback" not in err
     target = Target()
@@ -242,12 +245,9 @@ def test_a_target_that_ends_while_the_tap_waits_for_klaviyo_ends_the_tap(tmp_pat
     with Sandbox(account, limits=False, faults=hold) as sandbox:
         tap = Tap(tmp_path, sandbox)
         assert tap.read(100)
-        assert tap.process.stdout is not None
-        tap.process.stdout.close()
-        assert tap.process.wait(10) == 1
-        assert tap.process.stderr is not None
-        assert "CRITICAL The target closed the pipe" in tap.process.stderr.read().decode()
-        tap.process.stderr.close()
+        err, code = tap.hang_up(10)
+    assert code == 1
+    assert "CRITICAL The target closed the pipe" in err
 
 
 def test_a_revoked_key_ends_the_run_while_an_earlier_page_is_awaited(tmp_path: Path, account: Account) -> None:
@@ -306,9 +306,6 @@ def test_a_target_that_ends_while_the_metrics_are_awaited_ends_the_tap(tmp_path:
         until = time.monotonic() + 20
         while not sandbox.requests and time.monotonic() < until:
             time.sleep(0.05)
-        assert tap.process.stdout is not None
-        tap.process.stdout.close()
-        assert tap.process.wait(10) == 1
-        assert tap.process.stderr is not None
-        assert "The target closed the pipe" in tap.process.stderr.read().decode()
-        tap.process.stderr.close()
+        err, code = tap.hang_up(10)
+    assert code == 1
+    assert "The target closed the pipe" in err

@@ -87,7 +87,7 @@ def test_no_public_function_has_a_name_of_one_word() -> None:
         for path in PACKAGE.rglob("*.py")
         if "sandbox" not in path.relative_to(PACKAGE).parts
         for node in ast.parse(path.read_text("utf-8")).body
-        if isinstance(node, ast.FunctionDef) and "_" not in node.name
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and "_" not in node.name
     }
     assert found <= {"__init__.main", "cli.main"}
 
