@@ -77,7 +77,7 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
         "--select",
         metavar="NAMES",
         help='instead of a catalog: streams and fields, such as "core,!*.profile.email" or "open,click.profile"; '
-        "core is what is selected by default, all is every stream, ! leaves out; with --discover, prints that catalog",
+        "core selects the default streams, all every stream, ! leaves out; with --discover, prints that catalog",
     )
     group.add_argument(
         "--sandbox",

@@ -29,7 +29,7 @@ from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.singer.state import State, read_state
 from tap_klaviyo.sync import Sync
 
-# The exit code of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
+# The exit code of a program that wrote to a pipe whose reader has ended: 128 + SIGPIPE.
 _BROKEN_PIPE = 141
 # Seconds that one check of --test may take, retries included, so that the whole ends within half a minute.
 _TEST_SECONDS = 15.0
@@ -193,7 +193,7 @@ def _sync(
             try:
                 sync.run(selections, given)
             except OutputError:
-                # Ctrl-C reaches the target as well, whose end is no news then.
+                # Ctrl-C ends the target as well, so the broken pipe is not worth a line.
                 signals.raise_if_asked()
                 raise
     return 0

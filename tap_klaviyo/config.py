@@ -45,7 +45,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table of settings; `parse` raises ValueError with what is expected."""
+    """One row of the table of settings; `parse` raises ValueError with the expected form."""
 
     name: str
     parse: Callable[[Any], Any]
@@ -155,7 +155,7 @@ SETTINGS: tuple[Setting, ...] = (
         "api_key",
         _key,
         "text",
-        "Klaviyo's private API key, with read access to events, metrics, lists, campaigns, profiles and tags.",
+        "Private API key with read access to events, metrics, lists, campaigns, profiles and tags.",
         required=True,
         secret=True,
         aliases=("auth_token",),
@@ -164,63 +164,63 @@ SETTINGS: tuple[Setting, ...] = (
         "start_date",
         _past_time,
         "date",
-        "Events from this date on (RFC 3339, a date, or MM/DD/YYYY; UTC) are read where there is no bookmark.",
+        'Read events from this date on if there is no bookmark, such as "2026-01-01" (UTC; RFC 3339 or MM/DD/YYYY).',
         required=True,
     ),
     Setting(
         "end_date",
         parse_time,
         "date",
-        "Events before this date are read; without it, all up to the run's start.",
+        "Read events before this date only; by default, up to the start of the run.",
     ),
     Setting(
         "lookback_days",
         _number(0, 3650),
         "number",
-        "Days before the bookmark that each run reads again, for events that Klaviyo shows late.",
+        "Read this many days before the bookmark again, to catch late events.",
         default=7,
     ),
-    Setting("user_agent", _header, "text", "How the tap names itself to Klaviyo.", default="tap-klaviyo"),
+    Setting("user_agent", _header, "text", "User-Agent header.", default="tap-klaviyo"),
     Setting(
         "request_timeout",
         _number(1, 3600),
         "number",
-        "Seconds that one request may take before it is tried again.",
+        "Seconds before a request is cancelled and retried.",
         default=300,
     ),
     Setting(
         "max_concurrency",
         _whole(1, 128),
         "whole number",
-        "Requests under way at once, at the most.",
+        "Maximum number of parallel requests.",
         default=16,
     ),
     Setting(
         "activate_version",
         _flag,
         "true or false",
-        "Whether full-table streams end in ACTIVATE_VERSION, so that a target can drop what Klaviyo no longer has.",
+        "Write ACTIVATE_VERSION after full-table streams, so that targets can remove rows that Klaviyo has deleted.",
         default=True,
     ),
     Setting(
         "base_url",
         _base_url,
         "URL",
-        "Where Klaviyo answers; the key is sent nowhere else.",
+        "Klaviyo's address; the key is sent only there.",
         default="https://a.klaviyo.com",
     ),
     Setting(
         "api_revision",
         _revision,
         "text",
-        "The revision of Klaviyo's API that is asked for.",
+        "Revision of Klaviyo's API.",
         default=DEFAULT_REVISION,
     ),
 )
 
 
 def check_settings(values: Mapping[str, Any]) -> Config:
-    """Return the settings checked and typed, with defaults for what is absent, null or empty.
+    """Return the settings checked and typed, with defaults for those that are absent, null or empty.
 
     Raises:
         ConfigError: with every missing and wrong setting at once.

@@ -41,13 +41,13 @@ class ConfigError(TapError):
 
 
 class CatalogError(TapError):
-    """The catalog is not one."""
+    """The catalog is invalid."""
 
     exit_code = 2
 
 
 class StateError(TapError):
-    """The state is not one."""
+    """The state is invalid."""
 
     exit_code = 2
 
@@ -91,7 +91,7 @@ class ScopeError(ApiError):
 
 
 class RequestError(ApiError):
-    """Klaviyo refuses a request for good (other 4xx, a redirect)."""
+    """Klaviyo refuses a request, and retrying cannot help (other 4xx, a redirect)."""
 
 
 class CursorError(RequestError):
@@ -99,7 +99,7 @@ class CursorError(RequestError):
 
 
 class GoneError(RequestError):
-    """Klaviyo does not have what was asked for (404): a parent was deleted since it was listed."""
+    """Klaviyo does not have the resource (404): a parent was deleted since it was listed."""
 
 
 class MetricDeniedError(RequestError):

@@ -54,7 +54,7 @@ class _ConstantError(ValueError):
 
 
 class _TwiceError(ValueError):
-    """A name stands twice in an object."""
+    """An object has the same name twice."""
 
 
 def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def read_config(paths: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
     """Return the settings of the named files as one mapping; later files override earlier ones.
 
     Args:
-        paths: the files; `ENV` stands for the environment and a file .env.
+        paths: the files; `ENV` means the environment and a file .env.
         known: the names of all settings, for the environment.
 
     Raises:
@@ -110,7 +110,7 @@ def _read_environment(known: set[str]) -> dict[str, Any]:
     """
     variables = {**_read_dotenv(), **os.environ}
     found = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items() if name.startswith(PREFIX)}
-    # Programs around the tap, such as Meltano, set variables of their own that begin in the same way.
+    # Programs around the tap, such as Meltano, set variables with the same prefix.
     ours = {name: value for name, value in found.items() if name in known or not name.startswith("_")}
     return {name: value for name, value in ours.items() if value is not None}
 

@@ -1,6 +1,6 @@
 """The tap's own logger on stderr, Singer's METRIC lines, and the masking of the key.
 
-The logger stands apart from the root logger, which importing singer reconfigures each time.
+The logger is separate from the root logger, because every import of singer reconfigures that one.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def log_last(level: int, text: str, *arguments: object) -> None:
 
 
 def _is_structured() -> bool:
-    """Return whether Meltano asks for JSON lines, in the way that it asks taps of its own SDK.
+    """Return whether Meltano asks for JSON lines, in the way that it asks taps built with its SDK.
 
     It also asks where `meltano config test` reads stderr with stdout, and shows the last line as it is.
     """

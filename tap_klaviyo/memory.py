@@ -18,7 +18,7 @@ _ENOUGH = 104 * 2**20
 
 def tune_process() -> None:
     """Tune this process; for the command, not for a program that imports the package."""
-    # A page forms no cycles, so looking for some after every 700 objects is in vain.
+    # A page has no reference cycles, so a collection after every 700 objects would find nothing.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     sys.setswitchinterval(0.05)
@@ -26,10 +26,10 @@ def tune_process() -> None:
 
 
 def stay_small() -> None:
-    """Give the system back what lies between the blocks in use, when that has made the process larger than it need be.
+    """Return unused memory to the system if it has made the process larger than necessary.
 
-    To have it again costs as many faults, so it is not done for less. Nothing is done where the system does not tell
-    the resident size, or the C library cannot give memory back.
+    Each page that is needed again costs a page fault, so this is not done for small amounts. It does nothing if the
+    system does not report the resident size, or the C library cannot return memory.
     """
     with suppress(OSError, AttributeError, TypeError):
         if _resident() > _ENOUGH:
@@ -37,7 +37,7 @@ def stay_small() -> None:
 
 
 def _resident() -> int:
-    """Return this process's resident size in bytes, as Linux tells it."""
+    """Return this process's resident size in bytes, as Linux reports it."""
     with open("/proc/self/statm", "rb") as sizes:
         return int(sizes.read().split()[1]) * mmap.PAGESIZE
 

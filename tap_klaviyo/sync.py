@@ -28,10 +28,10 @@ from tap_klaviyo.times import Clock
 
 STATE_INTERVAL = 10.0
 LINE_INTERVAL = 30.0
-# Fetches beyond the requests that may be under way: pages that have come and are worked on hold up no request.
+# Fetches beyond the maximum of parallel requests: a page that is being parsed must not hold up a request.
 _AT_WORK = 3
-# How often what changed during a full read is asked for. Each round takes a moment, and finds what changed in the one
-# before it; an account that changes faster than that is settled in a later run.
+# How often a full read asks for the rows that changed meanwhile. Each round takes a moment, and finds the changes of
+# the one before it; an account that changes faster than that is settled in a later run.
 _MOST_ROUNDS = 5
 # Seconds before a query that found nothing, but did in the last run, is sent again: longer than a hiccup.
 _EMPTY_WAIT = 10.0
@@ -115,7 +115,7 @@ class Sync:
         self._pipeline.interrupt(reason)
 
     def run(self, selections: Sequence[Selection], given: State) -> None:
-        """Sync the streams, the one that was interrupted first.
+        """Sync the streams, starting with the interrupted one.
 
         Raises:
             SyncError: streams were given up, each with its reason in the log.

@@ -1,4 +1,4 @@
-"""Moments as epoch seconds in UTC, whatever the host's time zone is, and the clock that tells them."""
+"""Moments as epoch seconds in UTC, whatever the host's time zone is, and the clock."""
 
 from __future__ import annotations
 

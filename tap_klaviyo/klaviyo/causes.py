@@ -84,7 +84,7 @@ def _connection_cause(chain: list[BaseException], texts: str, host: str, url: st
 
 
 def _chain(problem: BaseException | None, depth: int = 12) -> Iterator[BaseException]:
-    """Yield an exception and those that it wraps: libraries keep them in `reason`, in the arguments or as the cause."""
+    """Yield an exception and the ones it wraps: libraries keep them in `reason`, in the arguments or as the cause."""
     if problem is None or depth == 0:
         return
     yield problem

@@ -68,7 +68,7 @@ class Settings(Protocol):
 
     @property
     def max_concurrency(self) -> int:
-        """The most requests under way at once."""
+        """The maximum number of parallel requests."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Client:
         self.server_time: int | None = None
 
     def close(self) -> None:
-        """Ask nothing more: requests under way in other threads end without a word."""
+        """Send no more requests; those running in other threads end silently."""
         self._closed = True
 
     @property
@@ -157,7 +157,7 @@ class Client:
         return self._requests
 
     def spent(self) -> str:
-        """Return, in words, what was asked so far, and how long rate limits made it wait."""
+        """Return, in words, how many requests were sent so far, and how long rate limits delayed them."""
         return f"{self._requests:,} requests; {self._waited:,.0f} s waited for rate limits, over all threads"
 
     def url(self, endpoint: Endpoint, parameters: Mapping[str, str], **ids: str) -> str:
@@ -320,7 +320,7 @@ class Client:
         return b"".join(chunks)
 
     def _parsed(self, request: _Request, url: str, body: bytes) -> Page:
-        """Return the page in a body; if it is none, or leads astray, the next try may bring a better one."""
+        """Return the page in a body; if the body is not a page, or its links are wrong, the request is retried."""
         try:
             page = parse_page(body, request.decoder)
         except MalformedError as problem:

@@ -97,11 +97,11 @@ class Watchdog:
 
 
 class _Watched:
-    """What connections have in common: each tells its thread's deadline that it is in use."""
+    """Shared by all connections: each reports to its thread's deadline that it is in use."""
 
     sock: Any
     # While TLS or a tunnel is being set up, a second handle of the socket: the first one is taken over by the TLS
-    # library, and nobody else can reach it until the handshake is done.
+    # library and is out of reach until the handshake is done.
     _young: socket.socket | None = None
 
     def sockets(self) -> list[socket.socket]:

@@ -13,7 +13,7 @@ import msgspec
 DEEPEST = 500
 
 _PART = 2**12
-# With a backslash that is escaped itself, so that what follows it is not taken for the escape of NUL.
+# Also matches an escaped backslash, so that the text after it is not taken for the escape of NUL.
 _NUL = re.compile(rb"\\(?:\\|u0000)")
 _SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",

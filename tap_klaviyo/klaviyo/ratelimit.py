@@ -2,7 +2,7 @@
 
 Klaviyo counts the requests to each endpoint in fixed windows of a second (burst), a minute (steady) and, for reports, a
 day. It does not say when a window begins, so the pacer looks back from each start: whichever window a start falls
-into, no more requests than allowed began within it. Until then it waits for nothing.
+into, it never holds more than the allowed number of requests. Below the limit, requests start at once.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pacer:
         """Wait until a request may start, count it as started, and return the seconds waited for the rate limit.
 
         Args:
-            slots: the room for requests under way, of which one is taken when the request may start, never before:
+            slots: limits the parallel requests. One is taken when the request may start, never before:
                 an endpoint with a low limit must not hold a slot that another endpoint could use.
         """
         waited = 0.0

@@ -23,7 +23,7 @@ class Retries:
     """How long failed requests are retried. All in seconds.
 
     The wait before the n-th retry is drawn from 0 to `factor` x 2^n, but not above `longest`. `total` bounds the tries
-    and the waits of one request together; a `Retry-After` beyond what is left of it ends the request at once. `local`
+    and the waits of one request together; a `Retry-After` beyond the rest of it ends the request at once. `local`
     bounds the same if a name cannot be resolved or a port refuses before Klaviyo has answered once: that recovers in
     seconds or not at all.
     """
@@ -38,10 +38,10 @@ class TryAgainError(Exception):
     """One try failed in a way that may pass.
 
     Args:
-        what: what came instead of a page.
+        what: the problem, as a phrase.
         status: the HTTP status, None without one.
         retry_after: the seconds that Klaviyo asks to wait.
-        is_local: whether the cause lies on this side.
+        is_local: whether the cause is on this side.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class _WatchedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Use pools of such connections, except through a SOCKS proxy, whose pools are of its own kind."""
+        """Use pools of such connections, except through a SOCKS proxy, which needs its own pools."""
         manager = super().proxy_manager_for(proxy, **options)
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = POOLS

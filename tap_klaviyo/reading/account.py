@@ -1,4 +1,4 @@
-"""What is asked before the streams: the account's metrics, and Klaviyo's clock."""
+"""The account, read before the streams: its metrics, and Klaviyo's clock."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Account:
 
 
 def read_account(client: Client, streams: Sequence[Stream], wall: Callable[[], float]) -> Account:
-    """Ask for the metrics, which tells the time as well.
+    """Request the metrics; the response also has Klaviyo's time.
 
     Args:
         client: asks Klaviyo.

@@ -14,7 +14,7 @@ from tap_klaviyo.errors import ParkingError
 from tap_klaviyo.reading.prefetch import DISK_AHEAD
 from tap_klaviyo.records.findings import Findings
 
-# The target often writes to the same disk, so at least half of what is free is left to it.
+# The target often writes to the same disk, so at least half of the free space is left to it.
 _SHARE_OF_DISK = 0.5
 _MOUNTS = Path("/proc/self/mountinfo")
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
@@ -31,7 +31,7 @@ class ParkedLines:
         """Return the lines; the file disappears.
 
         Raises:
-            ParkingError: the file does not return what was written to it.
+            ParkingError: the file does not return the bytes that were written to it.
         """
         try:
             with self.file:
@@ -113,8 +113,8 @@ def park_batch(batch: Batch, open_file: Callable[[], BinaryIO] = open_temporary)
 def parking_room(directory: Path | None = None, mounts: Path = _MOUNTS) -> int:
     """Return how many bytes of pages may be parked in the temporary directory.
 
-    None if the directory is in memory itself: what is parked there would not make room. Where the system does not
-    say so (only Linux does), it counts as a disk.
+    None if the directory is in memory itself: parking there would free no memory. On systems that do not say so (only
+    Linux does), it counts as a disk.
     """
     try:
         place = directory or Path(tempfile.gettempdir())

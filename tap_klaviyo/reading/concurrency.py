@@ -1,4 +1,4 @@
-"""How many fetches run at once in each lane, and what is learnt about it."""
+"""How many fetches run at once in each lane, and how that number adapts."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _made(table: FullTable, query: _Query, seen: frozenset[str], page: Page) -> 
 
 
 def _changes(resources: list[Resource], table: FullTable) -> dict[str, str]:
-    """Return by id when resources changed, of those that did since `table.since`."""
+    """Return the time of each resource's last change by id, for those changed since `table.since`."""
     if not table.changed_by:
         return {}
     # Klaviyo writes these times in UTC, so that a later time is a greater text.

@@ -22,7 +22,7 @@ from tap_klaviyo.singer.state import State, bookmark_of, covered_metrics, is_fut
 from tap_klaviyo.streams.model import Filters, Metrics, Stream
 from tap_klaviyo.times import DAY, format_time
 
-# Fetches that find what changed since a time, without what was read already.
+# Fetches that find the rows changed since a time, except those that were read already.
 ChangedFetches = Callable[[int, frozenset[Change]], Sequence[Fetch[Batch]]]
 
 
@@ -36,7 +36,7 @@ class Plan:
         queries: the first fetch of each query, by the query's name, in their order.
         version: marks the rows of a stream that is read in full, and is activated at its end; None for others.
         metrics: the ids of the metrics that the bookmark covers when all is read; None for a stream without metrics.
-        covered: the ids of those that the bookmark covers now.
+        covered: the ids of the metrics that the bookmark covers now.
         mark: the bookmark at the run's start, in epoch seconds.
         drops_bookmark: whether the bookmark is in the future, so that it must go back.
         changed: finds what changed during the run, if rows can move between the queries; else None.

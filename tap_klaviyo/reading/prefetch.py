@@ -91,9 +91,9 @@ class Pipeline(Generic[Item]):
         """Start no thread yet.
 
         Args:
-            max_concurrency: the most fetches of one lane that run at once.
-            park: puts an item onto disk and returns what stands for it; raises OSError if it cannot, and nothing is
-                parked from then on.
+            max_concurrency: the maximum number of parallel fetches in one lane.
+            park: puts an item onto disk and returns a placeholder; raises OSError if it cannot, and nothing is parked
+                from then on.
             memory: bytes fetched ahead of the item being consumed, beyond which items are parked.
             disk: bytes parked, beyond which nothing new is started.
             judge: returns what an error of a fetch means for the others.
@@ -132,7 +132,7 @@ class Pipeline(Generic[Item]):
 
         Args:
             group: the name to take them by.
-            fetches: the group's first fetches; those that follow from them stay in their lane.
+            fetches: the group's first fetches; their follow-up fetches stay in the same lane.
             lane: what shares a rate limit, such as an endpoint. The lanes' concurrency is learnt apart, so that a slow
                 lane never keeps a fast one waiting.
         """
@@ -176,7 +176,7 @@ class Pipeline(Generic[Item]):
             self._settle(head)
 
     def _settle(self, head: _Node[Item]) -> None:
-        """Take the result of one fetch, if there is one in time, and put what follows in its place."""
+        """Take the result of one fetch, if one arrives in time, and put its batch and next fetches in its place."""
         outcome = self._workers.next_outcome(self._watch_interval)
         if outcome is None:
             return
@@ -222,7 +222,7 @@ class Pipeline(Generic[Item]):
         return [_Node(fetch, lane) for fetch in fetches]
 
     def _make_room(self) -> None:
-        """Park what memory has no room for, where there is a disk: what will be wanted last."""
+        """If there is a disk, park the items that memory has no room for, starting with those needed last."""
         latest_first = (node for nodes in reversed(self._groups.values()) for node in reversed(nodes))
         for node in latest_first:
             if self._in_memory <= self._memory or not self._disk:

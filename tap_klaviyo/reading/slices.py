@@ -81,13 +81,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class PlacedRows:
-    """The events of a page in their order, and where each lies in time (epoch seconds).
+    """The events of a page in their order, with the time of each (epoch seconds).
 
     Args:
         records: the events.
         moments: the timestamp of each; an event without one is placed by its `datetime`, else beside the event before.
         floors: the earliest time that each may have: its own, or that of the latest event with a time before it.
-        untimed: the places of events without a time of their own.
+        untimed: the places of events without a timestamp.
         first: the least timestamp, 0 if no event has one.
         last: the greatest timestamp: the page reaches so far. 0 if no event has one.
     """
@@ -111,7 +111,7 @@ class PlacedRows:
 
     @property
     def ends_timed(self) -> bool:
-        """Whether the last event has a time of its own, so that all behind it are as late as that."""
+        """Whether the last event has a timestamp, so that all events after it are at least as late."""
         return bool(self.records) and len(self.records) - 1 not in self.untimed
 
     def without(self, part: Slice) -> PlacedRows:
@@ -142,7 +142,7 @@ class PlacedRows:
 
 @dataclass(frozen=True)
 class Run:
-    """A metric's first page of a slice that other metrics feed as well, except what was emitted already.
+    """A metric's first page of a slice that other metrics feed as well, without the events emitted already.
 
     `lines` are the RECORD lines, in one piece: parsed, a page would take several times the memory, and thousands of
     small blocks that wait for the other metrics' pages would lie all over it. `ids`, `moments`, `floors` and `untimed`
@@ -167,7 +167,7 @@ class Run:
         return not self.is_whole or any(floor >= horizon for floor in self.floors)
 
     def untimed_before(self, horizon: int) -> frozenset[str]:
-        """Return the ids of events before a horizon, or perhaps behind it, that have no time of their own."""
+        """Return the ids of events without a timestamp that may be before a horizon."""
         return frozenset(self.ids[place] for place in self.untimed if self.floors[place] < horizon)
 
 
@@ -209,7 +209,7 @@ def _carried(own: Sequence[int | None], last: int) -> list[int]:
 
 
 def follow_page(part: Slice, rows: PlacedRows) -> Slice:
-    """Return what is left of a slice of one metric behind a page, as far as it would be read again by its times."""
+    """Return the rest of a one-metric slice after a page, in the form that reads on by time instead of by cursor."""
     tail = rows.tail()
     seen = frozenset([record.id for record in rows.records[tail:]])
     if not tail and len(part.seen) < _MOST_SEEN:
@@ -221,7 +221,7 @@ def follow_page(part: Slice, rows: PlacedRows) -> Slice:
 
 
 def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
-    """Cut a slice into parts that are read side by side; they keep what is known of it.
+    """Cut a slice into parts that are read in parallel; they keep everything known about it.
 
     Args:
         part: the slice.
@@ -246,7 +246,7 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
 
 
 def _cut_at(part: Slice, cuts: Sequence[int]) -> list[Slice]:
-    """Cut a slice at times within it, in order; what was seen of it lies in the first part."""
+    """Cut a slice at times within it, in order; the first part keeps the ids seen so far."""
     return [
         replace(
             part,
@@ -288,7 +288,7 @@ def plan_slices(
 
     Args:
         part: the slice.
-        counts: the number of events by the epoch second at which an interval begins; what is missing counts as 0.
+        counts: the number of events by the epoch second at which an interval begins; a missing interval counts as 0.
         seconds: the length of the intervals.
         most_pages: of a slice.
     """

@@ -1,11 +1,11 @@
 """An event stream's time range to slices to pages, in order of time.
 
-A slice is a range [start, end) in whole seconds, read by cursor to its end. How dense the events lie is not known in
-advance: each page shows it. If more fetches could run, what is left of a slice is cut into parts that are read side by
-side; the first part goes on by the cursor. A sparse slice takes one request.
+A slice is a range [start, end) in whole seconds, read by cursor to its end. The density of events is not known in
+advance: each page shows it. If more fetches could run, the rest of a slice is cut into parts that are read in
+parallel; the first part continues by the cursor. A sparse slice takes one request.
 
-If several metrics feed the stream, their first pages of a slice are fetched side by side and merged in order of time,
-up to the time that all of them reach. What lies behind it is read again by the slices that follow.
+If several metrics feed the stream, their first pages of a slice are fetched in parallel and merged in order of time,
+up to the time that all of them reach. Later events are read again by the next slices.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class _PageRead:
         count: the events of the page.
         last: the greatest time of the page.
         density: events a second.
-        is_timed: whether every event of the page has a time of its own.
-        ends_timed: whether the last event has.
-        behind: what is left of the slice.
+        is_timed: whether every event of the page has a timestamp.
+        ends_timed: whether the last event has one.
+        behind: the rest of the slice.
     """
 
     lines: bytes
@@ -136,7 +136,7 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
     is_over = pages.ended
     if part.is_open:
         if not made.is_timed:
-            # Only Klaviyo's filter knows on which side of the slice's end an event without a time lies.
+            # Only Klaviyo's filter knows whether an event without a timestamp is before the slice's end.
             again = _slice_fetches(timeline, replace(part, is_open=False))
             return Fetched(_NOTHING, 0, again, answer.attempts, answer.queued)
         is_over = is_over or made.last >= part.end
@@ -186,7 +186,7 @@ def _full(count: int, page_size: int | None) -> int:
 def _rest(
     timeline: Timeline, part: Slice, pages: Pages, asked_end: int, page: _PageRead, full: int, idle: int
 ) -> list[Fetch[Batch]]:
-    """Return how a slice goes on behind a page: by its cursor, or the first of several parts by its cursor."""
+    """Return the fetches for the rest of a slice: one by its cursor, or several parts, the first by its cursor."""
     behind = page.behind
     if not page.ends_timed or part.end - page.last < 2:
         return [partial(_read_page, timeline, behind, pages, asked_end)]
@@ -204,7 +204,7 @@ def _rest(
 
 
 def _go_around(timeline: Timeline, part: Slice, problem: ApiError) -> Fetched[Batch]:
-    """Return how a slice goes on in spite of an error.
+    """Return the fetches that continue a slice despite an error.
 
     Raises:
         ApiError: it cannot.
@@ -234,7 +234,7 @@ def _is_refused_end(part: Slice, problem: ApiError) -> bool:
 
 
 def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError) -> Fetched[Batch]:
-    """Look for the second with the event that Klaviyo cannot render, and go on behind it."""
+    """Look for the second with the event that Klaviyo cannot render, and continue after it."""
     if part.end - part.start > 1:
         return Fetched(_NOTHING, 0, _all_fetches(timeline, split_unreadable(part)))
     if len(part.metrics) > 1:
@@ -273,7 +273,7 @@ def _run(timeline: Timeline, part: Slice, metric: Metric, document: Page) -> Run
 
 
 def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
-    """Return the events of several metrics up to the horizon, where the first of the unfinished pages ends."""
+    """Return the events of several metrics up to the horizon: the end of the first unfinished page."""
     denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:

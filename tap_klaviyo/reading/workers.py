@@ -17,10 +17,10 @@ class Workers(Protocol[Key, Result]):
     """Runs calls side by side and hands back what became of them, in the order in which they end."""
 
     def start_call(self, key: Key, call: Callable[[], Result]) -> None:
-        """Run a call beside those that run already."""
+        """Run a call in parallel with the running ones."""
 
     def next_outcome(self, timeout: float) -> tuple[Key, Callable[[], Result], Result | BaseException] | None:
-        """Return a call that has ended with its key and its result or error; None if none ends in so many seconds."""
+        """Return a call that has ended, with its key and its result or error; None if `timeout` seconds pass first."""
 
     def interrupt(self, reason: BaseException) -> None:
         """Make `next_outcome` raise the reason."""
@@ -45,14 +45,14 @@ class Threads(Generic[Key, Result]):
         )
 
     def start_call(self, key: Key, call: Callable[[], Result]) -> None:
-        """Run a call in a thread of its own."""
+        """Run a call in a separate thread."""
         self._running += 1
         if self._running > len(self._threads):
             self._start_thread()
         self._todo.put((key, call))
 
     def _start_thread(self) -> None:
-        """Start one more thread; if the system allows no more, those that run do the work.
+        """Start one more thread; if the system allows no more, the existing ones do the work.
 
         Raises:
             ThreadLimitError: there are none.
@@ -69,7 +69,7 @@ class Threads(Generic[Key, Result]):
             self._threads.append(thread)
 
     def next_outcome(self, timeout: float) -> tuple[Key, Callable[[], Result], Result | BaseException] | None:
-        """Wait for a call to end, at most `timeout` seconds."""
+        """Wait up to `timeout` seconds for a call to end."""
         try:
             outcome = self._done.get(timeout=timeout)
         except Empty:
@@ -107,9 +107,9 @@ def run_watched(call: Callable[[], Result], watch: Callable[[], None], interval:
     """Return what a call returns, and look out for something else while it runs.
 
     Args:
-        call: runs in a thread of its own.
-        watch: called every so often; what it raises ends the wait, and the thread is left behind.
-        interval: seconds between two looks.
+        call: runs in a separate thread.
+        watch: called regularly; an exception that it raises ends the wait, and the thread is abandoned.
+        interval: seconds between two calls of `watch`.
 
     Raises:
         BaseException: what the call or `watch` raises.

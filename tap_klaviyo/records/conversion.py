@@ -29,7 +29,7 @@ def convert_objects(
         kind: the type of the objects.
         objects: of one page.
         where: their place, such as ("event",).
-        findings: counts what had to change, and what the schema does not define.
+        findings: counts changed values, and attributes that the schema does not define.
         apart: nested fields that were converted elsewhere.
     """
     for name in kind.dropped:

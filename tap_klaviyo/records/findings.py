@@ -29,13 +29,13 @@ class Findings:
     set_aside: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Findings) -> None:
-        """Add what was found elsewhere."""
+        """Add the findings of another page or stream."""
         self.unknown.update(other.unknown)
         self.changed.update(other.changed)
         self.set_aside.update(other.set_aside)
 
     def summary(self) -> str:
-        """Return the findings in one line of at most about a thousand characters; empty if there are none."""
+        """Return the findings in one line of up to about a thousand characters; empty if there are none."""
         parts = (
             ("ignored attributes that the schema does not define", _named(self.unknown)),
             ("changed values that do not fit the schema", _named(self.changed)),

@@ -1,4 +1,4 @@
-"""JSON objects to Structs of a record type, one by one: for those that a page's decoder could not take; pure."""
+"""JSON objects to Structs of a record type, one by one, if the decoder of the whole page refused them; pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_objects(kind: RecordType, values: Sequence[Any], where: Path, findings:
         kind: what they become.
         values: Structs of it, which stay, and JSON; anything but an object becomes a Struct without values.
         where: the objects' place, such as ("event",).
-        findings: counts what the type does not have, which is left out, and what had to change.
+        findings: counts attributes that the type does not define, which are left out, and values that had to change.
     """
     if set(map(type, values)) == {kind.struct}:
         return list(values)

@@ -1,4 +1,4 @@
-"""How a stream's pages become records: what is selected, what it has to fit, and what earlier pages taught; pure.
+"""How a stream's pages become records: the selected fields, their types, and attributes learned from pages; pure.
 
 All of it follows from the schema, the selection and the row of the stream, and is worked out once, as a Projection.
 """
@@ -117,7 +117,7 @@ class Projection:
             self._lay_out()
 
     def take_noticed(self) -> Findings:
-        """Return what was noticed before the first page, once."""
+        """Return the findings from before the first page, once."""
         noticed, self.noticed = self.noticed, Findings()
         return noticed
 

@@ -38,7 +38,7 @@ class Seen:
     loose: frozenset[Path] = frozenset()
 
     def within(self, name: str) -> Seen:
-        """Return what was seen within a field."""
+        """Return the attributes seen within a field."""
         return Seen(*(frozenset(path[1:] for path in paths if path[0] == name and path[1:]) for paths in self._all))
 
     @property
@@ -177,7 +177,7 @@ def _inner(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _objects_in(definition: Mapping[str, Any]) -> bool:
-    """Return whether a field holds an object, or an array of objects, with a schema of its own."""
+    """Return whether a field holds an object, or an array of objects, with its own schema."""
     return bool(_inner(definition).get("properties"))
 
 

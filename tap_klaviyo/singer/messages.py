@@ -56,7 +56,7 @@ class Writer:
         self._write(lines)
 
     def check_reader(self) -> None:
-        """Notice a target that has ended, without a write; does nothing if the system cannot tell.
+        """Notice a target that has ended, without a write; does nothing if the system cannot say.
 
         Raises:
             OutputError: the target has closed the pipe. Nothing more is written then.

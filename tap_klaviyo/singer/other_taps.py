@@ -15,7 +15,7 @@ from tap_klaviyo.times import format_time
 
 # MeltanoLabs' tap keeps all metrics in one stream of this name.
 ALL_EVENTS = "events"
-# What singer-io's tap calls some streams, where it is not the name of a metric.
+# Names that singer-io's tap gives to some streams, if they differ from the metric's name.
 _SHORTENED = {
     "consented_to_receive": ("subscribed_to_sms", "subscribed_to_text_message"),
     "unsubscribed_from_sms": ("unsubscribed_from_text_message",),

@@ -1,4 +1,4 @@
-"""A user's schema over the stream's own: what is left out of it, and definitions of single fields.
+"""A user's schema over the stream's schema: fields left out, and definitions of single fields.
 
 A definition may differ from ours only if every record can still fit it; pure.
 """
@@ -29,7 +29,7 @@ def override_schema(
     Every field of the stream is in it, whether or not the user's schema has it; `omitted_fields` returns those.
 
     Raises:
-        CatalogError: the records cannot fit a definition; the message names the field, and what is allowed.
+        CatalogError: the records cannot fit a definition; the message names the field and the allowed forms.
     """
     wanted = (given.get("properties") or {}).get(replication_key)
     if replication_key and wanted is not None and isinstance(wanted, dict) and is_text(wanted):
@@ -61,7 +61,7 @@ def _inner(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _object(own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, ignored: Ignored) -> dict[str, Any]:
-    """Return the definition of an object with fields of its own."""
+    """Return the definition of an object with named fields."""
     name = ".".join(path)
     properties = given.get("properties")
     if not isinstance(properties, dict) or not properties:

@@ -20,7 +20,7 @@ _EXAMPLE = 'try --select "open,click.profile"'
 
 @dataclass
 class _Choice:
-    """What is chosen of a stream: its default fields, fields by name, and fields that are left out."""
+    """The selection within a stream: its default fields, fields by name, and fields to leave out."""
 
     has_defaults: bool = False
     fields: set[FieldPath] = field(default_factory=set)

@@ -65,8 +65,8 @@ def read_catalog(catalog: Any) -> list[Selection]:
     """Return what a user's catalog selects, in its order; the first entry that selects a stream counts.
 
     Catalogs of other taps are understood: an entry is known by its `tap_stream_id`, which may be a metric's id, or
-    else by its `stream`, each also under the names of `other_names`; MeltanoLabs' `events` stands for all event
-    streams. What has no effect is named in warnings.
+    else by its `stream`, each also under the names of `other_names`; MeltanoLabs' `events` means all event
+    streams. Warnings name the parts that have no effect.
 
     Raises:
         CatalogError: it is not a catalog, or it asks for what cannot be.

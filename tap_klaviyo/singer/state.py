@@ -27,7 +27,7 @@ _DATE_KEYS = ("timestamp", "since", "replication_key_value")
 # What else a bookmark may hold: the ids of the metrics, and what other taps keep beside the date.
 _OTHER_KEYS = frozenset({"metrics", "replication_key", "version", "starting_replication_value", "partitions"})
 # A bookmark this many seconds ahead of Klaviyo's clock counts as now: its servers' clocks differ by seconds.
-# Anything further ahead was moved there by an event dated in the future, so it says nothing about what was read.
+# Anything further ahead was moved there by an event dated in the future, so it does not show how far a run read.
 SMALL_LEAD = 300
 
 
@@ -93,7 +93,7 @@ def covered_metrics(state: State, stream: Stream) -> Collection[str] | None:
 def start_of(mark: int | None, start_date: int, lookback: int, now: int) -> int:
     """Return the timestamp to read a stream from: the bookmark less the lookback, or the start date.
 
-    The start date bounds the lookback, but never skips what lies behind the bookmark.
+    The start date bounds the lookback, but never skips events after the bookmark.
 
     Args:
         mark: the bookmark, None without one; one that `is_future` counts as none.
@@ -108,7 +108,7 @@ def start_of(mark: int | None, start_date: int, lookback: int, now: int) -> int:
 
 
 def is_future(mark: int, now: int) -> bool:
-    """Return whether a bookmark lies so far ahead of now that it says nothing about what was read."""
+    """Return whether a bookmark is so far ahead of now that it does not show how far a run read."""
     return mark > now + SMALL_LEAD
 
 

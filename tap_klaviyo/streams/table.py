@@ -33,7 +33,7 @@ def _event_stream(name: str, *metric_names: str) -> Stream:
     )
 
 
-# The endpoint lists nothing without a filter for the channel, and leaves out what is archived unless it is asked for.
+# The endpoint lists nothing without a filter for the channel, and omits archived campaigns unless asked for them.
 _CHANNELS = Filters(
     {
         f'and(equals(messages.channel,"{channel}"),equals(archived,{archived}))': {"channel": channel}
