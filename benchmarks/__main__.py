@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent / "README.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is named, or all."""
+    """Run the named measures, or all."""
     options = _parser().parse_args(arguments)
     load = os.getloadavg()[0]
     scale = QUICK if options.quick else FULL if options.full else Scale()

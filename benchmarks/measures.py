@@ -60,8 +60,8 @@ def cpu(scale: Scale) -> Result:
         rows.insert(1, row("this tap, gzip", packed[1], server, cpu=packed[0]))
     rows.append(Row("the limit: 3,500 requests a minute", cpu=60e6 / STEADY / 1000, rate=STEADY * 1000 / 60))
     most = max(_each(run, idle) for run, _ in pairs)
-    found = f"{own[0]:.1f} µs, at the most {most:.1f} µs ({packed[0]:.1f} µs with gzip)"
-    multiple = f"{usual[0] / own[0]:.0f}; by turns {min(multiples):.0f} to {max(multiples):.0f}"
+    found = f"{own[0]:.1f} µs, worst round {most:.1f} µs ({packed[0]:.1f} µs with gzip)"
+    multiple = f"{usual[0] / own[0]:.0f}; by round {min(multiples):.0f} to {max(multiples):.0f}"
     return Result(
         rows,
         [
@@ -72,7 +72,7 @@ def cpu(scale: Scale) -> Result:
 
 
 def _idle(server: Server) -> Run:
-    """Return a run that has its start-up, each stream's schema, and no event: its end lies just behind its start."""
+    """Return a run that has its start-up, each stream's schema, and no event: its end is just after its start."""
     runs = [run_tap(server, end_date=_moment(_start(server) + 1)) for _ in range(3)]
     return min(runs, key=lambda run: run.cpu)
 
@@ -127,7 +127,9 @@ def limit(scale: Scale) -> Result:
         [row("the steady limit, pages of 100", run)],
         [
             Finding(2, "requests under the steady limit", "≥ 95%", f"{reached:.1%}", reached >= 0.95),
-            Finding(2, "requests answered 429", "< 1%", f"{share:.2%}; at most {busiest} in a minute", share < 0.01),
+            Finding(
+                2, "requests answered 429", "< 1%", f"{share:.2%}; up to {busiest} requests a minute", share < 0.01
+            ),
         ],
     )
 

@@ -12,7 +12,7 @@ from benchmarks.runs import Run, Server
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table of runs; what is None was not measured there. CPU in µs an event, start-up left out."""
+    """A line of the table of runs; None if not measured. CPU in µs per event, without start-up."""
 
     what: str
     events: int | None = None
@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Finding:
-    """A goal, by the number of its point in the list of goals, and what was found."""
+    """A goal, by the number of its point in the list of goals, and the measured value."""
 
     point: int
     what: str

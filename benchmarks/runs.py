@@ -1,4 +1,4 @@
-"""Runs the tap, or another command, as a process of its own against a server of its own, and takes its measure."""
+"""Runs the tap, or another command, in a new process against a new server, and measures it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 class Run:
     """One process: CPU and elapsed seconds, peak resident bytes, records, tries that failed, and its requests.
 
-    `first_record` is when the first RECORD came out (monotonic seconds), None where nobody looked.
+    `first_record` is when the first RECORD was written (monotonic seconds), None if not measured.
     """
 
     seconds: float
@@ -123,9 +123,9 @@ def run_tap(
     """Run the tap over a server's events.
 
     Args:
-        server: where it reads.
-        streams: what is selected; all event streams by default, fields as by default.
-        state: what an earlier run left.
+        server: the server to read from.
+        streams: the selected streams; by default all event streams, with their default fields.
+        state: the state of an earlier run.
         reader: takes the output.
         settings: more for the config.
 
@@ -188,7 +188,7 @@ def _catalog(streams: Sequence[str]) -> dict[str, Any]:
 
 @cache
 def _discovered() -> dict[str, Any]:
-    # By a process, not by an import: what is small itself starts processes whose peak memory is their own.
+    # In a process, not by an import: a child starts with its parent's peak memory, so this process must stay small.
     command = [sys.executable, "-m", "tap_klaviyo", "--discover"]
     catalog: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return catalog

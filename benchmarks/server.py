@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own: it can keep the pages that it made, and tells of its requests.
+"""A sandbox in a separate process: it can keep the pages that it made, and reports its requests.
 
 Run as `python -m benchmarks.server`; the first line of its output says where it listens and what it holds.
 """
@@ -161,7 +161,7 @@ def main() -> None:
     add("--events", type=int, default=2000, help="how many events the account has")
     add("--shape", choices=("even", "skewed"), default="even", help="how they lie in time")
     add("--only", metavar="STREAM", help="put all of them into one stream")
-    add("--metrics", type=int, help="how many metrics there are, at the most")
+    add("--metrics", type=int, help="maximum number of metrics")
     add("--latency", type=float, default=0.0, help="seconds that each answer takes")
     add("--limits", action="store_true", help="keep to Klaviyo's rate limits")
     add("--gzip", action="store_true", help="compress")

@@ -1,4 +1,4 @@
-"""What a log of requests tells: how many were under way, how fast events came, how many requests were too many."""
+"""Figures from a log of requests: how many ran in parallel, how fast events came, how many were superfluous."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def rate(requests: Sequence[Served]) -> float:
 
 
 def warm_rate(requests: Sequence[Served], concurrency: int) -> float:
-    """Return the events a second while there is work for all; 0 if so many requests were never under way.
+    """Return the events a second while there is work for all; 0 if that many requests never ran in parallel.
 
-    That is from the moment when nine tenths of the concurrency are under way for the first time (the rest may be with
+    That is from the moment when nine tenths of the concurrency run in parallel for the first time (the rest may be with
     the tap, which is at the answers) until fewer than the concurrency are still to be made. A request counts by the
     part of its time that lies in between: answers come in bursts, and one more or less would be a twentieth.
     """
@@ -54,7 +54,7 @@ def warm_rate(requests: Sequence[Served], concurrency: int) -> float:
 
 
 def _part(request: Served, begin: float, end: float) -> float:
-    """Return how much of a request's time lies between two moments, of 1."""
+    """Return the share of a request's time between two moments, from 0 to 1."""
     within = min(request.ended, end) - max(request.began, begin)
     return max(0.0, within) / (request.ended - request.began)
 

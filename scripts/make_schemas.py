@@ -48,7 +48,7 @@ class Document:
         return resolved
 
     def attributes(self, endpoint: Endpoint) -> Schema:
-        """Return the attributes of a collection's resources by name, those that come on request last."""
+        """Return the attributes of a collection's resources by name, optional ones last."""
         response = self._operation(endpoint)["responses"]["200"]
         data = self.resolve(_body(response))["properties"]["data"]
         resource = self.resolve(self.resolve(data)["items"])
@@ -77,7 +77,7 @@ def _body(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @cache
 def read_document(revision: str | None) -> Document:
-    """Return the document of a revision, None for the one that most endpoints are written for."""
+    """Return the document of a revision, None for the tap's default revision."""
     return Document(json.loads((DOCUMENTS / BY_REVISION[revision]).read_text("utf-8")))
 
 
@@ -117,7 +117,7 @@ def plain_description(text: str) -> str:
 def override_column(column: Schema, override: str | Mapping[str, Any]) -> Schema:
     """Return a column with our own description, type or fields; a text is a description only.
 
-    A type of our own drops the fields that the document gives: that is how a definition becomes a free object.
+    An override of the type drops the document's fields; this turns a definition into a free-form object.
     """
     if isinstance(override, str):
         return {**column, "description": override}
@@ -178,7 +178,7 @@ def make_schema(name: str, overrides: Mapping[str, Any]) -> Schema:
 
 
 def _added_column(name: str, row: Mapping[str, Any], overrides: Mapping[str, Any]) -> Schema:
-    """Return a column that is no attribute: a key, a related id, what is worked out."""
+    """Return a column that is not an attribute: a key, a related id, or a computed value."""
     own = row.get("added", {}).get(name) or overrides["added"][name]
     if isinstance(own, str):
         own = {"description": own}

@@ -124,7 +124,7 @@ def _definition(pip_url: str) -> dict[str, Any]:
 
 
 def _select() -> list[str]:
-    """Return patterns for what is selected by default; Meltano would select everything."""
+    """Return patterns for the default selection; Meltano would select everything."""
     off: dict[str, list[str]] = {}
     for stream in STREAMS:
         for field in sorted(stream.off):

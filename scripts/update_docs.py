@@ -27,25 +27,25 @@ UPGRADING = ROOT / "docs" / "upgrading.md"
 _STREAMS_HEAD = """\
 # Streams
 
-Every table and column that the tap writes. This page is made from the schemas and the table of streams by
-`scripts/update_docs.py`; the [README](../README.md#streams) has the list in short.
+Every table and column that the tap writes. `scripts/update_docs.py` generates this page from the schemas
+and the table of streams; the [README](../README.md#streams) has a shorter list.
 
 - The catalog always has all of these streams, and all are selected by default.
-- A field in **bold** is always written: the key, and the replication key. All others can be left out in the catalog;
-  those marked *off* have to be selected.
-- In a path, a dot leads into an object, and `[]` into the objects of an array. An `object` without fields of its own
-  here is passed on as Klaviyo sent it.
+- A field in **bold** is always written: the key, and the replication key. You can deselect all others in the catalog;
+  fields marked *off* are written only if you select them.
+- In a path, a dot leads into an object, and `[]` into the objects of an array. An `object` without listed fields is
+  written as Klaviyo sent it.
 - Any field but the key may be null. A `date-time` is text in RFC 3339, in UTC; timestamps that are integers count
   seconds since 1970-01-01T00:00:00Z.
-- Rate limits are Klaviyo's for one account, in requests a second and a minute; all streams of an endpoint share them.
-- Klaviyo does not document whether a profile or a tag that comes along with another resource needs its own scope, so
-  give the key `profiles:read` and `tags:read` as well.
+- Rate limits apply per account, in requests per second and per minute; all streams of an endpoint share them.
+- Klaviyo does not document whether an included profile or tag needs its own scope, so give the key `profiles:read` and
+  `tags:read` as well.
 """
 _TIMELINES_HEAD = """\
-## Timelines
+## Event streams
 
-Each of these streams has the events of the metrics beside it, those of Klaviyo's own integration. All have the same
-fields."""
+Each of these streams has the events of the metrics beside it, if they belong to Klaviyo's integration. All have the
+same fields."""
 
 
 def main(arguments: list[str]) -> int:
@@ -88,7 +88,7 @@ def streams_page() -> str:
         f"The metrics are looked up at `{METRICS.path}` (scope `{METRICS.scopes[0]}`, {_limits(METRICS)}) once a run."
     )
     parts = [_STREAMS_HEAD, f"{_TIMELINES_HEAD}\n\n{_facts(timelines[0])}\n\n{note}\n", f"{metrics}\n"]
-    parts.append(f"### Fields of a timeline\n\n{fields_table(timelines[0])}\n")
+    parts.append(f"### Fields of an event\n\n{fields_table(timelines[0])}\n")
     for stream in STREAMS:
         if stream not in timelines:
             parts.append(f"## {stream.name}\n\n{_facts(stream)}\n\n{fields_table(stream)}\n")
@@ -145,7 +145,7 @@ def _facts(stream: Stream) -> str:
 
 
 def _limits(endpoint: Endpoint) -> str:
-    return f"{endpoint.limit.burst} requests a second and {endpoint.limit.steady:,} a minute"
+    return f"{endpoint.limit.burst} requests per second and {endpoint.limit.steady:,} per minute"
 
 
 def _page(endpoint: Endpoint) -> str:

@@ -81,8 +81,8 @@ def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: lo
 
     Args:
         level: of `logging`; lines below it are left out.
-        secrets: what is masked.
-        handler: what shows the lines on a terminal, where METRIC lines are left out; by default plain stderr.
+        secrets: values to mask.
+        handler: shows the lines on a terminal, without METRIC lines; by default plain stderr.
     """
     _metrics.disabled = handler is not None and level > logging.DEBUG
     handler = handler or logging.StreamHandler(sys.stderr)

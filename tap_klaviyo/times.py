@@ -27,7 +27,7 @@ def parse_time(value: Any) -> int:
     """Return a date or date-time (RFC 3339, a date, or MM/DD/YYYY; UTC where it names no zone) as epoch seconds.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the value has another form.
     """
     import pendulum
 

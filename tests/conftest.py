@@ -6,13 +6,15 @@ import pytest
 
 DEFAULT_SEEDS = 300
 SLOW = ("tests/chaos/", "tests/test_kill.py", "tests/test_fuzz.py")
-# Some tests take longer for each seed, so they take only every so many-th.
+# Some tests take longer for each seed, so they use only every n-th.
 SHARES = {"chaos_seed": 1, "history_seed": 5, "timeline_seed": 1}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
-    group.addoption("--chaos", type=int, default=DEFAULT_SEEDS, metavar="N", help="try so many seeds (%(default)s)")
+    group.addoption(
+        "--chaos", type=int, default=DEFAULT_SEEDS, metavar="N", help="number of seeds to try (%(default)s)"
+    )
     group.addoption("--chaos-seed", type=int, metavar="SEED", help="try this seed only")
 
 

@@ -1,4 +1,4 @@
-"""Running the tap in a test: whole syncs against a sandbox, and reading what came out."""
+"""Running the tap in a test: whole syncs against a sandbox, and reading their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prefetcher on a clock of its own: fetches take simulated seconds, and no thread runs."""
+"""The prefetcher on a simulated clock, without threads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch, Pipeline
 
-# As the run has it: fetches beyond the requests that may be under way.
+# As in a run: fetches beyond the maximum of parallel requests.
 AT_WORK = 3
 
 
 class SimulatedWorkers:
-    """Workers of which each call takes `latency` seconds of a clock that nobody waits for, `slots` of them at once.
+    """Workers whose calls take `latency` simulated seconds each, `slots` of them at once.
 
     The first call takes `first` seconds, if that is given.
     """

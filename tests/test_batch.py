@@ -95,7 +95,7 @@ def test_a_disk_that_fills_up_stops_parking_and_every_page_comes_whole_in_order(
 
 
 class BrokenDisk(io.BytesIO):
-    """A file that takes what is written to it and returns an error when it is read."""
+    """A file that can be written and fails when it is read."""
 
     def read(self, size: int | None = -1) -> bytes:
         raise OSError(5, "Input/output error")
@@ -188,7 +188,7 @@ def test_a_file_is_temporary() -> None:
         assert file.write(b"abc") == 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="this system cannot tell without a write")
+@pytest.mark.skipif(sys.platform == "win32", reason="this system shows a closed pipe only by a write")
 def test_a_target_that_has_ended_is_noticed_without_a_write() -> None:
     from tap_klaviyo.errors import OutputError
 

@@ -1,4 +1,4 @@
-"""The catalog: what is discovered, and what a user's selection means."""
+"""The catalog: discovery, and the meaning of a user's selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command as a person meets it: output, sentences, exit codes. Each test is a process of its own."""
+"""The command as a person meets it: output, messages, exit codes. Each test starts a process."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_test_tells_each_scope(config: Path) -> None:
 
 
 def test_the_test_asks_for_what_a_sync_asks_for(tmp_path: Path) -> None:
-    """A key may lack the scope of what is included only."""
+    """A key may lack only the scope of an included resource."""
     path = tmp_path / "config.json"
     with Sandbox(Account.build(events=100), limits=False) as sandbox:
         path.write_text(json.dumps(sandbox.config))
@@ -298,7 +298,7 @@ def test_a_missing_scope(tmp_path: Path) -> None:
 
 
 def test_an_unexpected_error_comes_with_its_traceback(config: Path, tmp_path: Path) -> None:
-    # A module that cannot be imported stands for what nobody foresaw.
+    # A module that cannot be imported simulates an unexpected error.
     (tmp_path / "pendulum.py").write_text(f"raise ZeroDivisionError('{WRONG}')")
     ended = tap("-c", config, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert ended.returncode == 1

@@ -39,7 +39,7 @@ KEY = Sandbox.api_key
 PAST = {"filter": "less-than(datetime,2026-11-23T00:00:00Z)", "sort": "datetime"}
 
 
-# Vouches for 127.0.0.1, by nobody's word but its own.
+# A self-signed certificate for 127.0.0.1.
 CERTIFICATE = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgoQrruw0fm2M3PSLR
@@ -61,7 +61,7 @@ kGgX6RfGMFpHcvEHXdZfD3t1OhE=
 
 
 class Time:
-    """A time that passes by sleeping only; it keeps what was slept."""
+    """A clock that moves only by sleeping; it records the sleeps."""
 
     def __init__(self, wall: float = 1_795_392_000.0) -> None:
         self.wall, self.naps = wall, list[float]()
@@ -347,7 +347,7 @@ def test_after_each_page_it_is_said_that_the_page_is_no_more(sandbox: Sandbox) -
 
 
 class Held(logging.Handler):
-    """Counts the bodies that have come and are not used yet; a page is used once six are held, or the last has come."""
+    """Counts the bodies received but not used yet; a page is used once six are held, or the last one is here."""
 
     def __init__(self, total: int) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ def test_a_try_ends_at_its_deadline_whatever_the_server_does(speak: Callable[[so
         pytest.raises(UnavailableError, match=r"not? complete .*after [\d.]+ s|no answer in time"),
     ):
         ask(origin)
-    # The budget of 1.5 s counts the tries too: one of a second, and one of what is left.
+    # The budget of 1.5 s counts the tries too: one of a second, and one of the rest.
     assert time.monotonic() - began < 3
 
 

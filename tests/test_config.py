@@ -1,4 +1,4 @@
-"""Settings: what is accepted, and what is said of what is not."""
+"""Settings: accepted values, and the messages about others."""
 
 import json
 from pathlib import Path

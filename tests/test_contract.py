@@ -155,7 +155,7 @@ def range_disagreements(stream: Stream, time_range: TimeRange, operation: Operat
 
 
 def split_disagreements(stream: Stream, operation: Operation, rows: Mapping[str, Stream]) -> Iterator[str]:
-    """Yield what is wrong with the queries that a row is divided into: their filters, and their parent."""
+    """Yield the errors in the queries that a row is divided into: their filters, and their parent."""
     filters: list[str] = []
     placeholders = set(re.findall(r"\{(\w+)\}", stream.endpoint.path))
     if isinstance(stream.split, Filters):

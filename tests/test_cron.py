@@ -19,7 +19,7 @@ from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "examples" / "cron" / "run.sh"
 
-# Keeps records and confirms states; ends with the code DIE after so many records, in the midst of a state.
+# Keeps records and confirms states; exits after a number of records with the code DIE, in the middle of a state.
 TARGET = f"""#!{sys.executable}
 import json, os, sys
 left = int(os.environ.get("RECORDS", "-1"))
@@ -42,7 +42,7 @@ TAP = f'#!/bin/sh\necho "$@" >>asked\nexec {sys.executable} -m tap_klaviyo "$@"\
 
 @dataclass
 class Job:
-    """A directory as the recipe wants it, and what is in it."""
+    """A directory as the recipe describes it, with its files."""
 
     directory: Path
 

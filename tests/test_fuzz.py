@@ -1,4 +1,4 @@
-"""Input of any shape: config, catalog, state, answers. What comes of it is a result or one of the tap's own errors."""
+"""Input of any shape: config, catalog, state, answers. Each gives a result or one of the tap's errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GOOD: dict[str, Any] = {"api_key": KEY, "start_date": "2026-01-01T00:00:00Z", "b
 NAMES = [name for setting in SETTINGS for name in (setting.name, *setting.aliases)]
 NOW = 1_795_392_000
 
-# What is drawn follows from the code of a test alone, so that a failure is a failure each time.
+# The code of a test alone determines its examples, so that a failure is repeatable.
 bounded = settings(
     derandomize=True,
     database=None,
@@ -237,7 +237,7 @@ def recorded() -> Recorded:
 
 
 def sync(origin: str) -> bytes:
-    """Run the tap on an origin's answers, and return what it wrote; it ends well or with one of its own errors."""
+    """Run the tap on an origin's answers, and return its output; it ends well or with one of its errors."""
     to, out = writer()
     checked = config.check_settings({**GOOD, "base_url": origin, "max_concurrency": 1})
     clock = PatientTime(NOW).clock()

@@ -1,4 +1,4 @@
-"""Bodies to documents: what passes as it is, what is mended, what is refused."""
+"""Bodies to documents: accepted, repaired, or refused."""
 
 import json
 

@@ -39,7 +39,7 @@ def sandbox(account: Account) -> Iterator[Sandbox]:
 
 
 class Tap:
-    """The command as a process of its own, with its files in a folder."""
+    """The command in a separate process, with its files in a folder."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Tap:
         self.process = subprocess.Popen(arguments, stdout=stdout, stderr=subprocess.PIPE, bufsize=0, cwd=ROOT)
 
     def read(self, count: int) -> bytes:
-        """Return so many bytes of what is written, or all of it."""
+        """Return the first `count` bytes of the output, or all of it."""
         assert self.process.stdout is not None
         read = b""
         while len(read) < count and (more := self.process.stdout.read(count - len(read))):
@@ -67,12 +67,12 @@ class Tap:
         return read
 
     def end(self, timeout: float = 60) -> tuple[bytes, str, int]:
-        """Wait for the end; return the rest of what is written, what was logged, and the exit code."""
+        """Wait for the end; return the rest of the output, the log, and the exit code."""
         out, err = self.process.communicate(timeout=timeout)
         return out or b"", err.decode(), self.process.returncode
 
     def hang_up(self, timeout: float = 60) -> tuple[str, int]:
-        """Close the pipe as a target that ends does; return what was logged, and the exit code."""
+        """Close the pipe as a target that ends does; return the log and the exit code."""
         assert self.process.stdout is not None
         self.process.stdout.close()
         _, err, code = self.end(timeout)
@@ -237,7 +237,7 @@ def test_a_reader_that_goes_away_is_one_sentence_and_loses_nothing(
     assert target.keys() == wanted(sandbox)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="this system cannot tell without a write")
+@pytest.mark.skipif(sys.platform == "win32", reason="this system shows a closed pipe only by a write")
 def test_a_target_that_ends_while_the_tap_waits_for_klaviyo_ends_the_tap(tmp_path: Path, account: Account) -> None:
     def hold(request: Request) -> Fault | None:
         return Fault("stall", seconds=30) if request.path == "/api/events" else None
@@ -289,7 +289,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines_and_a_part_to_go_on_from(tmp_pa
     assert target.keys() == wanted(sandbox)
 
 
-# A limit of the file's size stands for a disk that fills up on the way: the write that exceeds it is cut short.
+# A limit on the file's size simulates a disk that fills up midway: the write that exceeds it is cut short.
 _LIMITED = """
 import resource, signal, sys
 from tap_klaviyo import main

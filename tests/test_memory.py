@@ -48,7 +48,7 @@ def peak_of(pid: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports the peak of a process")
 def test_pages_that_pile_up_behind_a_slow_one_leave_the_process_small(tmp_path: Path) -> None:
     schedule = StallFirst()
     with Sandbox(Account.build(events=EVENTS), limits=False, faults=schedule) as sandbox:

@@ -31,7 +31,7 @@ def fetch(node: Tree, size: int = 1, before: Callable[[str], None] = lambda name
 
 
 def park(name: str) -> str:
-    """Return what stands for a parked item."""
+    """Return the placeholder of a parked item."""
     return f"parked {name}"
 
 
@@ -92,7 +92,7 @@ def test_what_is_fetched_ahead_stays_within_the_bounds(
             with lock:
                 ahead -= 10
     assert taken == 200
-    # What is under way when a bound is reached comes on top.
+    # Fetches that are running when a bound is reached may exceed it.
     assert highest <= most + 4 * 10
 
 
@@ -215,7 +215,7 @@ def test_concurrency_is_halved_where_pages_come_faster_than_they_can_be_worked_o
         concurrency.observe(1)
     concurrency.observe(2)
     concurrency.observe(1)
-    assert concurrency.limit == 13  # at the most again, it is as if it had never been crowded
+    assert concurrency.limit == 13  # back at the maximum, the earlier crowding has no effect
 
 
 def test_concurrency_does_not_grow_where_it_is_not_made_use_of() -> None:

@@ -25,7 +25,7 @@ def on_a_terminal(*arguments: str) -> str:
         try:
             while chunk := os.read(ours, 4096):
                 shown += chunk
-        except OSError:  # how Linux tells that the other side is closed
+        except OSError:  # on Linux, this means that the other side is closed
             pass
     os.close(ours)
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""The repository itself: the layers of the code, and what is generated or said in the documents."""
+"""The repository itself: the layers of the code, the generated files, and the documents."""
 
 from __future__ import annotations
 

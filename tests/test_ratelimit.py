@@ -1,4 +1,4 @@
-"""Pacing, on a clock of its own, against fixed windows of any phase."""
+"""Pacing on a simulated clock, against fixed windows of any phase."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Time:
 
 
 def starts(pacer: Pacer, time: Time, count: int) -> list[float]:
-    """Return when each of so many requests starts."""
+    """Return when each of `count` requests starts."""
     moments = []
     for _ in range(count):
         pacer.wait()
@@ -90,7 +90,7 @@ class FixedWindows:
         return {"RateLimit-Remaining": str(left), "RateLimit-Reset": str(int(length - now % length))}
 
     def is_full(self, length: int, now: float) -> bool:
-        """Return whether the window of this length that a moment is in takes no more requests."""
+        """Return whether the window of this length around a moment is full."""
         return self.used[length, int(now // length)] >= self.allowed[length]
 
     def retry_after(self, now: float) -> float:

@@ -16,7 +16,7 @@ from tap_klaviyo.sandbox import Account, Sandbox
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
 
-# A target as the README needs one: it keeps the records and says each state that it has come to.
+# A target as the README needs one: it keeps the records and prints each state.
 TARGET = f"""#!{sys.executable}
 import json, sys
 with open("target.jsonl", "a") as kept:

@@ -1,4 +1,4 @@
-"""Resources to records: what changes, what passes, what is counted."""
+"""Resources to records: changed, unchanged and counted values."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def built(
     emitted: Mapping[str, Any] | None = None,
     **constants: Any,
 ) -> tuple[list[dict[str, Any]], Findings]:
-    """Return the records of a page, as a target would read them, and what was noticed, whatever it is decoded by."""
+    """Return the records of a page, as a target would read them, and the findings, whichever decoder reads it."""
     body = json.dumps({"data": data, "included": [*included], "links": {"self": "x"}}).encode()
     schema = BY_NAME[stream].schema
     projection = BY_NAME[stream].project(

@@ -484,10 +484,10 @@ def test_a_minute_has_its_own_limit() -> None:
         time[0] = 620.5
         refused = get(sandbox, "/api/accounts")
         time[0] = 660.0
-        anew = get(sandbox, "/api/accounts")
+        again = get(sandbox, "/api/accounts")
     assert steady.status_code == 200
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "40")
-    assert (anew.status_code, anew.headers["RateLimit-Limit"]) == (200, "1, 1;w=1, 15;w=60")
+    assert (again.status_code, again.headers["RateLimit-Limit"]) == (200, "1, 1;w=1, 15;w=60")
 
 
 def test_predictive_analytics_has_a_limit_of_its_own() -> None:

@@ -32,7 +32,7 @@ def columns(schema: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 
 def unloadable_fields(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each field that some target cannot load, or that nobody can understand."""
+    """Yield each field that some target cannot load, or that a reader cannot understand."""
     for path, column in columns(schema):
         kinds = [kind for kind in column["type"] if kind != "null"]
         if len(kinds) != 1 or {"anyOf", "oneOf", "allOf", "$ref"} & set(column):

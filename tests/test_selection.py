@@ -161,7 +161,7 @@ def test_an_entry_by_hand_with_only_the_stream_selected_takes_the_defaults() -> 
     assert read_entry({"tap_stream_id": "open", "selected": True}) == read_entry(entry_of("open"))
 
 
-# The schema: what is taken out of it, and definitions of single fields.
+# The schema: fields taken out of it, and definitions of single fields.
 
 
 @pytest.mark.parametrize("schema", [None, {}, {"type": "object"}, {"properties": {}}, {"properties": None}])
@@ -524,7 +524,7 @@ def says_nothing(entry: Json, place: Place, change: str, key: str, value: object
     if name == "selected-by-default" and len(place) > 2 and "selected" in entry["metadata"][place[1]]["metadata"]:
         return True
     if change == "delete" or value is None:
-        # What is absent, or null, has its default, which is what it had; except fields taken out of the schema.
+        # An absent or null value means the default, so nothing changes; except for fields taken out of the schema.
         is_whole = place in (("schema",), ("schema", "properties"), ("schema", "type"))
         return where != "schema" or is_whole or (change == "add" and key == "selected")
     if value in ([], {}) and place in (("schema",), ("schema", "properties"), ("metadata",)):

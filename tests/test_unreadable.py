@@ -1,4 +1,4 @@
-"""An event that Klaviyo cannot render costs its second, not what lies behind it."""
+"""An event that Klaviyo cannot render costs its second, not the events after it."""
 
 from __future__ import annotations
 

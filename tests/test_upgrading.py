@@ -19,7 +19,7 @@ from tests.running import sync
 
 TIMELINES = [stream.name for stream in STREAMS if stream.metric_names]
 
-# singer-io 1.2 and later: the stream that it makes of a metric, where it is not one of ours by name.
+# singer-io 1.2 and later: its name for a metric's stream, if this tap's name differs.
 TEXT_MESSAGES = {
     "Clicked Text Message": "clicked_text_message",
     "Subscribed to Text Messaging Marketing": "subscribed_to_text_message",

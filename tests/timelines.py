@@ -31,7 +31,7 @@ STREAM = "unsubscribe"
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """An event that lies at a time in Klaviyo's index, whatever is shown of that."""
+    """An event with a time in Klaviyo's index, which its record need not show."""
 
     time: int
     id: str
@@ -87,7 +87,7 @@ class Memory:
         if metric in self.denied:
             raise MetricDeniedError(f"Klaviyo answers 400: Metric IDs ['{metric}'] do not exist.", 400)
         if end > self.now:
-            raise RequestError("Klaviyo answers 400: a bound lies in the future.", 400)
+            raise RequestError("Klaviyo answers 400: a bound is in the future.", 400)
         if cursor and self.refuse():
             raise CursorError("Klaviyo answers 400: Invalid cursor provided.", 400)
         events = self.of_metric.get(metric, [])
@@ -174,7 +174,7 @@ class Reading:
 
     @property
     def problems(self) -> list[str]:
-        """What was skipped."""
+        """The problems with skipped events."""
         return [batch.problem for batch in self.batches if batch.problem]
 
     @property

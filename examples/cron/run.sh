@@ -2,7 +2,7 @@
 # Runs the tap into a target once, and keeps the last state that the target confirmed:
 #   run.sh DIRECTORY TARGET [ARGUMENT...]
 # DIRECTORY has config.json and, if streams are to be selected, catalog.json; state.json and lock are made there.
-# TAP names the tap, where it is not on the PATH. Ends with the target's exit code, or else the tap's;
+# TAP is the path of the tap, if it is not on the PATH. Ends with the target's exit code, or else the tap's;
 # with 75 where the last run is still going on.
 set -uo pipefail
 umask 077

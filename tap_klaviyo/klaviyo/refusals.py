@@ -32,7 +32,7 @@ def refusal_of(endpoint: Endpoint, response: requests.Response, body: bytes, key
     """Return the error that an answer means: TryAgainError if it may pass, else one of the API's.
 
     Args:
-        endpoint: what was asked.
+        endpoint: the endpoint of the request.
         response: its status and headers.
         body: its body.
         key: the API key, which is masked should Klaviyo repeat it.

@@ -1,4 +1,4 @@
-"""JSON:API resources as types, with the attributes left as bytes or decoded as a type of their own."""
+"""JSON:API resources as types, with the attributes left as bytes or decoded to a given type."""
 
 from __future__ import annotations
 

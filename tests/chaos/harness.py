@@ -61,7 +61,7 @@ def messages(lines: Iterable[bytes]) -> list[Message]:
 
 
 class Narrow(io.RawIOBase):
-    """A stream that takes no more than so many bytes at once, as a pipe does."""
+    """A stream that takes a limited number of bytes per write, as a pipe does."""
 
     def __init__(self, width: int) -> None:
         """Begin empty."""
@@ -80,7 +80,7 @@ class Narrow(io.RawIOBase):
 
 
 class PatientTime:
-    """A time that nobody waits for: to sleep is to move it on."""
+    """A clock that makes nothing wait: sleeping moves it forward."""
 
     def __init__(self, wall: float) -> None:
         """Begin at an epoch second."""

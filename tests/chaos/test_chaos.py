@@ -1,6 +1,6 @@
-"""Chaos: whole runs under seeded faults end with all that the ledger has; so does going on from any STATE.
+"""Chaos: whole runs under seeded faults emit all that the ledger has; so does a run from any STATE.
 
-`--chaos N` tries N seeds, `--chaos-seed SEED` one. What is drawn for a seed follows from the seed alone.
+`--chaos N` tries N seeds, `--chaos-seed SEED` one. The seed alone determines each draw.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def dense() -> Account:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is drawn for a seed."""
+    """The setup drawn for a seed."""
 
     account: Account
     names: tuple[str, ...]
@@ -75,7 +75,7 @@ class Plan:
         return Sandbox(self.account, faults=self.faults, limits=False, largest_page=self.largest_page)
 
     def ledger(self) -> dict[str, list[str]]:
-        """Return what is to be emitted."""
+        """Return the expected keys by stream."""
         found = self.account.ledger(self.account.now)
         return {name: found[name] for name in self.names}
 
@@ -116,7 +116,7 @@ def check_whole(result: Run, ledger: dict[str, list[str]], repeats: bool) -> Non
 
 
 def check_states(result: Run, now: float) -> None:
-    """Check that bookmarks only grow, never pass the run's start, and stand at what was emitted."""
+    """Check that bookmarks only grow, never pass the run's start, and match the emitted records."""
     before: dict[str, int] = {}
     for place, marks in zip(result.states, result.bookmarks(), strict=True):
         assert all(marks[name] >= mark for name, mark in before.items()), place
@@ -140,7 +140,7 @@ def check_versions(result: Run) -> None:
 
 
 def check_resumed(sandbox: Sandbox, drawn: Plan, result: Run, places: Iterable[int]) -> None:
-    """Check that what was emitted before a STATE, and what a run from that STATE emits, are the ledger together."""
+    """Check that the records before a STATE, with those of a run from that STATE, are the ledger."""
     sandbox.faults = None
     whole = as_sets(drawn.ledger())
     for place in places:
@@ -213,7 +213,7 @@ class History:
     names: list[str]
 
     def advance(self) -> None:
-        """Let some time pass, in which late events appear, future ones come of age, and things are deleted."""
+        """Let some time pass, in which late events appear, the dates of future ones pass, and things are deleted."""
         self.sandbox.advance(self.chance.choice((60, HOUR, 9 * HOUR, 2 * DAY, 6 * DAY)))
         account, some = self.sandbox.account, self.chance.random() / 5
         ledger = account.ledger(self.sandbox.now)

@@ -13,7 +13,7 @@ BEGIN = 1_767_225_600  # 2026-01-01
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is drawn for a seed."""
+    """The timeline drawn for a seed."""
 
     memory: Memory
     metrics: list[str]

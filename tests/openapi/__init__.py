@@ -1,1 +1,1 @@
-"""The contract with Klaviyo's OpenAPI document; runs in an environment of its own, where openapi-core is."""
+"""The contract with Klaviyo's OpenAPI document; runs in the environment that has openapi-core."""

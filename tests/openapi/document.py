@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True)
 class Deviation:
-    """Where live answers are known to differ from the document: `schema` extends what stands at `path`."""
+    """A known difference between live answers and the document: `schema` extends the definition at `path`."""
 
     component: str
     path: tuple[str, ...]
@@ -44,8 +44,8 @@ def fit(document: Schema, paths: Iterable[str]) -> Schema:
 
     Objects are closed, so that a name which the document does not have is found. `oneOf` becomes `anyOf`,
     because the document's alternatives overlap: the send options of e-mail, SMS and push are the same.
-    `nullable` is spelled out beside references, alternatives and enumerations, where OpenAPI 3.0 gives it no
-    effect.
+    `nullable` is spelled out beside references, alternatives and enumerations, because OpenAPI 3.0 ignores it
+    there.
     Errors stay open: live ones have more fields than the document's.
     """
     kept = {path: {"get": document["paths"][path]["get"]} for path in paths}

@@ -3,7 +3,7 @@
     python -m tests.openapi.validate stable.json < exchanges.jsonl
 
 Each line of stdin is an exchange: {"method", "url", "request_headers", "status", "response_headers", "body"}.
-Stdout is a JSON list of violations: {"exchange", "part", "problem"}, where the exchange is the number of its
+Stdout is a JSON list of violations: {"exchange", "part", "problem"}. The exchange is the number of its
 line, from 0, and the part is request or response.
 """
 
@@ -122,7 +122,7 @@ def _in_words(errors: Iterable[Exception]) -> Iterator[str]:
 
 
 def _cause(error: ValidationError) -> ValidationError:
-    """Return what is wrong with the nearest alternative: the one with the innermost, then fewest errors."""
+    """Return the error in the nearest alternative: the one with the innermost, then fewest errors."""
     while error.context:
         alternatives = defaultdict(list)
         for each in error.context:

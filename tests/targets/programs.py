@@ -1,4 +1,4 @@
-"""The programs that the tap is piped into, each in an environment of its own, and the pipe."""
+"""The programs that the tap is piped into, each in its own environment, and the pipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sync(
     state: Json | None = None,
     select: str | None = None,
 ) -> Json:
-    """Run the tap into a target, and return the last state that the target gave back.
+    """Run the tap into a target, and return the last state that the target printed.
 
     Args:
         folder: for the files of the run.

@@ -33,7 +33,7 @@ with open(sys.argv[1], "a") as rows:
 
 @dataclass(frozen=True)
 class Airflow:
-    """An Airflow with a database and the example's DAG in a folder of its own."""
+    """An Airflow with a database and the example's DAG, in a new folder."""
 
     home: Path
 

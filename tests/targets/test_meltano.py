@@ -42,7 +42,7 @@ _YAML = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the example, and what one test runs in it: a state and an output folder of its own."""
+    """A copy of the example, with a separate state and output folder for one test."""
 
     root: Path
     name: str = ""

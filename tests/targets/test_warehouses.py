@@ -73,7 +73,7 @@ def thinned(account: Account, ledger: Keys) -> Account:
 
 
 def keys_in(warehouse: Warehouse, stream: str) -> list[str]:
-    """Return the keys of the rows of a table; each once, where the target repeats rows by design."""
+    """Return the keys of the rows of a table; each once if the target repeats rows by design."""
     keys = [row[key_of(stream)] for row in warehouse.rows(stream)]
     return sorted(set(keys) if warehouse.repeats else keys)
 

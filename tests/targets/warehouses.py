@@ -31,7 +31,7 @@ class Warehouse:
 
     `rows` returns the rows of a stream's table that count as being there; `types` its columns' types, None for a
     target that has none. `deleted` is what becomes of rows that Klaviyo no longer has: they are gone, marked
-    (`_sdc_deleted_at`), or they stay; `repeats`: each row stands as often as it was emitted.
+    (`_sdc_deleted_at`), or they stay; `repeats`: whether each row appears as often as it was emitted.
     """
 
     name: str

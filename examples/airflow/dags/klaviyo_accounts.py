@@ -1,4 +1,4 @@
-"""Reads many Klaviyo accounts, each in a task of its own, at most a few at once.
+"""Reads many Klaviyo accounts, one task per account, a few at a time.
 
 An account is an Airflow connection whose password is the API key; its extra holds other settings of the tap, and
 "catalog", the path of a catalog file, if not all default streams are wanted. The Airflow variable `klaviyo_accounts`
@@ -22,7 +22,7 @@ from airflow.sdk import Connection, Variable, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 TAP = os.environ.get("KLAVIYO_TAP", "tap-klaviyo")
-# The target's command. {account} stands for the connection's id, for example in a file name.
+# The target's command. {account} is replaced by the connection's id, for example in a file name.
 TARGET = json.loads(os.environ.get("KLAVIYO_TARGET", '["target-jsonl", "--config", "/etc/klaviyo/{account}.json"]'))
 ACCOUNTS_AT_ONCE = int(os.environ.get("KLAVIYO_ACCOUNTS_AT_ONCE", "4"))
 # Keys that belong to the DAG, not to the tap.
