@@ -41,7 +41,7 @@ and the table of streams; the [README](../README.md#streams) has a shorter list.
 - Klaviyo does not document whether an included profile or tag needs its own scope, so give the key `profiles:read` and
   `tags:read` as well.
 """
-_TIMELINES_HEAD = """\
+_EVENTS_HEAD = """\
 ## Event streams
 
 Each of these streams has the events of the metrics beside it, if they belong to Klaviyo's integration. All have the
@@ -81,16 +81,18 @@ def names_table() -> str:
 
 
 def streams_page() -> str:
-    """Return the page of all streams and fields: the timelines, which share a schema, and each full table."""
-    timelines = [stream for stream in STREAMS if stream.metric_names]
-    metrics = _table(("stream", "metrics"), ((f"`{each.name}`", " · ".join(each.metric_names)) for each in timelines))
+    """Return the page of all streams and fields: the event streams, which share a schema, and each full table."""
+    event_streams = [stream for stream in STREAMS if stream.metric_names]
+    metrics = _table(
+        ("stream", "metrics"), ((f"`{each.name}`", " · ".join(each.metric_names)) for each in event_streams)
+    )
     note = (
         f"The metrics are looked up at `{METRICS.path}` (scope `{METRICS.scopes[0]}`, {_limits(METRICS)}) once a run."
     )
-    parts = [_STREAMS_HEAD, f"{_TIMELINES_HEAD}\n\n{_facts(timelines[0])}\n\n{note}\n", f"{metrics}\n"]
-    parts.append(f"### Fields of an event\n\n{fields_table(timelines[0])}\n")
+    parts = [_STREAMS_HEAD, f"{_EVENTS_HEAD}\n\n{_facts(event_streams[0])}\n\n{note}\n", f"{metrics}\n"]
+    parts.append(f"### Fields of an event\n\n{fields_table(event_streams[0])}\n")
     for stream in STREAMS:
-        if stream not in timelines:
+        if stream not in event_streams:
             parts.append(f"## {stream.name}\n\n{_facts(stream)}\n\n{fields_table(stream)}\n")
     return "\n".join(parts)
 
