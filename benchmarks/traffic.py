@@ -40,7 +40,7 @@ def warm_rate(requests: Sequence[Served], concurrency: int) -> float:
 
     That is from the moment when nine tenths of the concurrency run in parallel for the first time (the rest may be with
     the tap, which is at the answers) until fewer than the concurrency are still to be made. A request counts by the
-    part of its time that lies in between: answers come in bursts, and one more or less would be a twentieth.
+    share of its time in that period: answers come in bursts, and one more or less would be a twentieth.
     """
     found = of_events(requests)
     changes = sorted([(each.began, 1) for each in found] + [(each.ended, -1) for each in found])

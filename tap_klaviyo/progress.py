@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StreamProgress:
-    """One stream's numbers: rows, those told of, the seconds since it began, the date reached (epoch seconds)."""
+    """One stream's numbers: rows, rows reported, seconds since its start, the date reached (epoch seconds)."""
 
     began: float
     rows: int = 0
@@ -27,7 +27,7 @@ class StreamProgress:
 
     @property
     def rate(self) -> float:
-        """Rows a second; 0 where the stream took too little time to tell, having been read beside another."""
+        """Rows per second; 0 if the stream was too short to measure, because it was read in parallel with another."""
         return self.rows / self.seconds if self.seconds >= 1 else 0.0
 
 
@@ -74,7 +74,7 @@ def shown_live(progress: Progress, console: Console, status: Callable[[], str]) 
 
 
 def stderr_terminal() -> Console | None:
-    """Return the terminal that stderr is, None where it is none."""
+    """Return the terminal on stderr; None if stderr goes elsewhere."""
     import sys
 
     if not sys.stderr.isatty():

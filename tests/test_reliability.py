@@ -26,6 +26,6 @@ def test_the_page_leaves_out_no_test_of_the_suites_it_tells_of() -> None:
 
 
 def test_each_promise_has_its_test() -> None:
-    promises, _, _ = PAGE.read_text("utf-8").partition("## What is not promised")
+    promises, _, _ = PAGE.read_text("utf-8").partition("## Not promised")
     for promise in promises.split("\n- ")[1:]:
         assert NAMED.search(promise), promise

@@ -31,7 +31,7 @@ def sandbox() -> Iterator[Sandbox]:
 def get(
     sandbox: Sandbox, path: str, headers: dict[str, str | None] | None = None, /, **query: str
 ) -> requests.Response:
-    """Ask with key and revision, but for the headers that are None; a path may be a whole URL."""
+    """Ask with key and revision, except for headers set to None; a path may be a whole URL."""
     usual = {"Authorization": f"Klaviyo-API-Key {sandbox.api_key}", "revision": "2026-07-15"}
     given = {name: value for name, value in {**usual, **(headers or {})}.items() if value is not None}
     url = path if path.startswith("http") else sandbox.url + path

@@ -52,7 +52,7 @@ class Threads(Generic[Key, Result]):
         self._todo.put((key, call))
 
     def _start_thread(self) -> None:
-        """Start one more thread; if the system allows no more, the existing ones do the work.
+        """Start one more thread; if the system refuses, the existing ones do the work.
 
         Raises:
             ThreadLimitError: there are none.
