@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tap_klaviyo.klaviyo.jsonapi import ErrorWords, MalformedError, parse_page, read_errors
+from tap_klaviyo.klaviyo.jsonapi import ErrorWords, MalformedError, PageDecoder, parse_page, read_errors
+from tap_klaviyo.klaviyo.resources import UndeclaredRelationshipError, plain_resource, related_ids
 
 
 def value_of(text: bytes) -> bytes:
@@ -52,11 +53,24 @@ def test_relationships_of_each_kind() -> None:
         "campaign-message":{"data":{"type":"campaign-message","id":"m"}},"template":{"data":null},"lists":{"links":{}},
         "tags":{"data":[{"type":"tag","id":"t"}]},"image":{"links":{}},"flow":null}},{"type":"event","id":"2"}],
         "links":{"self":"s","next":null},"meta":{}}"""
-    one, other = parse_page(body).data
-    names = ("profile", "campaign_message", "template", "image", "flow", "event")
-    assert [one.one(name) for name in names] == ["p", "m"] + [None] * 4
-    assert [one.ids(name) for name in ("tags", "profile", "flow")] == [["t"], ["p"], []]
-    assert (other.one("profile"), other.ids("tags")) == (None, [])
+    expected = {
+        "profile": ["p"],
+        "campaign-message": ["m"],
+        "tags": ["t"],
+        **{name: [] for name in ("template", "lists", "image", "flow", "event")},
+    }
+    data = parse_page(body, PageDecoder(plain_resource(expected))).data
+    found = {name: [list(ids) for ids in related_ids(data, name)] for name in expected}
+    assert found == {name: [ids, []] for name, ids in expected.items()}
+
+
+@pytest.mark.parametrize("item", [b'{"id":"1","relationships":{"tags":{"data":null}}}', b'{"id":1}', b'{"id":"1"}'])
+@pytest.mark.parametrize("declared", [(), ("profile",)])
+def test_a_relationship_that_was_not_declared_raises_where_it_is_asked_for(item: bytes, declared: list[str]) -> None:
+    page = parse_page(b'{"data":[%b],"included":[%b]}' % (item, item), PageDecoder(*[plain_resource(declared)] * 2))
+    for resources in (page.data, page.included):
+        with pytest.raises(UndeclaredRelationshipError, match='"tags" is not declared'):
+            related_ids(resources, "tags")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +166,8 @@ def test_included_that_is_not_an_array_costs_no_row(included: bytes, set_aside: 
 )
 def test_a_relationship_of_odd_shape_has_the_ids_that_can_be_read(relationship: bytes, ids: list[str]) -> None:
     body = b'{"data":[{"id":"1","type":"list","relationships":{"tags":%b,"campaign-messages":{"data":[{"id":"m"}]}}}]}'
-    (item,) = parse_page(body % relationship).data
-    assert (item.ids("tags"), item.ids("campaign_messages")) == (ids, ["m"])
+    data = parse_page(body % relationship, PageDecoder(plain_resource(("tags", "campaign-messages")))).data
+    assert [list(*related_ids(data, name)) for name in ("tags", "campaign-messages")] == [ids, ["m"]]
 
 
 def test_a_byte_order_mark_is_not_part_of_the_page() -> None:

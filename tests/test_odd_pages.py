@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.klaviyo.jsonapi import PLAIN, parse_page
+from tap_klaviyo.klaviyo.jsonapi import parse_page
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.streams.events import event_timestamps, project_metric
 from tap_klaviyo.streams.table import BY_NAME
+from tests.decoding import plain_decoder
 from tests.validity import validator_of
 
 SEEDS = range(60)
@@ -131,7 +132,7 @@ def records_of(
     stream: str, body: bytes, projection: Projection, plain: bool = False
 ) -> tuple[list[dict[str, Any]], Findings]:
     findings = Findings()
-    page = parse_page(body, PLAIN if plain else projection.decoder)
+    page = parse_page(body, plain_decoder(projection) if plain else projection.decoder)
     records = build_records(page, projection, findings)
     lines = encode_records(stream, records).splitlines()
     if stream == "open":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.dates import to_utc
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.objects import attribute_text
-from tap_klaviyo.records.projection import Fields, Projection
+from tap_klaviyo.records.projection import Fields, Projection, Related
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.singer.selection import prune_schema, read_catalog
 from tap_klaviyo.streams.events import event_timestamps, is_native, metric_name, project_metric
 from tap_klaviyo.streams.table import BY_NAME
+from tests.decoding import plain_decoder
 from tests.validity import validator_of
 
 METRIC: dict[str, Any] = {
@@ -56,6 +58,7 @@ PROFILE: dict[str, Any] = {
         "location": {"latitude": 1.50, "longitude": "2"},
     },
 }
+_NEW_WITHIN = (Related("name", "as-new", "name", "id"),)
 LISTED = {"data": {"type": "tag", "id": "t1"}}
 
 
@@ -86,7 +89,7 @@ def built(
         projection = project_metric(projection, metric)
     projection = projection.with_constants(constants)
     # The third page is decoded with what the first one taught.
-    decoders = (projection.decoder, PLAIN, projection.decoder)
+    decoders = (projection.decoder, plain_decoder(projection), projection.decoder)
     results = [of_page(stream, parse_page(body, decoder), projection) for decoder in decoders]
     assert results[0] == results[1] == results[2]
     return results[0]
@@ -518,6 +521,17 @@ def test_a_list_with_tags() -> None:
     tag = {"type": "tag", "id": "t1", "attributes": {"name": "vip"}}
     ((record,), _) = built("lists", [resource], [tag])
     assert record == {"id": "l1", **resource["attributes"], "tags": [{"id": "t1", "name": "vip"}, {"id": "gone"}]}
+
+
+def test_the_row_is_the_only_place_that_names_a_relationship() -> None:
+    row = replace(BY_NAME["lists"], related=(Related("tags", "brand-new", "thing", related=_NEW_WITHIN),))
+    projection = row.project(row.schema)
+    data = [{"type": "list", "id": "l1", "relationships": {"brand-new": {"data": {"type": "thing", "id": "t1"}}}}]
+    thing = {"type": "thing", "id": "t1", "relationships": {"as-new": {"data": {"type": "name", "id": "n1"}}}}
+    body = json.dumps({"data": data, "included": [thing], "links": {}}).encode()
+    for decoder in (projection.decoder, plain_decoder(projection)):
+        (record,) = build_records(parse_page(body, decoder), projection, Findings())
+        assert [(each.id, each.name) for each in record.tags] == [("t1", "n1")]
 
 
 def test_a_campaign_carries_its_messages_with_the_older_fields_beside_the_definition() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -15,7 +16,7 @@ from tap_klaviyo.errors import TapError
 from tap_klaviyo.klaviyo.json_values import decode_array, decode_object
 from tap_klaviyo.klaviyo.lenient import Envelope, next_page, read_resource
 from tap_klaviyo.klaviyo.mending import clean_body, mend_body
-from tap_klaviyo.klaviyo.resources import Resource
+from tap_klaviyo.klaviyo.resources import Resource, plain_resource
 
 # What a page's own resources are decoded as, and the included ones.
 Own = TypeVar("Own")
@@ -60,6 +61,18 @@ class _Document(Struct, Generic[Own, Included]):
     included: list[Included] = []
 
 
+@dataclass(frozen=True)
+class _Decoders:
+    """Decode one resource: as its type, or with any attributes."""
+
+    typed: msgspec.json.Decoder[Resource]
+    plain: msgspec.json.Decoder[Resource]
+
+    @classmethod
+    def of(cls, kind: Any, relationships: Collection[str]) -> _Decoders:
+        return cls(msgspec.json.Decoder(kind), msgspec.json.Decoder(plain_resource(relationships)))
+
+
 class PageDecoder:
     """Decodes pages, whole where all their resources have the expected types, else item by item."""
 
@@ -70,11 +83,11 @@ class PageDecoder:
     def expect(self, own: type[Resource], *included: type[Resource]) -> None:
         """Expect other types from now on."""
         related: Any = reduce(or_, included or (Resource,))
-        self._decoders = (
-            msgspec.json.Decoder(_Document[own, related]),  # type: ignore[valid-type]
-            msgspec.json.Decoder(own),
-            msgspec.json.Decoder(related),
-        )
+        # An odd resource need not say of which type it is, so it is decoded with the relationships of all.
+        relationships = {name for kind in included for name in kind.declared.fields}
+        self._whole = msgspec.json.Decoder(_Document[own, related])  # type: ignore[valid-type]
+        self._own = _Decoders.of(own, own.declared.fields)
+        self._included = _Decoders.of(related, relationships)
 
     def decode(self, body: bytes | bytearray) -> Page:
         """Return a body as a page.
@@ -83,22 +96,19 @@ class PageDecoder:
             MalformedError: the body is JSON, but not a JSON:API collection.
             msgspec.DecodeError, RecursionError: the body cannot be decoded as JSON.
         """
-        whole, own, included = self._decoders
         try:
-            document = whole.decode(body)
+            document = self._whole.decode(body)
             links = document.links
             return Page(document.data, document.included, (links and links.next) or None, links is not None)
         except msgspec.ValidationError:
-            return _by_item(body, own, included)
+            return _by_item(body, self._own, self._included)
 
 
 PLAIN = PageDecoder()
 _envelope = msgspec.json.Decoder(Envelope)
 
 
-def _by_item(
-    body: bytes | bytearray, own: msgspec.json.Decoder[Resource], included: msgspec.json.Decoder[Resource]
-) -> Page:
+def _by_item(body: bytes | bytearray, own: _Decoders, included: _Decoders) -> Page:
     try:
         envelope = _envelope.decode(body)
         following = next_page(envelope.links)
@@ -107,11 +117,11 @@ def _by_item(
     page = Page([], [], following, decode_object(envelope.links) is not None)
     related = decode_array(envelope.included)
     page.set_aside["included"] += related is None and bytes(envelope.included) != b"null"
-    for values, decoder, found, name in (
+    for values, decoders, found, name in (
         (envelope.data, own, page.data, "data"),
         (related or [], included, page.included, "included"),
     ):
-        resources = [read_resource(value, decoder) for value in values]
+        resources = [read_resource(value, decoders.typed, decoders.plain) for value in values]
         found += [each for each in resources if each is not None]
         page.set_aside[name] += len(resources) - len(found)
     page.set_aside = +page.set_aside

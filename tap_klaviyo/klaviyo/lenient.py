@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from tap_klaviyo.klaviyo.json_values import NULL, decode_array, decode_object, decode_text
-from tap_klaviyo.klaviyo.resources import Identifier, Relationship, Relationships, Resource
+from tap_klaviyo.klaviyo.resources import Identifier, Relationship, Resource
 
 _DIGITS = tuple("-0123456789")
-_RELATIONSHIPS: Sequence[Any] = msgspec.structs.fields(Relationships)
-
-_resource = msgspec.json.Decoder(Resource)
 
 
 class Envelope(Struct):
@@ -25,17 +21,24 @@ class Envelope(Struct):
     links: Raw = NULL
 
 
-def read_resource(value: Raw, decoder: msgspec.json.Decoder[Resource]) -> Resource | None:
+def read_resource(
+    value: Raw, typed: msgspec.json.Decoder[Resource], plain: msgspec.json.Decoder[Resource]
+) -> Resource | None:
     """Return a resource, typed if it fits the decoder; None for an item without an id.
 
     Relationships of another shape than JSON:API's count as absent, and a number as an id is its digits.
+
+    Args:
+        value: the resource as JSON.
+        typed: decodes a resource that fits its schema.
+        plain: decodes one with any attributes, of a type that `plain_resource` made.
     """
-    for each in (decoder, _resource):
+    for each in (typed, plain):
         try:
             return each.decode(value)
         except (msgspec.ValidationError, RecursionError):
             pass
-    return _odd_resource(decode_object(value) or {})
+    return _odd_resource(decode_object(value) or {}, plain.type)
 
 
 def next_page(links: Raw) -> str | None:
@@ -54,12 +57,16 @@ def next_page(links: Raw) -> str | None:
     return text or None
 
 
-def _odd_resource(members: dict[str, Raw]) -> Resource | None:
+def _odd_resource(members: dict[str, Raw], kind: type[Resource]) -> Resource | None:
     name = _id(members.get("id"))
     if name is None:
         return None
-    kind = decode_text(members.get("type")) or ""
-    return Resource(name, _relationships(members.get("relationships")), kind, members.get("attributes", Raw(b"{}")))
+    resource = kind(name, decode_text(members.get("type")) or "", members.get("attributes", Raw(b"{}")))
+    if kind.declared.struct:
+        given = decode_object(members.get("relationships")) or {}
+        found = {field: _relationship(given.get(each)) for each, field in kind.declared.fields.items()}
+        resource.relationships = kind.declared.struct(**found)  # type: ignore[attr-defined]
+    return resource
 
 
 def _id(value: Any) -> str | None:
@@ -68,12 +75,6 @@ def _id(value: Any) -> str | None:
         return text
     number = bytes(value).decode() if isinstance(value, Raw) else ""
     return number if number.startswith(_DIGITS) else None
-
-
-def _relationships(value: Any) -> Relationships:
-    members = decode_object(value) or {}
-    found = {field.name: _relationship(members.get(field.encode_name)) for field in _RELATIONSHIPS}
-    return Relationships(**found)
 
 
 def _relationship(value: Any) -> Relationship | None:

@@ -1,8 +1,15 @@
-"""JSON:API resources as types, with the attributes left as bytes or decoded to a given type."""
+"""JSON:API resources as types, with the attributes left as bytes or decoded to a given type.
+
+A type has only the relationships that it was made with. The decoder skips all others, and asking for one raises.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -22,42 +29,32 @@ class Relationship(Struct, gc=False):
 
     data: Identifier | list[Identifier] | None = None
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids of these resources."""
+        if isinstance(self.data, list):
+            return [each.id for each in self.data]
+        return [self.data.id] if self.data else []
 
-class Relationships(Struct, rename="kebab", gc=False):
-    """The relationships that records are made by, of all kinds of resources."""
 
-    profile: Relationship | None = None
-    attributions: Relationship | None = None
-    tags: Relationship | None = None
-    campaign_messages: Relationship | None = None
-    template: Relationship | None = None
-    image: Relationship | None = None
-    event: Relationship | None = None
-    attributed_event: Relationship | None = None
-    campaign: Relationship | None = None
-    campaign_message: Relationship | None = None
-    flow: Relationship | None = None
-    flow_message: Relationship | None = None
-    flow_message_variation: Relationship | None = None
+@dataclass(frozen=True)
+class Declared:
+    """The relationships that a type of resources was made with.
+
+    Args:
+        fields: their names on the Struct, by their names in JSON:API.
+        struct: what a resource's "relationships" are decoded as; None without any.
+    """
+
+    fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    struct: type[Struct] | None = None
 
 
 class Identified(Struct, gc=False):
     """What resources of all types have."""
 
     id: Id
-    relationships: Relationships | None = None
-
-    def one(self, name: str) -> str | None:
-        """Return the id that a to-one relationship points at."""
-        found = self.ids(name)
-        return found[0] if found else None
-
-    def ids(self, name: str) -> list[str]:
-        """Return the ids that a relationship points at, to one or to many."""
-        data = getattr(getattr(self.relationships, name, None), "data", None)
-        if isinstance(data, list):
-            return [each.id for each in data]
-        return [data.id] if data else []
+    declared: ClassVar[Declared] = Declared()
 
 
 class Resource(Identified, gc=False):
@@ -67,18 +64,83 @@ class Resource(Identified, gc=False):
     attributes: Raw = Raw(b"{}")
 
 
-def typed_resource(attributes: type[Struct], kind: str | None = None) -> type[Resource]:
-    """Return the type of resources whose attributes are decoded straight to a Struct, of one JSON:API type or any."""
+class UndeclaredRelationshipError(LookupError):
+    """Resources are asked for a relationship that their type was not made with."""
+
+
+def plain_resource(relationships: Collection[str]) -> type[Resource]:
+    """Return the type of resources that keep any attributes as bytes, with these relationships."""
+    return _resource_type(Resource, [], relationships, {})
+
+
+def typed_resource(
+    attributes: type[Struct], kind: str | None = None, relationships: Collection[str] = ()
+) -> type[Resource]:
+    """Return a type of resources whose attributes are decoded straight to a Struct.
+
+    Args:
+        attributes: the Struct.
+        kind: the JSON:API type of the resources; None for any.
+        relationships: the names of the relationships that are decoded, as JSON:API has them.
+    """
     fields = [("attributes", attributes, msgspec.field(default_factory=attributes))]
-    return cast(
-        type[Resource],
-        msgspec.defstruct(
-            "TypedResource",
-            fields,
-            bases=(Identified,),
-            namespace={"type": kind or ""},
-            tag_field="type" if kind else None,
-            tag=kind,
-            gc=False,
-        ),
-    )
+    tag = {"tag_field": "type", "tag": kind} if kind else {}
+    return _resource_type(Identified, fields, relationships, {"type": kind or ""}, **tag)
+
+
+def _resource_type(
+    base: type[Identified],
+    fields: list[tuple[str, Any, Any]],
+    relationships: Collection[str],
+    namespace: dict[str, Any],
+    **options: Any,
+) -> type[Resource]:
+    declared = _declared(relationships)
+    if declared.struct:
+        fields = [*fields, ("relationships", declared.struct | None, None)]
+    namespace = {**namespace, "declared": declared}
+    made = msgspec.defstruct("Resource", fields, bases=(base,), namespace=namespace, gc=False, **options)
+    return cast(type[Resource], made)
+
+
+def _declared(relationships: Collection[str]) -> Declared:
+    if not relationships:
+        return Declared()
+    names = {name: name.replace("-", "_") for name in sorted(relationships)}
+    parts = [(each, Relationship | None, msgspec.field(default=None, name=name)) for name, each in names.items()]
+    return Declared(MappingProxyType(names), msgspec.defstruct("Relationships", parts, gc=False))
+
+
+def related_ids(resources: Sequence[Resource], relationship: str) -> list[Sequence[str]]:
+    """Return the ids that a relationship of each of the resources points at, to one or to many.
+
+    Args:
+        resources: of types that were made with the relationship.
+        relationship: its name, as JSON:API has it.
+
+    Raises:
+        UndeclaredRelationshipError: a type was made without it, so it was not decoded.
+    """
+    for kind in {type(each) for each in resources}:
+        if relationship not in kind.declared.fields:
+            raise UndeclaredRelationshipError(
+                f'The relationship "{relationship}" is not declared; name it in `related` in the row of the stream.'
+            )
+    if not resources:
+        return []
+    name = resources[0].declared.fields[relationship]
+    id_of, ids_of = attrgetter(f"relationships.{name}.data.id"), attrgetter(f"relationships.{name}.ids")
+    found: list[Sequence[str]] = []
+    for resource in resources:
+        try:
+            found.append((id_of(resource),))
+        except AttributeError:  # it points at none, or at many
+            found.append(_ids_of(ids_of, resource))
+    return found
+
+
+def _ids_of(ids_of: attrgetter[list[str]], resource: Resource) -> Sequence[str]:
+    try:
+        return ids_of(resource)
+    except AttributeError:  # there are no relationships, or not this one
+        return ()

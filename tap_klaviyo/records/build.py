@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence, Set
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from tap_klaviyo.klaviyo.jsonapi import Page
-from tap_klaviyo.klaviyo.resources import Resource
+from tap_klaviyo.klaviyo.resources import related_ids
 from tap_klaviyo.records.conversion import convert_objects
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.objects import read_objects
@@ -33,12 +32,12 @@ def build_records(page: Page, projection: Projection, findings: Findings) -> lis
     records = read_objects(kind, [resource.attributes for resource in page.data], (name,), found)
     for record, resource in zip(records, page.data, strict=True):
         record.id = resource.id
-    ids = {each: _ids(page.data, each) for each in {related.attribute for related in projection.related}}
+    ids = {name: related_ids(page.data, name) for name in projection.relationships}
     for each in projection.related:
         if each.shape == "id":
-            _add_ids(each, kind, records, ids[each.attribute])
+            _add_ids(each, kind, records, ids[each.relationship])
         else:
-            _relate(page, each, kind.nested[each.field], records, ids[each.attribute], found)
+            _relate(page, each, kind.nested[each.field], records, ids[each.relationship], found)
     if projection.source.finish:
         records = projection.source.finish(records, projection, found)
     convert_objects(kind, records, (name,), found, projection.made)
@@ -75,7 +74,7 @@ def _included(
     for record, resource in zip(found, resources, strict=True):
         record.id = resource.id
     for each in related.related:
-        _add_ids(each, part, found, _ids(resources, each.attribute))
+        _add_ids(each, part, found, related_ids(resources, each.relationship))
     if related.finish:
         for record in found:
             related.finish(part, record, findings)
@@ -90,15 +89,3 @@ def _add_ids(related: Related, kind: RecordType, records: Sequence[Record], ids:
         values = [column.fit(Raw(msgspec.json.encode(value)))[0] for value in values]
     for record, value in zip(records, values, strict=True):
         setattr(record, related.field, value)
-
-
-def _ids(resources: Sequence[Resource], relationship: str) -> list[Ids]:
-    """Return the ids that a relationship of each of the resources points at."""
-    id_of = attrgetter(f"relationships.{relationship}.data.id")
-    found: list[Ids] = []
-    for resource in resources:
-        try:
-            found.append((id_of(resource),))
-        except AttributeError:  # it points at none, or at many
-            found.append(resource.ids(relationship))
-    return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -49,11 +48,6 @@ class Related:
     shape: Literal["array", "object", "id"] = "array"
     related: tuple[Related, ...] = ()
     finish: Callable[[RecordType, Record, Findings], None] | None = None
-
-    @cached_property
-    def attribute(self) -> str:
-        """The relationship's name on `resources.Relationships`."""
-        return self.relationship.replace("-", "_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +90,11 @@ class Projection:
         return [each for each in self.source.related if each.field in self.source.emitted["properties"]]
 
     @property
+    def relationships(self) -> frozenset[str]:
+        """The relationships of the resources that records are made by, as far as their fields are selected."""
+        return frozenset(each.relationship for each in self.related)
+
+    @property
     def made(self) -> frozenset[str]:
         """The fields whose objects are converted where they are made, once for all records that have them."""
         return frozenset(each.field for each in self.source.related).union(self.source.constants)
@@ -127,8 +126,12 @@ class Projection:
             source.schema, source.emitted, source.name, source.constants, self._seen, source.keeps_text
         )
         nested = self.record_type.nested
-        parts = [typed_resource(nested[each.field].struct, each.type) for each in self.related if each.shape != "id"]
-        self.decoder.expect(typed_resource(self.record_type.struct), *parts)
+        parts = [
+            typed_resource(nested[each.field].struct, each.type, {inner.relationship for inner in each.related})
+            for each in self.related
+            if each.shape != "id"
+        ]
+        self.decoder.expect(typed_resource(self.record_type.struct, relationships=self.relationships), *parts)
 
     def _fitted(self, name: str, value: Any) -> Raw:
         text = Raw(msgspec.json.encode(value))
