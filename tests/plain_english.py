@@ -103,7 +103,7 @@ def _markdown(text: str) -> str:
 
 
 def _python(source: str) -> Iterator[str]:
-    """Yield blocks of comments, docstrings, and all strings that are sentences: messages, help, descriptions."""
+    """Yield blocks of comments, docstrings, names of tests, and strings that are sentences, such as messages."""
     comments: dict[int, str] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -111,6 +111,8 @@ def _python(source: str) -> Iterator[str]:
             comments[line] = f"{comments.pop(line - 1, '')} {token.string.lstrip('# ')}"
     yield from comments.values()
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield node.name.replace("_", " ")
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from (each for each in node.value.split("\n\n") if len(_WORD.findall(each)) >= _LEAST_WORDS)
 

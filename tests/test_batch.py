@@ -177,7 +177,7 @@ def test_parking_in_memory_makes_no_room(tmp_path: Path, mounts: str, has_room: 
     assert (parking_room(tmp_path, table) > 0) is has_room
 
 
-def test_at_most_half_of_the_free_disk_is_parked_on_and_none_if_there_is_no_directory(tmp_path: Path) -> None:
+def test_up_to_half_of_the_free_disk_is_parked_on_and_none_without_a_directory(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     assert parking_room(tmp_path, tmp_path / "none") <= min(DISK_AHEAD, free)
     assert parking_room(tmp_path / "missing") == 0

@@ -83,7 +83,7 @@ def test_the_committed_catalog_is_discovery_with_all_streams_selected() -> None:
     assert json.loads((ROOT / "catalog.json").read_text()) == select_all(discover_catalog())
 
 
-def test_without_a_choice_all_streams_are_synced_but_for_the_costly_fields() -> None:
+def test_without_a_selection_all_streams_are_synced_without_the_costly_fields() -> None:
     selections = read_catalog(discover_catalog())
     assert [each.stream.name for each in selections] == [stream.name for stream in STREAMS]
     fields = {each.stream.name: set(each.fields) for each in selections}

@@ -112,7 +112,7 @@ def test_about_for_people_and_programs() -> None:
     assert all(name in people for name in (*programs["streams"], *(each["name"] for each in programs["settings"])))
 
 
-def test_the_test_tells_each_scope(config: Path) -> None:
+def test_the_test_names_each_scope(config: Path) -> None:
     ended = tap("-c", config, "--test")
     assert (ended.returncode, ended.stderr) == (0, "")
     events = "(receive, click, open and 15 more)"
@@ -261,7 +261,7 @@ def test_a_missing_config_file() -> None:
 
 
 @pytest.mark.parametrize("option", ["--config", "--catalog", "--state"])
-def test_a_file_that_is_no_json_with_line_and_column(config: Path, tmp_path: Path, option: str) -> None:
+def test_a_file_that_is_not_json_is_refused_with_line_and_column(config: Path, tmp_path: Path, option: str) -> None:
     path = tmp_path / "broken.json"
     path.write_text('{\n  "a": 1,\n}')
     assert_sentence(tap("-c", config, option, path), 2, "broken.json is not JSON", "line ", ", column ")
@@ -320,7 +320,7 @@ def test_arguments_that_would_be_ignored_are_refused(arguments: list[str], words
     assert_sentence(tap(*arguments), 2, words)
 
 
-def test_an_empty_state_file_is_no_state_with_a_warning(config: Path, tmp_path: Path) -> None:
+def test_an_empty_state_file_counts_as_no_state_with_a_warning(config: Path, tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("")
     ended = tap("-c", config, "-s", tmp_path / "state.json", "--select", "lists")
     assert ended.returncode == 0
@@ -350,7 +350,7 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path, text: bytes | 
 
 
 @pytest.mark.parametrize("option", ["--catalog", "--state"])
-def test_a_name_that_stands_twice_is_an_error(config: Path, tmp_path: Path, option: str) -> None:
+def test_a_duplicate_name_is_an_error(config: Path, tmp_path: Path, option: str) -> None:
     path = tmp_path / "other.json"
     path.write_text('{"bookmarks": {}, "streams": [1], "streams": []}')
     assert_sentence(tap("-c", config, option, path), 2, 'has "streams" twice')

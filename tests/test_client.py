@@ -156,7 +156,7 @@ def test_a_retry_after_that_is_a_date_is_meant_by_klaviyos_clock(wrong_by: int) 
     assert 30 <= time.slept <= 31
 
 
-def test_a_retry_after_in_the_past_is_no_wait_of_less_than_nothing() -> None:
+def test_a_retry_after_in_the_past_means_no_wait() -> None:
     now, time = 1_795_392_000, Time()
     busy = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now - 3600, usegmt=True)}
     answers = iter([Answer(status=429, headers=busy), Answer(body("A"))])
@@ -339,7 +339,7 @@ def test_a_body_beyond_the_limit_is_not_read_and_asked_for_in_parts(sandbox: San
         ids(client_of(sandbox.url, body_limit=2**20, retries=Retries(total=5)))
 
 
-def test_after_each_page_it_is_said_that_the_page_is_no_more(sandbox: Sandbox) -> None:
+def test_the_client_calls_back_after_each_page(sandbox: Sandbox) -> None:
     sandbox.faults = first(1, status(503))
     told = list[int]()
     ids(client_of(sandbox.url, after_page=lambda: told.append(len(sandbox.requests))))
@@ -502,7 +502,7 @@ def test_hostile_headers(headers: Mapping[str, str], code: int) -> None:
         assert ids(client_of(origin)) == ["A"]
 
 
-def test_the_time_is_klaviyos_where_it_tells_and_in_utc() -> None:
+def test_the_time_is_that_of_the_date_header_in_utc() -> None:
     dates = ("Mon, 23 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 10:00:00 -0000", "Mon, 23 Nov 2026 12:00:00 +0200", "")
     answers = iter([Answer(body(), headers={"Date": date}) for date in dates])
     with answering(lambda _: next(answers)) as origin:
@@ -514,7 +514,7 @@ def test_the_time_is_klaviyos_where_it_tells_and_in_utc() -> None:
 
 
 @pytest.mark.parametrize("setting", [{}, {"verify": False}, {"verify_ssl": "false"}])
-def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, setting: Mapping[str, Any]) -> None:
+def test_an_untrusted_certificate_is_refused(tmp_path: Path, setting: Mapping[str, Any]) -> None:
     (tmp_path / "server.pem").write_text(CERTIFICATE)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(tmp_path / "server.pem")

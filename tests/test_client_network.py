@@ -184,7 +184,7 @@ def test_a_host_that_cannot_be_resolved_is_named() -> None:
     ],
     ids=["refused", "socks", "ca file"],
 )
-def test_what_is_wrong_on_this_side_is_named(
+def test_problems_on_this_side_are_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -45,7 +45,7 @@ def test_dates_are_utc_in_every_spelling(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "P1D", "2026-13-01", "31/31/2026", "2026", 5, None, "2026-01-31T99:00"]
 )
-def test_what_is_no_date_is_refused(text: object) -> None:
+def test_text_that_is_not_a_date_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="a date such as"):
         parse_time(text)
 
@@ -67,7 +67,7 @@ def test_null_and_empty_mean_the_default() -> None:
     assert config.check_settings({**GOOD, "max_concurrency": None, "user_agent": ""}) == config.check_settings(GOOD)
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         config.check_settings({"start_date": "soon", "max_concurrency": 0, "base_url": "http://klaviyo.example"})
     told = caught.value.problems

@@ -99,7 +99,7 @@ def assert_all_loaded(job: Job, sandbox: Sandbox) -> None:
     }
 
 
-def test_a_run_keeps_its_last_state_and_the_next_goes_on_from_it(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_run_keeps_its_last_state_and_the_next_resumes_from_it(tmp_path: Path, sandbox: Sandbox) -> None:
     cron = job(tmp_path, sandbox.config)
     first = cron.run()
     assert first.returncode == 0, first.stderr
@@ -174,7 +174,7 @@ def test_a_catalog_in_the_directory_is_used(tmp_path: Path, sandbox: Sandbox) ->
     assert list(cron.loaded) == ["lists"]
 
 
-def test_without_a_directory_or_a_target_it_tells_how_it_is_used(tmp_path: Path) -> None:
+def test_without_a_directory_or_a_target_it_prints_its_usage(tmp_path: Path) -> None:
     for arguments in ([], [str(tmp_path)]):
         ended = subprocess.run([RUN, *arguments], capture_output=True, text=True, check=False)
         assert ended.returncode != 0

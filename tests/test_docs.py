@@ -57,7 +57,7 @@ def test_the_page_of_streams_has_each_stream_and_field(stream: Any) -> None:
         assert rows[path][0].startswith("**") == (path in stream.automatic)
 
 
-def test_the_page_of_streams_tells_of_the_metrics() -> None:
+def test_the_page_of_streams_describes_the_metrics_endpoint() -> None:
     assert f"`{METRICS.path}` (scope `{METRICS.scopes[0]}`" in (ROOT / "docs" / "streams.md").read_text("utf-8")
 
 

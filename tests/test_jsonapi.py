@@ -183,7 +183,7 @@ def test_nan_and_infinity_become_null_and_are_counted_outside_of_texts_only() ->
 
 # How deep the decoder goes depends on the Python: 3.13 reads 5,000 levels, and no version reads 100,000.
 @pytest.mark.parametrize("depth", [50_000, 100_000])
-def test_what_is_nested_too_deep_becomes_text_and_costs_no_row(depth: int) -> None:
+def test_values_nested_too_deep_become_text_and_cost_no_row(depth: int) -> None:
     value = b'["]",' * depth + b'"\\"x"' + b"]" * depth
     page = parse_page(b'{"data":[{"id":"1","attributes":{"v":%b,"w":[[1]]}},%b]}' % (value, EVENT))
     kept = json.loads(bytes(page.data[0].attributes))

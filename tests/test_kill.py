@@ -273,7 +273,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, sandbox: Sandbox) -> None:
     assert "Traceback" not in err
 
 
-def test_a_disk_that_fills_up_leaves_whole_lines_and_a_part_to_go_on_from(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_disk_that_fills_up_leaves_whole_lines_to_resume_from(tmp_path: Path, sandbox: Sandbox) -> None:
     size, out = length(tmp_path, sandbox), tmp_path / "out.jsonl"
     limited = [sys.executable, "-c", _LIMITED.format(size // 2), "--config", str(tmp_path / "config.json")]
     with out.open("wb") as stdout:

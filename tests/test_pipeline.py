@@ -72,7 +72,7 @@ def test_fetches_run_side_by_side() -> None:
     ],
     ids=["both", "disk full", "no disk"],
 )
-def test_what_is_fetched_ahead_stays_within_the_bounds(
+def test_pages_fetched_ahead_stay_within_the_bounds(
     parking: Callable[[str], str], memory: int, disk: int, most: int
 ) -> None:
     ahead, highest = 0, 0

@@ -148,7 +148,7 @@ def give_ten(name: str) -> Fetched[str]:
 
 @pytest.mark.parametrize(("memory", "disk"), [(80, 0), (20, 80)], ids=["memory", "disk"])
 @pytest.mark.parametrize("fail_first", [False, True])
-def test_what_has_been_taken_or_dropped_makes_room(memory: int, disk: int, fail_first: bool) -> None:
+def test_batches_taken_or_dropped_make_room(memory: int, disk: int, fail_first: bool) -> None:
     assert seconds_of(200, memory, disk, fail_first) <= 70 + 20 * fail_first
 
 
@@ -168,7 +168,7 @@ def test_no_more_items_are_parked_than_files_may_be_open() -> None:
     assert PARKED_AHEAD <= parked <= PARKED_AHEAD + 8
 
 
-def test_what_follows_at_once_comes_before_the_rest_of_a_range() -> None:
+def test_immediate_follow_ups_come_before_the_rest_of_a_range() -> None:
     follows = Fetched("first", 1, then=[partial(give, "then")], rest=lambda _: [partial(give, "rest")])
     assert taken([lambda: follows, partial(give, "second")]) == ["first", "then", "rest", "second"]
 

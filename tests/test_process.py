@@ -104,7 +104,7 @@ def test_a_stdout_that_does_not_block_gets_every_line(sandbox: Sandbox, command:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_tap_though_nobody_reads(
+def test_a_signal_ends_the_tap_though_the_target_has_stopped_reading(
     sandbox: Sandbox, command: list[str], number: signal.Signals, code: int
 ) -> None:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tap:

@@ -112,7 +112,7 @@ def test_the_sandbox_knows_nothing_of_the_tap() -> None:
     assert {name for name in found if name.split(".")[0] != "sandbox"} == set()
 
 
-def test_what_is_generated_is_current() -> None:
+def test_generated_files_are_current() -> None:
     check = subprocess.run(
         [sys.executable, ROOT / "scripts" / "update_docs.py", "--check"], capture_output=True, text=True, cwd=ROOT
     )

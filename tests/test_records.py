@@ -150,7 +150,7 @@ def test_a_deleted_profile_leaves_its_id_and_no_profile_leaves_nothing() -> None
     assert [(each["profile_id"], each["profile"]) for each in found] == [("p1", [{"id": "p1"}]), (None, []), (None, [])]
 
 
-def test_only_what_is_selected_comes_out() -> None:
+def test_only_selected_fields_are_emitted() -> None:
     fields: Fields = {"id": None, "timestamp": None, "profile": {"email": None, "location": {"latitude": None}}}
     ((record,), _) = built("open", [EVENT], [PROFILE], fields)
     assert record == {
@@ -406,7 +406,7 @@ def test_a_field_that_a_message_has_of_itself_is_not_replaced_by_its_definition(
     assert (found["label"], found["channel"]) == ("own", "sms")
 
 
-def test_what_is_not_selected_need_not_fit() -> None:
+def test_unselected_fields_need_not_fit() -> None:
     fields: Fields = {"id": None, "profile": {"email": None}}
     profile = changed(PROFILE, location="x", title=5, created="soon", properties=[])
     ((record,), findings) = built("open", [changed(EVENT, timestamp="x", event_properties=[])], [profile], fields)
@@ -576,7 +576,7 @@ def suppressed(*suppressions: dict[str, Any], **attributes: Any) -> dict[str, An
     }
 
 
-def test_an_exclusion_tells_the_newest_of_its_suppressions_and_all() -> None:
+def test_an_exclusion_has_its_newest_suppression_and_all_of_them() -> None:
     old = {"reason": "USER_SUPPRESSED", "timestamp": "2021-05-18T01:29:51.999999+00:00"}
     new = {"reason": "HARD_BOUNCE", "timestamp": "2021-05-18T01:29:52+00:00"}
     ((record,), _) = built("global_exclusions", [suppressed(new, old)])

@@ -20,7 +20,7 @@ def test_the_tests_that_the_page_names_exist() -> None:
     assert set(NAMED.findall(PAGE.read_text("utf-8"))) <= written([*TESTS.rglob("test_*.py")])
 
 
-def test_the_page_leaves_out_no_test_of_the_suites_it_tells_of() -> None:
+def test_the_page_names_every_test_of_its_suites() -> None:
     told = set(NAMED.findall(PAGE.read_text("utf-8")))
     assert written([TESTS / name for name in SUITES]) - told == set()
 

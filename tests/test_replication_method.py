@@ -53,7 +53,7 @@ def test_full_table_reads_an_event_stream_from_start_date_and_removes_the_rest(s
     assert "bookmark_properties" not in run.of("SCHEMA")[0]
 
 
-def test_incremental_run_goes_on_from_a_full_one(sandbox: Sandbox) -> None:
+def test_incremental_run_resumes_from_a_full_one(sandbox: Sandbox) -> None:
     full = sync(sandbox, catalog=read_as("FULL_TABLE", "open"))
     newest = max(record["timestamp"] for record in full.records("open") if record["timestamp"] <= sandbox.now)
     assert parse_time(full.state["bookmarks"]["open"]["timestamp"]) == newest

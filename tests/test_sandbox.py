@@ -490,7 +490,7 @@ def test_a_minute_has_its_own_limit() -> None:
     assert (again.status_code, again.headers["RateLimit-Limit"]) == (200, "1, 1;w=1, 15;w=60")
 
 
-def test_predictive_analytics_has_a_limit_of_its_own() -> None:
+def test_predictive_analytics_has_a_separate_limit() -> None:
     query = {"additional-fields[profile]": "predictive_analytics"}
     with Sandbox(ACCOUNT, clock=lambda: 60.0) as sandbox:
         assert get(sandbox, "/api/profiles").headers["RateLimit-Limit"] == "75, 75;w=1, 750;w=60"

@@ -58,7 +58,7 @@ def test_a_connection_that_breaks(kind: Any) -> None:
         broken(Fault(kind))
 
 
-def test_what_is_reset_before_its_status_has_none_in_the_log() -> None:
+def test_a_request_reset_before_its_status_is_logged_without_one() -> None:
     with Sandbox(ACCOUNT, faults=faults.first(1, Fault("reset_before"))) as sandbox:
         with pytest.raises(requests.ConnectionError):
             get(sandbox)
@@ -67,7 +67,7 @@ def test_what_is_reset_before_its_status_has_none_in_the_log() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cut_gzip", "cut_json", "html_200"])
-def test_a_complete_answer_that_is_no_json(kind: Any) -> None:
+def test_a_complete_answer_that_is_not_json(kind: Any) -> None:
     response = broken(Fault(kind))
     assert response.status_code == 200
     with pytest.raises(ValueError, match=r".*"):

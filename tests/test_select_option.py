@@ -32,7 +32,7 @@ def test_core_and_patterns_select_streams_with_their_default_fields(names: str) 
     assert {name: each.fields for name, each in selected(names).items()} == expected
 
 
-def test_core_leaves_out_what_is_off_by_default_and_all_does_not() -> None:
+def test_core_leaves_out_fields_that_are_off_by_default_and_all_does_not() -> None:
     catalog = discover_catalog()
     (lists,) = [entry for entry in catalog["streams"] if entry["stream"] == "lists"]
     lists["metadata"][0]["metadata"]["selected-by-default"] = False
@@ -97,6 +97,6 @@ def test_only_the_named_fields_and_the_automatic_ones() -> None:
         ("!*", "leaves no stream"),
     ],
 )
-def test_what_is_refused(names: str, sentence: str) -> None:
+def test_wrong_names_are_refused(names: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=f"--select.*{re.escape(sentence)}"):
         selected(names)

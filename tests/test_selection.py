@@ -423,7 +423,7 @@ def test_the_replication_method_of_an_entry_is_used_or_refused(where: str, key: 
         ),
     ],
 )
-def test_what_has_no_effect_is_named(
+def test_parts_without_effect_are_named(
     change: Callable[[Json], object], sentence: str, said: pytest.LogCaptureFixture
 ) -> None:
     entry = entry_of("open")
@@ -469,7 +469,7 @@ MALFORMED: list[Json] = [
         *({"streams": [{"tap_stream_id": "open", **wrong}]} for wrong in MALFORMED),
     ],
 )
-def test_what_is_not_a_catalog_is_refused(catalog: object) -> None:
+def test_invalid_catalogs_are_refused(catalog: object) -> None:
     with pytest.raises(CatalogError, match="Invalid catalog"):
         read_catalog(catalog)
 

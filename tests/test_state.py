@@ -106,7 +106,7 @@ def test_other_taps_bookmarks_are_adopted(name: str, entry: object) -> None:
 
 
 @pytest.mark.parametrize("entry", [{"timestamp": None}, {"timestamp": ""}, {}, None, "", {"replication_key": "x"}])
-def test_an_entry_of_ours_without_a_date_is_no_bookmark(entry: object) -> None:
+def test_an_entry_of_ours_without_a_date_does_not_count_as_a_bookmark(entry: object) -> None:
     adopted = adopt_bookmarks(marks(open=entry, other=1), {})
     assert adopted == marks(other=1)
     reached = state.advance_bookmark(adopted, OPEN, parse_time("2026-11-20"))
@@ -135,7 +135,7 @@ def test_the_covered_metrics_outlive_the_adoption_and_move_with_the_bookmark() -
 
 
 @pytest.mark.parametrize("metrics", ["A", [1], {"A": 1}])
-def test_covered_metrics_that_are_no_ids_are_refused(metrics: object) -> None:
+def test_covered_metrics_that_are_not_ids_are_refused(metrics: object) -> None:
     with pytest.raises(StateError, match="must be an array of metric ids"):
         state.covered_metrics(marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": metrics}), OPEN)
 
@@ -204,7 +204,7 @@ def test_an_odd_memory_of_full_reads_counts_as_none(odd: object) -> None:
     assert state.with_full_table(given, OPEN, 1, {})["full_tables"]["open"] == {"version": 1, "rows": {}}
 
 
-def test_of_two_bookmarks_the_older_holds_and_only_what_is_not_ours_is_kept() -> None:
+def test_the_older_of_two_bookmarks_counts_and_only_foreign_ones_are_kept() -> None:
     given = {
         **marks(open={"timestamp": "2026-11-20T00:00:00Z"}, SkDfHe={"since": "2026-11-19T00:00:00Z"}, theirs={"x": 1}),
         "extra": True,
@@ -215,7 +215,7 @@ def test_of_two_bookmarks_the_older_holds_and_only_what_is_not_ours_is_kept() ->
     }
 
 
-def test_a_reset_stream_starts_anew_though_another_tap_left_a_bookmark() -> None:
+def test_a_reset_stream_starts_over_though_another_tap_left_a_bookmark() -> None:
     adopted = adopt_bookmarks(marks(SkDfHe={"since": "2026-11-19T00:00:00Z"}), {"open": ["SkDfHe"]})
     del adopted["bookmarks"]["open"]
     assert state.bookmark_of(adopt_bookmarks(adopted, {"open": ["SkDfHe"]}), OPEN) is None
@@ -227,13 +227,13 @@ def test_the_text_message_names_are_known() -> None:
 
 
 @pytest.mark.parametrize("value", [[], "x", 1, {"bookmarks": []}, {"bookmarks": "x"}, {"type": "STATE", "value": 3}])
-def test_what_is_no_state_is_refused(value: object) -> None:
+def test_invalid_states_are_refused(value: object) -> None:
     with pytest.raises(StateError, match="Invalid state"):
         state.read_state(value)
 
 
 @pytest.mark.parametrize("date", ["soon", [], {}, 1e40, True, "2026-99-99"])
-def test_a_bookmark_that_is_no_date_is_named(date: object) -> None:
+def test_a_bookmark_that_is_not_a_date_is_named(date: object) -> None:
     with pytest.raises(StateError, match="the bookmark of open is not a date"):
         adopt_bookmarks(state.read_state(marks(open={"timestamp": date})), {})
 

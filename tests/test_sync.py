@@ -122,7 +122,7 @@ def test_values_pass_as_klaviyo_sent_them(account: Account, whole: Run) -> None:
                 assert record["profile"][0]["properties"] == stripped(profile["attributes"]["properties"])
 
 
-def test_a_schema_stands_before_its_records_and_a_state_only_behind_what_it_covers(whole: Run) -> None:
+def test_a_schema_precedes_its_records_and_a_state_follows_the_records_it_covers(whole: Run) -> None:
     described: set[str] = set()
     newest: dict[str, int] = {}
     for message in whole.messages:
@@ -167,7 +167,7 @@ def test_only_automatic_fields(sandbox: Sandbox) -> None:
     assert_same(run.keys(), ledger(sandbox))
 
 
-def test_what_is_not_selected_is_not_asked(sandbox: Sandbox) -> None:
+def test_unselected_streams_are_not_requested(sandbox: Sandbox) -> None:
     sync(sandbox, catalog=catalog_of("open", "lists", "global_exclusions", fields=("datetime",)))
     queries = {request.path: request.query for request in sandbox.requests}
     assert "include" not in queries["/api/events"]
@@ -194,7 +194,7 @@ def test_only_the_selected_profile_fields_are_asked_for(sandbox: Sandbox) -> Non
     assert {key for record in run.records("open") for each in record["profile"] for key in each} == {"id", "email"}
 
 
-def test_a_second_run_reads_the_lookback_window_again_and_what_is_new(sandbox: Sandbox) -> None:
+def test_a_second_run_reads_the_lookback_window_and_new_events(sandbox: Sandbox) -> None:
     first = sync(sandbox)
     sandbox.advance(2 * DAY)
     second = sync(sandbox, first.state)
@@ -219,7 +219,7 @@ def test_late_and_future_events_come_in_a_later_run(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "events"])
-def test_states_of_other_taps_are_gone_on_from(sandbox: Sandbox, account: Account, name: str) -> None:
+def test_states_of_other_taps_are_resumed(sandbox: Sandbox, account: Account, name: str) -> None:
     metric = next(each for each in account.metrics if each.kind.stream == "open")
     key = metric.id if name == "id" else name
     mark = account.now - 30 * DAY
@@ -241,7 +241,7 @@ def test_the_end_date_holds(sandbox: Sandbox) -> None:
     assert run.keys()["open"] == sandbox.account.ledger(sandbox.now, None, end)["open"]
 
 
-def test_a_reset_stream_begins_anew_and_no_other(sandbox: Sandbox) -> None:
+def test_only_a_reset_stream_starts_over(sandbox: Sandbox) -> None:
     first = sync(sandbox, catalog=catalog_of("open", "click"))
     del first.state["bookmarks"]["open"]
     second = sync(sandbox, first.state, catalog_of("open", "click"))
@@ -249,7 +249,7 @@ def test_a_reset_stream_begins_anew_and_no_other(sandbox: Sandbox) -> None:
     assert len(second.keys()["click"]) < len(first.keys()["click"])
 
 
-def test_an_interrupted_run_goes_on_with_its_stream_and_ends_in_the_same_state(sandbox: Sandbox, whole: Run) -> None:
+def test_an_interrupted_run_resumes_with_its_stream_and_ends_in_the_same_state(sandbox: Sandbox, whole: Run) -> None:
     state = {**whole.state, "currently_syncing": "lists"}
     run = sync(sandbox, state)
     order = [each["stream"] for each in run.of("SCHEMA")]
@@ -320,7 +320,7 @@ def test_a_stream_whose_metric_the_account_lacks_is_empty(sandbox: Sandbox) -> N
     assert run.state == {"bookmarks": {}}
 
 
-def test_a_bookmark_in_the_future_is_read_anew_from_the_start(sandbox: Sandbox) -> None:
+def test_a_bookmark_in_the_future_is_read_again_from_the_start(sandbox: Sandbox) -> None:
     run = sync(sandbox, {"bookmarks": {"open": {"timestamp": "2030-01-01T00:00:00Z"}}}, catalog_of("open"))
     assert run.keys()["open"] == ledger(sandbox)["open"]
     assert parse_time(run.state["bookmarks"]["open"]["timestamp"]) <= sandbox.now

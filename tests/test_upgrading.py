@@ -204,7 +204,7 @@ def test_a_catalog_without_metadata_selects_beside_or_in_the_schema(
     assert [each.stream.name for each in read_catalog({"streams": [entry]})] == streams
 
 
-def test_a_state_by_metric_ids_is_gone_on_from(sandbox: Sandbox) -> None:
+def test_a_state_by_metric_ids_is_resumed(sandbox: Sandbox) -> None:
     metrics = singer_metrics(sandbox.account)
     names = ["open", "received_text_message", "unsubscribed_from_text_message"]
     mark = int(sandbox.now) - 60 * DAY
@@ -220,7 +220,7 @@ def test_a_state_by_metric_ids_is_gone_on_from(sandbox: Sandbox) -> None:
     assert run.state["target_state"] == {"lists": "fullLoadEnd"}
 
 
-def test_a_state_by_stream_names_is_gone_on_from_by_the_older_of_two(sandbox: Sandbox) -> None:
+def test_a_state_by_stream_names_is_resumed_from_the_older_of_two(sandbox: Sandbox) -> None:
     now = int(sandbox.now)
     bookmarks = {
         "clicked_sms": {"since": format_time(now - 90 * DAY)},

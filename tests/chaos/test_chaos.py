@@ -176,7 +176,7 @@ def test_whole_runs_under_faults_lose_nothing(chaos_seed: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_every_state_on_the_way_is_a_place_to_go_on_from(number: int) -> None:
+def test_every_state_is_safe_to_resume_from(number: int) -> None:
     names = ("receive", "consented_to_receive", "unsubscribe", "lists")
     drawn = replace(plan(number), account=small(number), names=names, largest_page=60, faults=seeded(number, 0.1))
     with drawn.sandbox() as sandbox:
@@ -186,7 +186,7 @@ def test_every_state_on_the_way_is_a_place_to_go_on_from(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_a_run_that_fails_leaves_a_state_to_go_on_from(number: int) -> None:
+def test_a_run_that_fails_leaves_a_state_to_resume_from(number: int) -> None:
     chance = random.Random(number)
     drawn = replace(plan(number), account=small(number % 8), names=tuple(NAMES), faults=hopeless(number, 0.25))
     with drawn.sandbox() as sandbox:

@@ -143,7 +143,7 @@ def test_two_metrics_end_as_one_stream_in_order_of_time_with_one_bookmark(accoun
         assert parse_time(last_state(result)["bookmarks"][name]["timestamp"]) == stamps[-1]
 
 
-def test_events_ahead_of_their_time_come_when_it_has_come(account: Account) -> None:
+def test_future_dated_events_are_emitted_once_their_date_has_passed(account: Account) -> None:
     target = Target()
     with Sandbox(account, limits=False) as sandbox:
         horizon = sandbox.now + 365 * DAY

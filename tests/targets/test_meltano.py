@@ -176,7 +176,7 @@ def test_config_test_with_a_wrong_key_shows_the_taps_sentence(project: Project, 
     assert "pk_wrong_0123456789" not in said
 
 
-def test_second_run_goes_on_from_the_first_ones_state(project: Project, sandbox: Sandbox) -> None:
+def test_second_run_resumes_from_the_first_ones_state(project: Project, sandbox: Sandbox) -> None:
     assert project.done(*project.run, config=sandbox.config)[0] == 0
     assert project.rows(sandbox) == sorted_ledger(sandbox)
     first = project.bookmarks()
@@ -270,7 +270,7 @@ def test_definitions_fit_the_schemas_of_meltano_and_of_its_hub() -> None:
     output_of(program("meltano", "python"), "-c", _VALIDATE, EXAMPLE / "meltano.yml")
 
 
-def test_tap_added_to_another_project_keeps_what_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tap_added_to_another_project_keeps_the_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output_of(program("meltano", "meltano"), "init", "other", folder=tmp_path)
     project = Project(tmp_path / "other")
     add = ("add", "--from-ref", str(EXAMPLE / "tap-klaviyo.yml"), "tap-klaviyo")
