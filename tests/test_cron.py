@@ -92,6 +92,12 @@ def sandbox(account: Account) -> Iterator[Sandbox]:
         yield sandbox
 
 
+def is_waiting(lock: Path) -> bool:
+    """Return whether a process waits for a lock; the kernel lists it with an arrow and the file's inode."""
+    inode = f":{lock.stat().st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
 def assert_all_loaded(job: Job, sandbox: Sandbox) -> None:
     expected = sandbox.account.ledger(sandbox.now)
     assert {name: set(keys) for name, keys in job.loaded.items()} == {
@@ -134,9 +140,40 @@ def test_a_run_does_not_start_while_another_goes_on(tmp_path: Path, sandbox: San
     with cron.file("lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = cron.run()
-    assert (second.returncode, "still going on" in second.stderr) == (75, True)
+    assert (second.returncode, "still active" in second.stderr) == (75, True)
     assert not cron.file("asked").exists()
     assert cron.run().returncode == 0
+
+
+def test_a_second_config_shortens_the_lookback_and_the_full_one_catches_up(tmp_path: Path, sandbox: Sandbox) -> None:
+    cron = job(tmp_path, sandbox.config)
+    cron.file("often.json").write_text('{"lookback_days": 0.1}')
+    assert cron.run().returncode == 0
+    rows = len(cron.loaded["receive"])
+    assert cron.run(CONFIG="often.json").returncode == 0
+    often = len(cron.loaded["receive"])
+    assert cron.run().returncode == 0
+    assert often - rows < len(cron.loaded["receive"]) - often
+    assert cron.file("asked").read_text().splitlines()[1:] == [
+        "--config config.json --config often.json --state state.json",
+        "--config config.json --state state.json",
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux lists locks")
+def test_a_run_waits_for_an_active_one_if_asked(tmp_path: Path, sandbox: Sandbox) -> None:
+    cron = job(tmp_path, sandbox.config)
+    with cron.file("lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            [str(RUN), str(tmp_path / "job"), str(tmp_path / "target")],
+            env={**os.environ, "WAIT": "60", "TAP": str(tmp_path / "tap"), "PYTHONPATH": str(ROOT)},
+        )
+        while waiting.poll() is None and not is_waiting(cron.file("lock")):
+            pass
+        assert waiting.poll() is None
+    assert waiting.wait(60) == 0
+    assert_all_loaded(cron, sandbox)
 
 
 def test_the_lock_is_held_until_tap_and_target_have_ended(tmp_path: Path, sandbox: Sandbox) -> None:
