@@ -10,10 +10,9 @@ from tap_klaviyo import __version__
 _EPILOG = """\
 A first sync, step by step:
   tap-klaviyo --config config.json --test
-  tap-klaviyo --config config.json --discover > catalog.json
-  tap-klaviyo --config config.json --catalog catalog.json | target-jsonl > state.jsonl
+  tap-klaviyo --config config.json | target-jsonl > state.jsonl
   tail -n 1 state.jsonl > state.json
-  tap-klaviyo --config config.json --catalog catalog.json --state state.json | target-jsonl >> state.jsonl
+  tap-klaviyo --config config.json --state state.json | target-jsonl >> state.jsonl
 
 config.json needs at least api_key and start_date; --about lists all settings and streams.
 
