@@ -42,7 +42,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["tap_klaviyo", "tap_klaviyo.*"]),
-    package_data={"tap_klaviyo": ["py.typed", "streams/schemas/*.json"]},
+    package_data={"tap_klaviyo": ["py.typed", "streams/schemas/*.json", "sandbox/contract.json"]},
     install_requires=[
         "backoff>=2.2.1",
         "msgspec>=0.19",

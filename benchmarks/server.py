@@ -21,7 +21,7 @@ from aiohttp import web
 from benchmarks.traffic import Served
 from tap_klaviyo.sandbox import SCOPES, Account, Request, wire
 from tap_klaviyo.sandbox.api import API_KEY, Api, refused
-from tap_klaviyo.sandbox.endpoints import ENDPOINTS
+from tap_klaviyo.sandbox.endpoints import find_endpoints
 from tap_klaviyo.sandbox.limits import Limits
 from tap_klaviyo.sandbox.metrics import STREAMS
 from tap_klaviyo.sandbox.refusals import RefusalError
@@ -89,7 +89,7 @@ class Server:
 
     def _admitted(self, request: Request) -> Answer:
         """Answer within the rate limits; they count each request, also where the page is kept."""
-        endpoint = ENDPOINTS.get(request.path)
+        endpoint = next((each for each, _ in find_endpoints(request.path) if each.method == request.method), None)
         if self._limits is None or endpoint is None:
             return self._answer(request)
         try:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tap_klaviyo.sandbox import Account, Sandbox
+from tap_klaviyo.sandbox import ENDPOINTS, Account, Endpoint, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.streams.model import load_schema
 from tests.openapi.document import fit
@@ -95,6 +95,43 @@ def test_the_tap_asks_and_the_sandbox_answers_as_klaviyo_documents(exchanges: li
     assert asked == {(path, further) for path in PATHS for further in (False, True)}
     assert {exchange["status"] for exchange in exchanges} == {200}
     assert violations(exchanges) == []
+
+
+@needs_validator
+def test_every_collection_of_the_sandbox_looks_as_klaviyo_documents() -> None:
+    account = Account.build(events=60, seed=7)
+    with Sandbox(account, record=True, limits=False) as sandbox, requests.Session() as session:
+        session.headers.update({"Authorization": f"Klaviyo-API-Key {sandbox.api_key}", "revision": "2026-07-15"})
+        for endpoint in ENDPOINTS:
+            if endpoint.method == "GET" and endpoint.revision == "2026-07-15":
+                for path in paths_of(account, endpoint):
+                    session.get(f"{sandbox.url}{path}", params=everything(endpoint))
+        exchanges = exchanges_of(sandbox)
+    assert {exchange["status"] for exchange in exchanges} == {200}
+    assert violations(exchanges) == []
+
+
+def paths_of(account: Account, endpoint: Endpoint) -> list[str]:
+    """Return the path of a collection, or those of the children of its first parents."""
+    if "{id}" not in endpoint.path:
+        return [endpoint.path]
+    parents = dict.fromkeys(each["parent_id"] for each in account.collection(endpoint.path, account.now))
+    return [endpoint.path.replace("{id}", parent) for parent in list(parents)[:12]]
+
+
+def everything(endpoint: Endpoint) -> dict[str, str]:
+    """Return the parameters that ask for all that an endpoint has, on the largest page."""
+    required = {
+        "/api/campaigns": 'equals(messages.channel,"email")',
+        "/api/coupon-codes": 'any(coupon.id,["coupon_2"])',
+    }
+    parameters = {
+        "filter": required.get(endpoint.path, ""),
+        "include": ",".join(endpoint.include),
+        f"additional-fields[{endpoint.type}]": ",".join(endpoint.additional),
+        "page[size]": str(endpoint.sizes[1]) if endpoint.sizes else "",
+    }
+    return {name: value for name, value in parameters.items() if value}
 
 
 REFUSED: Mapping[str, str] = {

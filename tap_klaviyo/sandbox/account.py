@@ -1,22 +1,26 @@
-"""An account of the sandbox: frozen data that follows from a seed, and the ledger of what a sync has to emit."""
+"""An account of the sandbox: frozen data that a seed determines, and the ledger of what a sync has to emit."""
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import merge
+from itertools import islice
 from random import Random
 from typing import Any
 
-from tap_klaviyo.sandbox import population
-from tap_klaviyo.sandbox.endpoints import LIST_SUPPRESSIONS, SUPPRESSION
+from tap_klaviyo.sandbox import population, served
+from tap_klaviyo.sandbox.endpoints import LIST_SUPPRESSIONS, STABLE, SUPPRESSION, find_endpoint
 from tap_klaviyo.sandbox.metrics import STREAMS, Metric, build_metrics
 from tap_klaviyo.sandbox.population import Suppressed
+from tap_klaviyo.sandbox.rankings import Ranking
 from tap_klaviyo.sandbox.rendering import Fields, Renderer, View
-from tap_klaviyo.sandbox.resources import Item, build_campaigns, build_lists, build_tags, rendered, without
+from tap_klaviyo.sandbox.resources import ACCOUNT, Item, build_campaigns, build_lists, build_tags, rendered, without
+from tap_klaviyo.sandbox.shop import Neighbours, Shop, changed
+from tap_klaviyo.sandbox.shop_table import THE_TABLE, gone_parent
 from tap_klaviyo.sandbox.templates import mixed, stamp
 from tap_klaviyo.sandbox.timeline import Burst, Shape, Timeline, build_timeline
 
@@ -26,10 +30,20 @@ _EXCLUSIONS = ("subscriptions", "predictive_analytics")
 
 @dataclass(frozen=True)
 class Account:
-    """All that a sandbox serves. Make one with `Account.build`.
+    """Everything that a sandbox serves. Make one with `Account.build`.
 
-    `now` and `start` are epoch seconds: when it was made, and where its events begin; `population` counts its
-    profiles; `event_bytes` is the size that an event with its profile is padded to.
+    Attributes:
+        now: when the account was made, in epoch seconds.
+        start: where its events begin, in epoch seconds.
+        salt: decides what follows from the number of an event.
+        population: how many profiles events can name.
+        newcomers: how many more profiles there are. Events do not name them; they become visible when they are
+            updated, which happens between `start` and two weeks after `now`.
+        updates: by profile, the epoch second of its last update, if that is not the usual one.
+        joins: by list or segment and profile, the epoch second at which it joined, None if it left.
+        changes: by id of a resource of the shop, the attributes that changed, None if it was deleted.
+        gone_list: a list that is listed although its members answer 404; None if there is no such parent of any kind.
+        event_bytes: the size that an event with its profile is padded to.
     """
 
     now: int
@@ -43,6 +57,12 @@ class Account:
     campaigns: tuple[Item, ...]
     messages: tuple[Item, ...]
     tags: tuple[Item, ...]
+    shop: Shop
+    newcomers: int = 0
+    updates: Mapping[int, int] = field(default_factory=dict)
+    joins: Mapping[str, Mapping[int, int | None]] = field(default_factory=dict)
+    changes: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    gone_list: str | None = None
     event_bytes: int | None = None
 
     @classmethod
@@ -61,23 +81,32 @@ class Account:
         burst: int | None = None,
         burst_stream: str = "receive",
         absent: Collection[str] = (),
+        newcomers: int | None = None,
+        scale: int = 1,
+        unknown_attributes: bool = False,
+        gone: bool = True,
     ) -> Account:
         """Return the account of a seed.
 
         Args:
-            events: how many lie in the `days` before `now`; some more lie after it.
+            events: how many there are in the `days` before `now`; there are a few later ones too.
             seed: the same seed and arguments give the same account.
             now: epoch seconds.
             days: how far the events go back.
             shape: even, or skewed: half of all events on one day.
-            event_bytes: what an event takes together with its profile, about.
-            profiles: how many people there are; an eighth of the events.
-            lists: how many.
-            campaigns: how many, over all channels.
-            suppressed: how many profiles are suppressed; 250 or more.
-            burst: how many events one second has; 1200, of few events a part.
-            burst_stream: the timeline that they belong to, evenly to each of its metrics.
+            event_bytes: the approximate size of an event together with its profile.
+            profiles: the number of people; by default an eighth of the events.
+            lists: the number of lists.
+            campaigns: the number of campaigns, over all channels.
+            suppressed: the number of suppressed profiles; by default 250 or more.
+            burst: the number of events in one second; by default 1200, or fewer if there are few events.
+            burst_stream: the timeline that they belong to; its metrics share them evenly.
             absent: timelines that the account has no metric for.
+            newcomers: how many profiles are updated between the start and two weeks after `now`; a quarter of the
+                people.
+            scale: multiplies the size of the collections besides events, profiles, lists and campaigns.
+            unknown_attributes: whether some of their resources have attributes that Klaviyo does not document.
+            gone: whether one parent of each kind is listed although its children answer 404.
 
         Raises:
             ValueError: an argument does not fit.
@@ -93,10 +122,12 @@ class Account:
         tags = build_tags(random)
         own_lists = build_lists(random, lists, tags)
         own_campaigns, messages = build_campaigns(random, campaigns, now, tags, own_lists)
+        salt = random.getrandbits(40)
+        shop = Shop(salt, now, THE_TABLE, scale, unknown_attributes, lambda: _neighbours(metrics, tags, people))
         return cls(
             now=now,
             start=now - days * 86_400,
-            salt=random.getrandbits(40),
+            salt=salt,
             metrics=metrics,
             timeline=build_timeline(random, metrics, events, now, days, shape, heap),
             population=people,
@@ -107,6 +138,9 @@ class Account:
             campaigns=own_campaigns,
             messages=messages,
             tags=tags,
+            shop=shop,
+            newcomers=people // 4 if newcomers is None else newcomers,
+            gone_list=("", *(each.id for each in own_lists))[-1] if gone else None,
             event_bytes=event_bytes,
         )
 
@@ -147,6 +181,45 @@ class Account:
             if population.email(each).decode() in emails
         }
         return replace(self, suppressions={**self.suppressions, **changed})
+
+    def with_updated(self, profiles: Collection[str], now: float) -> Account:
+        """Return the account after some profiles (by id) were updated at an epoch second."""
+        return replace(self, updates={**self.updates, **dict.fromkeys(map(_number, profiles), int(now))})
+
+    def with_joined(self, group_id: str, profiles: Collection[str], now: float) -> Account:
+        """Return the account after some profiles joined a list or segment at an epoch second, if only once more."""
+        joined = {**self.joins.get(group_id, {}), **dict.fromkeys(map(_number, profiles), int(now))}
+        return replace(self, joins={**self.joins, group_id: joined})
+
+    def with_left(self, group_id: str, profiles: Collection[str]) -> Account:
+        """Return the account after some profiles left a list or segment."""
+        joined = {**self.joins.get(group_id, {}), **dict.fromkeys(map(_number, profiles))}
+        return replace(self, joins={**self.joins, group_id: joined})
+
+    def with_changed(self, resource_id: str, **attributes: Any) -> Account:
+        """Return the account after attributes of a resource of the shop, such as a flow, changed."""
+        changes = {**(self.changes.get(resource_id) or {}), **attributes}
+        return replace(self, changes={**self.changes, resource_id: changes})
+
+    def with_deleted(self, resource_ids: Collection[str]) -> Account:
+        """Return the account after some resources of the shop, such as flows, were deleted."""
+        return replace(self, changes={**self.changes, **dict.fromkeys(resource_ids)})
+
+    def collection(self, path: str, now: float, origin: str = "", revision: str = STABLE) -> list[dict[str, Any]]:
+        """Return all resources that a complete sync of a collection emits.
+
+        Args:
+            path: an endpoint's path, such as /api/flows; with `{id}` for the children of all parents.
+            now: epoch seconds; what becomes visible later is left out.
+            origin: what the resources' links begin with.
+            revision: of the API.
+
+        Returns:
+            Resources as the API gives them with everything that can be included or comes only on request. Children
+            have `parent_id` beside their own members. Included resources are lists under the relationship's name
+            with `_` for `-`. Resources that come only if a filter names them, such as archived flows, are there.
+        """
+        return list(served.resources_of(self, Renderer(self, origin), find_endpoint(path, revision), now))
 
     def ledger(self, now: float, start: int | None = None, end: int | None = None) -> dict[str, list[str]]:
         """Return by stream the keys that a complete sync emits, each once, events in order of (timestamp, id).
@@ -196,14 +269,112 @@ class Account:
         bits = mixed(event + self.salt)
         return None if bits >> 9 & 127 == 5 else (bits >> 30) % self.population
 
-    def profile(self, renderer: Renderer, number: int, fields: Fields, extra: Sequence[str]) -> bytes:
-        """Return a profile with the attributes that come only on request."""
-        known = {
+    def profile(self, renderer: Renderer, number: int, fields: Fields, extra: Sequence[str], **known: bytes) -> bytes:
+        """Return a profile with the attributes that `extra` names; `known` holds the JSON of some of them."""
+        made = {
             "subscriptions": population.subscriptions(number, self.suppressions.get(number)),
             "predictive_analytics": population.predictive_analytics(number),
         }
-        more = {name: json.dumps(known[name]).encode() for name in extra}
+        more = {name: known.get(name) or json.dumps(made[name]).encode() for name in extra}
         return renderer.profile(number, fields, extra, **more)
+
+    def moments(self, profile: int) -> tuple[int, int]:
+        """Return when a profile was created and last updated, in epoch seconds."""
+        created, updated = population.usual_moments(profile)
+        if profile >= self.population:
+            # Spread over the time from the start on, but not in the order of the numbers.
+            span = self.now + 14 * 86_400 - self.start
+            place = (profile - self.population) * 0x9E3779B1 % max(1, self.newcomers)
+            updated = self.start + span * place // max(1, self.newcomers)
+            created = updated - place % 30 * 86_400
+        return created, self.updates.get(profile, updated)
+
+    def is_there(self, profile: int, now: float) -> bool:
+        """Return whether the API shows a profile at a time (epoch seconds)."""
+        return not population.is_deleted(profile) and (profile < self.population or self.moments(profile)[1] <= now)
+
+    @cached_property
+    def by_update(self) -> Ranking:
+        """All profiles by the time of their last update."""
+        people = population.people(self.population + self.newcomers)
+        return Ranking({each: population.updated_micro(each, self.moments(each)[1]) for each in people})
+
+    def members(self, group_id: str) -> Ranking:
+        """Return the members of a list or segment by the time at which they joined."""
+        if group_id not in self._members:
+            joined: dict[int, int | None] = {**self._usual_members(group_id), **self.joins.get(group_id, {})}
+            micros = {number: second * 1_000_000 for number, second in joined.items() if second is not None}
+            self._members[group_id] = Ranking(micros)
+        return self._members[group_id]
+
+    @cached_property
+    def _members(self) -> dict[str, Ranking]:
+        return {}
+
+    def _usual_members(self, group_id: str) -> dict[int, int]:
+        random = Random(f"{self.salt} {group_id}")
+        people = self.population + self.newcomers
+        # Some have no members, some a few, some more than a page, one in six has everybody.
+        size = random.choice((0, 3, 130, people // 10, people // 3, people))
+        joined = {}
+        for number in random.sample(range(people), min(size, people)):
+            second = random.randrange(self.now - 500 * 86_400, self.now + 10 * 86_400)
+            if not population.is_deleted(number):
+                newcomer = number >= self.population
+                joined[number] = max(second, self.moments(number)[1]) if newcomer else second
+        return joined
+
+    def is_gone(self, resource_type: str, resource_id: str) -> bool:
+        """Return whether the children of a parent answer 404 although it is listed."""
+        if self.gone_list is None:
+            return False
+        return resource_id == (self.gone_list if resource_type == "list" else gone_parent(self.shop, resource_type))
+
+    def items_of(self, resource_type: str, revision: str = STABLE) -> Sequence[Item]:
+        """Return all resources of a type, by id; events and profiles are not held as values."""
+        own: Mapping[str, Sequence[Item]] = {
+            "account": (ACCOUNT,),
+            "campaign": self.campaigns,
+            "campaign-message": self.messages,
+            "list": self.lists,
+            "metric": self.metric_items,
+            "event": (),
+            "profile": (),
+        }
+        return own[resource_type] if resource_type in own else self._shop_items(resource_type)
+
+    def _shop_items(self, resource_type: str) -> Sequence[Item]:
+        items = self.shop.items(resource_type)
+        if not self.changes:
+            return items
+        return [
+            changed(item, self.changes.get(item.id) or {})
+            for item in items
+            if self.changes.get(item.id, {}) is not None
+        ]
+
+    def children(self, resource_type: str, parent_type: str) -> Mapping[str, Sequence[Item]]:
+        """Return the resources of a type by the id of the parent that they belong to."""
+        if (resource_type, parent_type) not in self._children:
+            found: dict[str, list[Item]] = {}
+            for item in self.items_of(resource_type):
+                found.setdefault(item.hidden[f"{parent_type}.id"], []).append(item)
+            self._children[resource_type, parent_type] = found
+        return self._children[resource_type, parent_type]
+
+    @cached_property
+    def _children(self) -> dict[tuple[str, str], dict[str, list[Item]]]:
+        return {}
+
+    def item(self, resource_type: str, resource_id: str) -> Item | None:
+        """Return a resource that is held as a value, None if there is none of this id."""
+        if resource_type not in self._by_id:
+            self._by_id[resource_type] = {item.id: item for item in self.items_of(resource_type)}
+        return self._by_id[resource_type].get(resource_id)
+
+    @cached_property
+    def _by_id(self) -> dict[str, dict[str, Item]]:
+        return {}
 
     @cached_property
     def metric_places(self) -> Mapping[str, int]:
@@ -225,11 +396,6 @@ class Account:
         """Return a profile with all that filters and sorts may ask for."""
         resource = json.loads(self.profile(self._renderer, number, None, ()))
         return Item("profile", resource["id"], resource["attributes"], hidden=self._suppression_fields(number))
-
-    @cached_property
-    def items(self) -> Mapping[str, Item]:
-        """What can be included, by id: tags and campaign messages."""
-        return {item.id: item for item in (*self.tags, *self.messages)}
 
     def events_of(self, metrics: Collection[int]) -> Sequence[int]:
         """Return the numbers of the events of some metrics, ascending."""
@@ -263,9 +429,23 @@ class Account:
     def _with_included(self, item: Item, origin: str, *include: str) -> dict[str, Any]:
         resource = rendered(item, origin, include, None)
         for name in include:
-            ids = item.related[name] or ()
-            resource[name.replace("-", "_")] = [rendered(self.items[each], origin, (), None) for each in ids]
+            own = served.included_items(self, [item], [name])
+            resource[name.replace("-", "_")] = [rendered(each, origin, (), None) for each in own]
         return resource
+
+
+def _number(profile_id: str) -> int:
+    number = population.number_of(profile_id.encode())
+    if number is None:
+        raise ValueError(f"No profile has the id {profile_id}.")
+    return number
+
+
+def _neighbours(metrics: Sequence[Metric], tags: Sequence[Item], people: int) -> Neighbours:
+    listed = sorted(metric.id for metric in metrics if metric.kind.listed)
+    revenue = next(metric.id for metric in metrics if metric.kind.name == "Placed Order")
+    profiles = [population.profile_id(each).decode() for each in islice(population.people(people), 500)]
+    return Neighbours(listed, revenue, tags, profiles)
 
 
 def _metric_item(metric: Metric) -> Item:

@@ -1,4 +1,4 @@
-"""Cursors: keysets of the last item, without any memory on the server's side."""
+"""Cursors: each holds the sort key and the id of the last item, so the server keeps no state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def event(cursor: str) -> tuple[int, str]:
     """Return the second and the id of a cursor's event.
 
     Raises:
-        RefusalError: it is no cursor of events.
+        RefusalError: the cursor was not made for events.
     """
     try:
         second, event_id, _ = json.loads(_decoded(cursor))
@@ -35,12 +35,13 @@ def of_item(sort: str, key: str, item_id: str) -> str:
 
 
 def item(cursor: str, sort: str) -> tuple[str, str]:
-    """Return the key and the id of a cursor's item.
+    """Return the sort key and the id of a cursor's item.
 
     Raises:
-        RefusalError: it is no cursor of this order.
+        RefusalError: the cursor was not made for this order.
     """
-    parts = _decoded(cursor).split("::")
+    # Ids of the catalog contain the separator, so only the parts before the id are split off.
+    parts = _decoded(cursor).split("::", 2 if sort == "id" else 3)
     if parts[:2] != ["next", sort] or len(parts) != (3 if sort == "id" else 4):
         raise refused()
     return parts[-2] if sort != "id" else parts[-1], parts[-1]

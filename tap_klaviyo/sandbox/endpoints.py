@@ -1,29 +1,41 @@
-"""The table of endpoints: what each takes, by Klaviyo's OpenAPI document of revision 2026-07-15."""
+"""The endpoints that the sandbox serves, read from contract.json.
+
+scripts/make_sandbox_contract.py makes that file from Klaviyo's OpenAPI documents.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
 
 Kind = Literal["text", "moment", "number", "flag", "none"]
+Schema = Mapping[str, Any]
 
-_RANGE = ("greater-or-equal", "greater-than", "less-or-equal", "less-than")
-_IS = ("equals",)
-_IS_OR_ANY = ("any", "equals")
+SUPPRESSION = "subscriptions.email.marketing.suppression"
+LIST_SUPPRESSIONS = "subscriptions.email.marketing.list_suppressions"
+# The older of the two revisions that the sandbox knows also answers for every revision before it.
+STABLE, OMNICHANNEL = "2026-07-15", "2026-10-15"
+# The beta that became OMNICHANNEL.
+BETA = "2026-07-15.pre"
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Requests that are allowed in a second and in a minute."""
+    """Requests allowed in a second, in a minute, and for reports in a day."""
 
     burst: int
     steady: int
+    daily: int | None = None
 
 
 @dataclass(frozen=True)
 class Filterable:
-    """A field that can be filtered: the sort of its values, the operators, and the values if they are few."""
+    """A field that can be filtered: the kind of its values, the operators, and the only values allowed, if any."""
 
     kind: Kind
     operators: tuple[str, ...]
@@ -31,158 +43,124 @@ class Filterable:
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """A collection.
+class Relationship:
+    """The type of what a relationship points at, and whether it can point at several."""
 
-    `sizes` are the usual and the largest page, None where a size is not taken; `fields` names by resource type
-    what a sparse fieldset may name, where `x.*` takes anything within x.
+    type: str
+    many: bool
+
+
+@dataclass(frozen=True)
+class ResourceType:
+    """A type of resource: the schema of its attributes, and its relationships by name."""
+
+    name: str
+    attributes: Schema
+    relationships: Mapping[str, Relationship]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Endpoint:
+    """What an endpoint takes.
+
+    Attributes:
+        path: a template, with `{id}` for the parent of its resources.
+        revision: the first revision that the row describes; STABLE rows describe earlier revisions too.
+        type: the type of its resources.
+        single: whether it answers with one resource instead of a page.
+        sizes: the usual and the largest page size; None if it takes no `page[size]`.
+        fixed_size: the page size where none can be asked for; None if everything comes on one page.
+        cursor: whether it takes `page[cursor]`.
+        fields: by resource type, what a sparse fieldset may name; `x.*` stands for anything within x.
+        additional: attributes that come only on request.
+        charged: limits of their own for requests that ask for some of `additional`.
+        required_filter: fields of which the filter must name one.
+        left_out: a flag; resources that have it set come only if the filter names it.
+        sort_follows_filter: whether a filter on a date allows no sort but by that date.
     """
 
     path: str
+    method: str
+    revision: str
     type: str
-    scope: str
+    single: bool
+    scopes: tuple[str, ...]
     limit: Limit
-    fields: Mapping[str, frozenset[str]]
     sizes: tuple[int, int] | None = None
+    fixed_size: int | None = None
+    cursor: bool = False
     sort: tuple[str, ...] = ()
+    default_sort: str = "id"
     include: tuple[str, ...] = ()
-    filters: Mapping[str, Filterable] = field(default_factory=dict)
+    fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
     additional: tuple[str, ...] = ()
-    fixed_size: int = 200
+    charged: Mapping[str, Limit] = field(default_factory=dict)
+    filters: Mapping[str, Filterable] = field(default_factory=dict)
+    required_filter: tuple[str, ...] = ()
+    left_out: str | None = None
+    sort_follows_filter: bool = False
+    body: Schema = field(default_factory=dict)
 
 
-_SMALL, _MEDIUM, _LARGE, _HUGE = Limit(1, 15), Limit(10, 150), Limit(75, 750), Limit(350, 3500)
-PREDICTIVE = _MEDIUM
-SUPPRESSION = "subscriptions.email.marketing.suppression"
-LIST_SUPPRESSIONS = "subscriptions.email.marketing.list_suppressions"
+def _read_endpoint(row: dict[str, Any]) -> Endpoint:
+    described = {"attributes", "relationships"}
+    plain: dict[str, Any] = {name: value for name, value in row.items() if name not in described}
+    tuples: dict[str, Any] = {
+        name: tuple(plain[name])
+        for name in ("scopes", "sort", "include", "additional", "required_filter")
+        if name in plain
+    }
+    read: dict[str, Any] = {
+        "limit": Limit(*row["limit"]),
+        "sizes": row.get("sizes") and tuple(row["sizes"]),
+        "fields": {name: frozenset(names) for name, names in row.get("fields", {}).items()},
+        "charged": {name: Limit(*limit) for name, limit in row.get("charged", {}).items()},
+        "filters": {name: _read_filterable(each) for name, each in row.get("filters", {}).items()},
+    }
+    return Endpoint(**(plain | tuples | read))
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def _read_filterable(row: dict[str, Any]) -> Filterable:
+    return Filterable(row["kind"], tuple(row["operators"]), tuple(row.get("values", ())))
 
 
-_METRIC = _names("created id integration name updated")
-_FLOW = _names("archived created id name status trigger_type updated")
-_TAG = _names("id name")
-_PROFILE = _names(
-    "created email external_id first_name id image last_event_date last_name locale location organization phone_number"
-    " properties title updated location.address1 location.address2 location.city location.country location.ip"
-    " location.latitude location.longitude location.region location.timezone location.zip"
-)
+def _read_types(revision: str) -> Iterator[tuple[str, ResourceType]]:
+    """Yield the resource types of a revision, the best description of each last: a whole collection's."""
+    rows = [row for row in _CONTRACT["endpoints"] if row["revision"] == revision and row.get("attributes")]
+    rows.sort(key=lambda row: (not row["single"], "{id}" not in row["path"]))
+    for row in (*_CONTRACT["included"][revision].values(), *rows):
+        related = {name: Relationship(**each) for name, each in row["relationships"].items()}
+        yield row["type"], ResourceType(row["type"], row["attributes"], related)
 
-EVENTS = Endpoint(
-    "/api/events",
-    "event",
-    "events:read",
-    _HUGE,
-    {
-        "event": _names("datetime event_properties id timestamp uuid"),
-        "metric": _METRIC,
-        "profile": _PROFILE,
-        "attribution": frozenset({"id"}),
-    },
-    sizes=(200, 1000),
-    sort=("datetime", "timestamp"),
-    include=("attributions", "metric", "profile"),
-    filters={
-        "metric_id": Filterable("text", _IS),
-        "profile_id": Filterable("text", _IS),
-        "profile": Filterable("none", ("has",)),
-        "metric": Filterable("none", ("has",)),
-        "datetime": Filterable("moment", _RANGE),
-        "timestamp": Filterable("number", _RANGE),
-    },
-)
-METRICS = Endpoint(
-    "/api/metrics",
-    "metric",
-    "metrics:read",
-    _MEDIUM,
-    {"metric": _METRIC, "flow": _FLOW},
-    include=("flow-triggers",),
-    filters={"integration.name": Filterable("text", _IS), "integration.category": Filterable("text", _IS)},
-)
-LISTS = Endpoint(
-    "/api/lists",
-    "list",
-    "lists:read",
-    _LARGE,
-    {"list": _names("created id name opt_in_process updated"), "flow": _FLOW, "tag": _TAG},
-    sizes=(10, 10),
-    sort=("created", "id", "name", "updated"),
-    include=("flow-triggers", "tags"),
-    filters={
-        "name": Filterable("text", _IS_OR_ANY),
-        "id": Filterable("text", _IS_OR_ANY),
-        "created": Filterable("moment", ("greater-than",)),
-        "updated": Filterable("moment", ("greater-than",)),
-    },
-)
-CAMPAIGNS = Endpoint(
-    "/api/campaigns",
-    "campaign",
-    "campaigns:read",
-    _MEDIUM,
-    {
-        "campaign": _names(
-            "archived audiences audiences.* created_at id name scheduled_at send_options send_options.* send_strategy"
-            " send_strategy.* send_time status tracking_options tracking_options.* updated_at"
-        ),
-        "campaign-message": _names("created_at definition definition.* id send_times updated_at"),
-        "tag": _TAG,
-    },
-    sizes=(100, 100),
-    sort=("created_at", "id", "name", "scheduled_at", "updated_at"),
-    include=("campaign-messages", "tags"),
-    filters={
-        "id": Filterable("text", ("any",)),
-        "messages.channel": Filterable("text", _IS, ("email", "sms", "mobile_push")),
-        "name": Filterable("text", ("contains",)),
-        "status": Filterable("text", _IS_OR_ANY),
-        "archived": Filterable("flag", _IS),
-        "created_at": Filterable("moment", _RANGE),
-        "scheduled_at": Filterable("moment", _RANGE),
-        "updated_at": Filterable("moment", _RANGE),
-    },
-)
-PROFILES = Endpoint(
-    "/api/profiles",
-    "profile",
-    "profiles:read",
-    _LARGE,
-    {
-        "profile": _PROFILE
-        | _names("predictive_analytics predictive_analytics.* subscriptions subscriptions.email subscriptions.*"),
-        "conversation": _names("channel id"),
-        "push-token": _names(
-            "background created enablement_status id metadata metadata.* platform recorded_date token"
-        ),
-    },
-    sizes=(20, 100),
-    sort=("created", "email", "id", f"{LIST_SUPPRESSIONS}.timestamp", f"{SUPPRESSION}.timestamp", "updated"),
-    include=("conversations", "push-tokens"),
-    filters={
-        **{name: Filterable("text", _IS_OR_ANY) for name in ("id", "email", "phone_number", "external_id")},
-        "_kx": Filterable("text", _IS),
-        "created": Filterable("moment", ("greater-than", "less-than")),
-        "updated": Filterable("moment", ("greater-than", "less-than")),
-        f"{LIST_SUPPRESSIONS}.reason": Filterable("text", _IS),
-        f"{LIST_SUPPRESSIONS}.timestamp": Filterable("moment", _RANGE),
-        f"{LIST_SUPPRESSIONS}.list_id": Filterable("text", _IS),
-        f"{SUPPRESSION}.reason": Filterable("text", _IS),
-        f"{SUPPRESSION}.timestamp": Filterable("moment", _RANGE),
-    },
-    additional=("subscriptions", "predictive_analytics"),
-)
-ACCOUNTS = Endpoint(
-    "/api/accounts",
-    "account",
-    "accounts:read",
-    _SMALL,
-    {"account": _names("contact_information contact_information.* id industry locale timezone test_account")},
-)
 
-ENDPOINTS: Mapping[str, Endpoint] = {
-    endpoint.path: endpoint for endpoint in (EVENTS, METRICS, LISTS, CAMPAIGNS, PROFILES, ACCOUNTS)
+_CONTRACT = json.loads(Path(__file__).with_name("contract.json").read_text("utf-8"))
+ENDPOINTS: tuple[Endpoint, ...] = tuple(map(_read_endpoint, _CONTRACT["endpoints"]))
+TYPES: Mapping[str, Mapping[str, ResourceType]] = {
+    revision: dict(_read_types(revision)) for revision in (STABLE, OMNICHANNEL)
 }
-SCOPES = frozenset({endpoint.scope for endpoint in ENDPOINTS.values()} | {"tags:read"})
+SCHEMAS: Mapping[str, Mapping[str, Schema]] = _CONTRACT["schemas"]
+# Klaviyo documents tags:read for tags of their own only; includes may need it too.
+SCOPES = frozenset(scope for endpoint in ENDPOINTS for scope in endpoint.scopes)
+_PATTERNS = [(re.compile(each.path.replace("{id}", "([^/]+)")), each) for each in ENDPOINTS]
+
+
+def find_endpoints(path: str) -> Iterator[tuple[Endpoint, str | None]]:
+    """Yield the endpoints at a path, of all methods and revisions, each with the parent's id if it has one."""
+    for pattern, endpoint in _PATTERNS:
+        if found := pattern.fullmatch(path):
+            yield endpoint, unquote(found[1]) if pattern.groups else None
+
+
+def find_endpoint(path: str, revision: str = STABLE, method: str = "GET") -> Endpoint:
+    """Return the endpoint of a path or template at a revision; KeyError if there is none."""
+    rows = [row for row, _ in find_endpoints(path) if row.method == method and row.revision <= revision]
+    if not rows:
+        raise KeyError(path)
+    return max(rows, key=lambda row: row.revision)
+
+
+def collection_name(resource_type: str) -> str:
+    """Return what a type of resource is called in paths: catalog-categories for catalog-category."""
+    if resource_type in ("billing-usage", "template-universal-content"):
+        return resource_type
+    return f"{resource_type[:-1]}ies" if resource_type.endswith("y") else f"{resource_type}s"

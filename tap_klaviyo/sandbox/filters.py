@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from tap_klaviyo.sandbox.endpoints import CAMPAIGNS, LIST_SUPPRESSIONS, SUPPRESSION, Endpoint, Filterable
+from tap_klaviyo.sandbox.endpoints import LIST_SUPPRESSIONS, SUPPRESSION, Endpoint, Filterable
 from tap_klaviyo.sandbox.refusals import RefusalError, invalid
 
 _HEAD = re.compile(r"([a-z-]+)\(")
@@ -29,7 +29,7 @@ Value = str | float | bool
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition; moments are epoch seconds. `any` and `equals` may have many values, `has` has none."""
+    """One condition; moments are epoch seconds. `any` and `equals` can have several values, `has` has none."""
 
     operator: str
     field: str
@@ -161,23 +161,26 @@ def moment(text: str) -> float | None:
 def _check_together(conditions: Sequence[Condition], endpoint: Endpoint) -> None:
     names = {condition.field for condition in conditions}
     of_lists = {name for name in names if name.startswith(LIST_SUPPRESSIONS)}
-    if endpoint is CAMPAIGNS and "messages.channel" not in names:
-        raise no_channel()
+    if endpoint.required_filter and not names.intersection(endpoint.required_filter):
+        raise missing_filter(endpoint)
     if of_lists and f"{LIST_SUPPRESSIONS}.list_id" not in names:
         raise invalid(f"'{LIST_SUPPRESSIONS}.list_id' is required to filter list suppressions.", "filter")
     if of_lists and any(name.startswith(f"{SUPPRESSION}.") for name in names):
         raise invalid("Global and list suppressions cannot be filtered together.", "filter")
 
 
-def no_channel() -> RefusalError:
-    """Return the refusal of campaigns without a channel."""
-    return invalid("A filter on 'messages.channel' is required to list campaigns.", "filter")
+def missing_filter(endpoint: Endpoint) -> RefusalError:
+    """Return the refusal of a request without the filter that its endpoint requires."""
+    names = " or ".join(f"'{name}'" for name in endpoint.required_filter)
+    return invalid(f"A filter on {names} is required to list {endpoint.path.rsplit('/', 1)[1]}.", "filter")
 
 
 _COMPARISONS: Mapping[str, Callable[[Any, tuple[Any, ...]], bool]] = {
     "equals": lambda own, given: own in given,
     "any": lambda own, given: own in given,
     "contains": lambda own, given: given[0] in own,
+    "starts-with": lambda own, given: own.startswith(given[0]),
+    "ends-with": lambda own, given: own.endswith(given[0]),
     "greater-than": lambda own, given: own > given[0],
     "greater-or-equal": lambda own, given: own >= given[0],
     "less-than": lambda own, given: own < given[0],
@@ -186,7 +189,10 @@ _COMPARISONS: Mapping[str, Callable[[Any, tuple[Any, ...]], bool]] = {
 
 
 def meets(condition: Condition, own: object, endpoint: Endpoint) -> bool:
-    """Return whether a resource's own value meets a condition; null meets none, of several values one is enough."""
+    """Return whether a resource's own value meets a condition.
+
+    Null meets no condition. If the resource has several values, one is enough.
+    """
     if isinstance(own, tuple):
         return any(meets(condition, each, endpoint) for each in own)
     if own is None:

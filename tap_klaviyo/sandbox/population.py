@@ -120,11 +120,33 @@ def profile_template(variant: int, origin: str, fields: Collection[str] | None, 
     return compiled(resource)
 
 
-def arguments(profile: int) -> dict[bytes, bytes]:
+def usual_moments(profile: int) -> tuple[int, int]:
+    """Return when a profile was created and last updated, in epoch seconds, unless its account knows better."""
+    created = _BORN + profile * 61 % 150_000_000
+    return created, created + 40_000_000
+
+
+def updated_micro(profile: int, second: int) -> int:
+    """Return the microsecond (since 1970) of the `updated` that a profile shows; 0 if that is null."""
+    if profile % len(VARIANTS) == _WITHOUT_EMAIL:
+        return 0
+    return second * 1_000_000 + (_fraction(profile) if profile % len(VARIANTS) == _PRECISE else 0)
+
+
+def moment_text(profile: int, second: int) -> str:
+    """Return the time of a profile's last update (epoch seconds) as the API writes it."""
+    moment = stamp(second).decode()
+    return f"{moment[:19]}.{_fraction(profile):06}{moment[19:]}" if profile % len(VARIANTS) == _PRECISE else moment
+
+
+def _fraction(profile: int) -> int:
+    return profile * 7919 % 1_000_000
+
+
+def arguments(profile: int, created: int, updated_at: int) -> dict[bytes, bytes]:
     """Return what a profile's template is filled with."""
     number = b"%d" % profile
-    created = _BORN + profile * 61 % 150_000_000
-    updated = stamp(created + 40_000_000)
+    updated = stamp(updated_at)
     filled = {
         b"id": profile_id(profile),
         b"number": number,
@@ -135,7 +157,7 @@ def arguments(profile: int) -> dict[bytes, bytes]:
         b"updated": updated,
     }
     if profile % len(VARIANTS) == _PRECISE:
-        filled[b"precise"] = b"%b.%06d+00:00" % (updated[:19], profile * 7919 % 1_000_000)
+        filled[b"precise"] = moment_text(profile, updated_at).encode()
     return filled
 
 

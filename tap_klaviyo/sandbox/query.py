@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tap_klaviyo.sandbox import filters
-from tap_klaviyo.sandbox.endpoints import CAMPAIGNS, EVENTS, Endpoint
+from tap_klaviyo.sandbox.endpoints import Endpoint
 from tap_klaviyo.sandbox.filters import Condition
 from tap_klaviyo.sandbox.refusals import RefusalError, invalid
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of an endpoint; `fields` holds the sparse fieldsets by resource type."""
+    """What a request asks of an endpoint.
+
+    `fields` holds the sparse fieldsets by resource type; `size` is None if everything comes on one page.
+    """
 
     endpoint: Endpoint
     conditions: tuple[Condition, ...]
@@ -21,16 +24,16 @@ class Query:
     fields: Mapping[str, frozenset[str]]
     sort: str
     descending: bool
-    size: int
+    size: int | None
     cursor: str | None
     additional: tuple[str, ...]
 
 
 def parse(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
-    """Return the query that the parameters are.
+    """Return the query that the parameters make.
 
     Raises:
-        RefusalError: a parameter is unknown, comes twice, or has a value that the endpoint does not take.
+        RefusalError: a parameter is unknown, is given twice, or has a value that the endpoint does not take.
     """
     given = dict(parameters)
     if len(given) < len(parameters):
@@ -38,9 +41,12 @@ def parse(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
     for name in given:
         _check_known(endpoint, name)
     sort, descending = _sort(endpoint, given.get("sort"))
+    conditions = _conditions(endpoint, given.get("filter"))
+    if endpoint.sort_follows_filter and "sort" in given:
+        _check_sort(endpoint, conditions, sort)
     return Query(
         endpoint,
-        _conditions(endpoint, given.get("filter")),
+        conditions,
         frozenset(_listed(given, "include", endpoint.include, endpoint)),
         {kind: frozenset(_fields(given, kind, endpoint)) for kind in endpoint.fields if f"fields[{kind}]" in given},
         sort,
@@ -56,7 +62,7 @@ def _check_known(endpoint: Endpoint, name: str) -> None:
     known |= {"filter"} if endpoint.filters else set()
     known |= {"include"} if endpoint.include else set()
     known |= {"sort"} if endpoint.sort else set()
-    known |= {"page[cursor]"} if endpoint.filters else set()
+    known |= {"page[cursor]"} if endpoint.cursor else set()
     known |= {f"additional-fields[{endpoint.type}]"} if endpoint.additional else set()
     if name == "page[size]" and endpoint.sizes is None:
         detail = f"'page_size' is not a valid field for the resource '{endpoint.type}'."
@@ -67,20 +73,25 @@ def _check_known(endpoint: Endpoint, name: str) -> None:
 
 def _conditions(endpoint: Endpoint, text: str | None) -> tuple[Condition, ...]:
     if text is None:
-        if endpoint is CAMPAIGNS:
-            raise filters.no_channel()
+        if endpoint.required_filter:
+            raise filters.missing_filter(endpoint)
         return ()
     return filters.parse(text, endpoint)
 
 
 def _sort(endpoint: Endpoint, text: str | None) -> tuple[str, bool]:
-    """Return the field to sort by, and whether from its end; without a sort, newest events first, the rest by id."""
-    if text is None:
-        return ("datetime", True) if endpoint is EVENTS else ("id", False)
-    name = text.removeprefix("-")
-    if name not in endpoint.sort:
+    """Return the field to sort by, and whether the order is descending."""
+    asked = endpoint.default_sort if text is None else text
+    name = asked.removeprefix("-")
+    if text is not None and name not in endpoint.sort:
         raise invalid(f"'{text}' is not an allowed sort parameter for this resource.", "sort")
-    return name, text.startswith("-")
+    return name, asked.startswith("-")
+
+
+def _check_sort(endpoint: Endpoint, conditions: Sequence[Condition], sort: str) -> None:
+    dates = {each.field for each in conditions if endpoint.filters[each.field].kind == "moment"}
+    if dates - {sort}:
+        raise invalid("If a date filter is provided, sort field must also match or be omitted.", "sort")
 
 
 def _listed(given: Mapping[str, str], name: str, allowed: Sequence[str], endpoint: Endpoint) -> list[str]:
@@ -102,7 +113,7 @@ def _fields(given: Mapping[str, str], kind: str, endpoint: Endpoint) -> list[str
     return names
 
 
-def _size(endpoint: Endpoint, text: str | None) -> int:
+def _size(endpoint: Endpoint, text: str | None) -> int | None:
     if endpoint.sizes is None:
         return endpoint.fixed_size
     usual, largest = endpoint.sizes

@@ -52,7 +52,7 @@ class Renderer:
     def __init__(self, account: Account, origin: str) -> None:
         """Make no template yet."""
         self._account = account
-        self._origin = origin
+        self.origin = origin
         self._event_templates: defaultdict[View, dict[Sort, bytes]] = defaultdict(dict)
         self._profile_template = lru_cache(maxsize=4096)(self._make_profile_template)
         self._attribution = compiled(_attribution_template(origin))
@@ -98,11 +98,15 @@ class Renderer:
     def profile(self, profile: int, fields: Fields, extra: Collection[str] = (), **more: bytes) -> bytes:
         """Return one profile; `more` holds the JSON of the attributes that `extra` names."""
         template = self._profile_template(profile % len(population.VARIANTS), fields, tuple(extra))
-        return template % {**population.arguments(profile), **{name.encode(): each for name, each in more.items()}}
+        moments = self._account.moments(profile)
+        return template % {
+            **population.arguments(profile, *moments),
+            **{name.encode(): each for name, each in more.items()},
+        }
 
     def _event_template(self, metric: int, variant: int, relation: int, attributed: bool, view: View) -> bytes:
         found = self._account.metrics[metric]
-        own = f"{self._origin}/api/events/{slot('id')}"
+        own = f"{self.origin}/api/events/{slot('id')}"
         attributes = {
             "timestamp": value("second"),
             "datetime": slot("datetime"),
@@ -126,11 +130,11 @@ class Renderer:
         return compiled(resource)
 
     def _make_profile_template(self, variant: int, fields: Fields, extra: tuple[str, ...]) -> bytes:
-        return population.profile_template(variant, self._origin, fields, extra)
+        return population.profile_template(variant, self.origin, fields, extra)
 
     def _metric(self, place: int, fields: Fields) -> bytes:
         found = self._account.metrics[place]
-        own = f"{self._origin}/api/metrics/{found.id}"
+        own = f"{self.origin}/api/metrics/{found.id}"
         resource: dict[str, Any] = {
             "type": "metric",
             "id": found.id,

@@ -8,27 +8,22 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from tap_klaviyo.sandbox.endpoints import STABLE, TYPES, collection_name
 from tap_klaviyo.sandbox.metrics import short_ids
 from tap_klaviyo.sandbox.templates import restricted, stamp
 
-PATHS: Mapping[str, str] = {
-    "account": "accounts",
-    "campaign": "campaigns",
-    "campaign-message": "campaign-messages",
-    "list": "lists",
-    "metric": "metrics",
-    "profile": "profiles",
-    "tag": "tags",
-}
-_TYPES: Mapping[str, str] = {
-    "campaign": "campaign",
-    "campaign-messages": "campaign-message",
-    "flow-triggers": "flow",
-    "image": "image",
-    "tags": "tag",
-    "template": "template",
-}
-_OPTIONAL = frozenset({"tags", "flow-triggers", "conversations", "push-tokens"})
+# Relationships that name their resources only where these are included. Recorded for those of lists, campaigns, flows,
+# catalog items and push tokens; assumed for the others.
+_ONLY_INCLUDED = frozenset(
+    {
+        *("campaign-audiences", "conversations", "current-schema", "draft-schema", "events", "flow-actions"),
+        *("flow-triggers", "metrics", "push-tokens", "tags", "variants", "webhook-topics"),
+    }
+)
+# Relationships of one type that have links only, or name their resource only where it is included.
+_UNNAMED = frozenset(
+    {("catalog-category", "items"), ("catalog-variant", "item"), ("coupon-code", "profile"), ("push-token", "profile")}
+)
 _TAGS = ("popular", "VIP 🌟", "autumn", "do not send", "ümlaut")
 STATUSES = (
     *("Sent", "Draft", "Scheduled", "Sending", "Cancelled", "Sent", "Variations Sent", "Adding Recipients", "Sent"),
@@ -109,9 +104,10 @@ CHANNELS = ("email", "sms", "email", "mobile_push", "email", "email", "email", "
 
 @dataclass(frozen=True)
 class Item:
-    """A resource: its attributes, and by relationship the ids it points at (one, many, or None for links alone).
+    """A resource: its attributes, and by relationship the ids it points at (one, several, or None for links alone).
 
-    `hidden` holds what filters know of it, and answers do not show.
+    A relationship to one resource is "" if it names none. `hidden` holds what filters and sorts know of the resource
+    besides its attributes.
     """
 
     type: str
@@ -122,27 +118,81 @@ class Item:
 
     def get(self, name: str) -> Any:
         """Return what a filter or a sort calls by a name, such as `id` or `messages.channel`; None if unknown."""
-        return self.id if name == "id" else self.hidden.get(name, self.attributes.get(name))
+        if name in ("id", "ids"):
+            return self.id
+        if name in self.hidden:
+            return self.hidden[name]
+        found: Any = self.attributes
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
 
 
-def rendered(item: Item, origin: str, include: Collection[str], fields: Collection[str] | None) -> dict[str, Any]:
-    """Return a resource as the API gives it; a sparse fieldset drops the relationships."""
-    own = f"{origin}/api/{PATHS[item.type]}/{item.id}"
-    resource = {"type": item.type, "id": item.id, "attributes": restricted(item.attributes, fields)}
+ACCOUNT = Item(
+    "account",
+    "AbC123",
+    {
+        "test_account": True,
+        "contact_information": {
+            "default_sender_name": "Example",
+            "default_sender_email": "hello@shop.example",
+            "website_url": "https://shop.example",
+            "organization_name": "Example",
+            "street_address": dict.fromkeys(("address1", "address2", "city", "region", "country", "zip")),
+        },
+        "industry": None,
+        "timezone": "US/Eastern",
+        "preferred_currency": "USD",
+        "public_api_key": "AbC123",
+        "locale": "en-US",
+    },
+)
+
+
+def rendered(
+    item: Item,
+    origin: str,
+    include: Collection[str],
+    fields: Collection[str] | None,
+    left_out: Collection[str] = (),
+    revision: str = STABLE,
+) -> dict[str, Any]:
+    """Return a resource as the API gives it; a sparse fieldset drops the relationships.
+
+    Args:
+        item: the resource.
+        origin: what links begin with.
+        include: the relationships whose resources come along.
+        fields: the sparse fieldset, None for all attributes.
+        left_out: attributes that come only on request, and were not requested.
+        revision: of the API.
+    """
+    own = f"{origin}/api/{collection_name(item.type)}/{item.id}"
+    attributes = {name: value for name, value in item.attributes.items() if name not in left_out}
+    described = TYPES[revision][item.type]
+    resource: dict[str, Any] = {"type": item.type, "id": item.id}
+    if described.attributes.get("properties"):
+        resource["attributes"] = restricted(attributes, fields)
     if fields is None and item.related:
+        types = described.relationships
         resource["relationships"] = {
-            name: _relationship(own, name, target, name in include) for name, target in item.related.items()
+            name: _relationship(own, name, types[name].type, target, _is_named(item.type, name, include))
+            for name, target in item.related.items()
         }
     return {**resource, "links": {"self": f"{own}/"}}
 
 
-def _relationship(own: str, name: str, target: str | tuple[str, ...] | None, included: bool) -> dict[str, Any]:
+def _is_named(resource_type: str, name: str, include: Collection[str]) -> bool:
+    return name in include or not (name in _ONLY_INCLUDED or (resource_type, name) in _UNNAMED)
+
+
+def _relationship(own: str, name: str, kind: str, target: str | tuple[str, ...] | None, named: bool) -> dict[str, Any]:
     links = {"links": {"self": f"{own}/relationships/{name}/", "related": f"{own}/{name}/"}}
-    if target is None or (name in _OPTIONAL and not included):
+    if target is None or not named:
         return links
     if isinstance(target, str):
-        return {"data": {"type": _TYPES[name], "id": target}, **links}
-    return {"data": [{"type": _TYPES.get(name, name), "id": each} for each in target], **links}
+        return {"data": {"type": kind, "id": target} if target else None, **links}
+    return {"data": [{"type": kind, "id": each} for each in target], **links}
 
 
 def build_tags(random: Random) -> tuple[Item, ...]:

@@ -57,20 +57,25 @@ def page_of(url: str) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of resources, each of them encoded; `included` is None where nothing was to be included."""
+    """A page of encoded resources; `included` is None if nothing was to be included.
+
+    A `single` page has one resource, and no links to other pages.
+    """
 
     url: str
     data: tuple[bytes, ...]
     included: tuple[bytes, ...] | None
     next: str | None
+    single: bool = False
 
     def body(self, with_links: bool = True) -> bytes:
-        """Return the page as a JSON:API document, with explicit null where there is no next or previous page."""
-        parts = [b'{"data":[', b",".join(self.data), b"]"]
+        """Return the page as a JSON:API document; without a next or previous page, its link is null."""
+        data = b",".join(self.data)
+        parts = [b'{"data":', data if self.single else b"[%b]" % data]
         if self.included is not None:
             parts += [b',"included":[', b",".join(self.included), b"]"]
         if with_links:
-            links = {"self": self.url, "next": self.next, "prev": None}
+            links = {"self": self.url} if self.single else {"self": self.url, "next": self.next, "prev": None}
             parts += [b',"links":', json.dumps(links, separators=(",", ":")).encode()]
         return b"".join([*parts, b"}"])
 

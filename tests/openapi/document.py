@@ -36,6 +36,12 @@ DEVIATIONS: tuple[Deviation, ...] = (
         _NULLABLE,
         "seen by users: an event whose profile is gone",
     ),
+    Deviation(
+        "FlowMessageEncodedResponseObjectResource",
+        ("relationships", "template", "data"),
+        _NULLABLE,
+        "recorded for messages of campaigns: null if there is no template",
+    ),
 )
 
 

@@ -41,7 +41,7 @@ def main() -> None:
 
 def violations(document: dict[str, Any], exchanges: list[Exchange]) -> list[dict[str, Any]]:
     """Return what the document forbids in the exchanges."""
-    paths = {urlsplit(exchange["url"]).path for exchange in exchanges} & document["paths"].keys()
+    paths = {_template(exchange["url"], document["paths"]) for exchange in exchanges} & document["paths"].keys()
     contract = fit(document, sorted(paths))
     openapi = OpenAPI.from_dict(contract)
     return [
@@ -52,7 +52,7 @@ def violations(document: dict[str, Any], exchanges: list[Exchange]) -> list[dict
 
 
 def _problems(openapi: OpenAPI, paths: dict[str, Any], exchange: Exchange) -> Iterator[tuple[str, str]]:
-    path = urlsplit(exchange["url"]).path
+    path = _template(exchange["url"], paths)
     if path not in paths:
         yield "request", f"The document has no path {path}."
         return
@@ -69,6 +69,15 @@ def _problems(openapi: OpenAPI, paths: dict[str, Any], exchange: Exchange) -> It
         yield "request", problem
     for problem in _in_words(openapi.iter_response_errors(request, response)):
         yield "response", problem
+
+
+def _template(url: str, paths: Iterable[str]) -> str:
+    """Return the path of the document that a URL's path fits, or the path itself if none does."""
+    path = urlsplit(url).path
+    fitting = (
+        each for each in paths if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", re.sub(r"([.])", r"\\\1", each)), path)
+    )
+    return path if path in paths else next(fitting, path)
 
 
 def _request(exchange: Exchange) -> MockRequest:

@@ -1,0 +1,123 @@
+"""The collections of an account besides events, profiles, lists and campaigns, made when they are first asked for.
+
+A row of the table in shop_table.py says how each type of resource is made. Attributes follow from contract.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from tap_klaviyo.sandbox.endpoints import STABLE, TYPES
+from tap_klaviyo.sandbox.resources import Item
+from tap_klaviyo.sandbox.values import make_attributes
+
+MakeId = Callable[[Random, int], str]
+Wire = Callable[["Shop", Random], Iterator[Item]]
+# What a relationship is set to that Klaviyo leaves out.
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A type of resource.
+
+    Attributes:
+        count: how many there are, for an account of usual size; 0 if they follow from their parents.
+        make_id: an id of a resource, by its number.
+        wire: makes the resources and joins them to others; None if they are joined to nothing.
+        first_ids: ids of the first resources, because other data name them.
+    """
+
+    count: int
+    make_id: MakeId
+    wire: Wire | None = None
+    first_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What the collections point at: ids of metrics and profiles, and the account's tags."""
+
+    metrics: Sequence[str]
+    revenue_metric: str
+    tags: Sequence[Item]
+    profiles: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The collections of one account.
+
+    Attributes:
+        seed: the same seed gives the same collections.
+        now: epoch seconds; all resources are older.
+        table: a row for each type.
+        scale: multiplies the counts of the table.
+        unknown_attributes: whether some resources have attributes that no document knows.
+        neighbours: makes what the collections point at.
+    """
+
+    seed: int
+    now: int
+    table: Mapping[str, Row]
+    scale: int
+    unknown_attributes: bool
+    neighbours: Callable[[], Neighbours] = field(compare=False)
+    _made: dict[str, Sequence[Item]] = field(default_factory=dict, compare=False)
+
+    def items(self, resource_type: str) -> Sequence[Item]:
+        """Return all resources of a type, by id."""
+        if resource_type not in self._made:
+            wire = self.table[resource_type].wire
+            random = self.random(resource_type)
+            found = self.plain(resource_type, random) if wire is None else wire(self, random)
+            self._made[resource_type] = tuple(sorted(found, key=lambda item: item.id))
+        return self._made[resource_type]
+
+    @property
+    def made(self) -> set[str]:
+        """The types that were asked for so far."""
+        return set(self._made)
+
+    def random(self, name: str) -> Random:
+        """Return the source of chance for what bears a name; each call begins at its start."""
+        return Random(f"{self.seed} {name}")
+
+    def plain(self, resource_type: str, random: Random, count: int | None = None) -> Iterator[Item]:
+        """Yield resources of a type that are not joined to others yet."""
+        row = self.table[resource_type]
+        total = row.count * self.scale if count is None else count
+        for number in range(total):
+            first = row.first_ids[number] if number < len(row.first_ids) else ""
+            yield self.item(resource_type, number, first or row.make_id(random, number), random)
+
+    def item(self, resource_type: str, number: int, item_id: str, random: Random) -> Item:
+        """Return one resource with generated attributes, and relationships that have links only."""
+        described = TYPES[STABLE][resource_type]
+        attributes = make_attributes(described, STABLE, number, self.now, random)
+        if self.unknown_attributes and number % 4 == 2:
+            attributes["mood"] = random.choice((None, "calm", {"score": 1.5}, [1, 2]))
+        return Item(resource_type, item_id, attributes, dict.fromkeys(described.relationships))
+
+    def ids(self, resource_type: str) -> list[str]:
+        """Return the ids of a type."""
+        return [item.id for item in self.items(resource_type)]
+
+
+def changed(item: Item, attributes: Mapping[str, Any] | None = None, /, **related: Any) -> Item:
+    """Return a resource with other attributes and relationships; `_` in a relationship's name stands for `-`.
+
+    Filters find the ids of a relationship under its name with `.id`.
+    """
+    targets = {**item.related, **{name.replace("_", "-"): each for name, each in related.items()}}
+    targets = {name: each for name, each in targets.items() if each != ABSENT}
+    hidden = {f"{name}.id": each for name, each in targets.items() if each is not None}
+    return replace(
+        item,
+        attributes={**item.attributes, **(attributes or {})},
+        related=targets,
+        hidden={**item.hidden, **hidden},
+    )

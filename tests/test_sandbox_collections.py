@@ -1,0 +1,394 @@
+"""Every collection of the sandbox: its pages, parameters, limits, children, and the ledger that tests compare with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tap_klaviyo.sandbox import ENDPOINTS, Account, Endpoint, Sandbox
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ROOT.parent / "shared" / "klaviyo-openapi"
+ACCOUNT = Account.build(events=800, seed=11)
+STABLE = "2026-07-15"
+COLLECTIONS = [
+    each
+    for each in ENDPOINTS
+    if each.method == "GET" and not each.single and each.revision == STABLE and each.type != "event"
+]
+# Klaviyo leaves these out of a collection unless the filter names them, or requires a filter.
+FILTERS: Mapping[str, Sequence[str]] = {
+    "/api/campaigns": [
+        f'equals(messages.channel,"{channel}"),equals(archived,{archived})'
+        for channel in ("email", "sms", "mobile_push")
+        for archived in ("true", "false")
+    ],
+    "/api/coupon-codes": [f'equals(coupon.id,"coupon_{number}")' for number in range(6)],
+    "/api/flows": ["equals(archived,true)", "equals(archived,false)"],
+    "/api/images": ["equals(hidden,true)", "equals(hidden,false)"],
+}
+Resource = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(ACCOUNT, limits=False) as running:
+        yield running
+
+
+def get(sandbox: Sandbox, path: str, /, revision: str = STABLE, **query: str) -> requests.Response:
+    headers = {"Authorization": f"Klaviyo-API-Key {sandbox.api_key}", "revision": revision}
+    url = path if path.startswith("http") else sandbox.url + path
+    return requests.get(url, params=query, headers=headers, timeout=5)
+
+
+def pages(sandbox: Sandbox, path: str, **query: str) -> Iterator[Resource]:
+    response = get(sandbox, path, **query)
+    while True:
+        assert response.status_code == 200, response.text
+        page = response.json()
+        yield page
+        if page["links"]["next"] is None:
+            return
+        response = get(sandbox, page["links"]["next"])
+
+
+def walk(sandbox: Sandbox, path: str, **query: str) -> list[Resource]:
+    return [each for page in pages(sandbox, path, **query) for each in page["data"]]
+
+
+def error(response: requests.Response) -> tuple[int, str, str]:
+    found = response.json()["errors"][0]
+    return response.status_code, found["code"], found["detail"]
+
+
+@cache
+def ledger(path: str) -> list[Resource]:
+    return ACCOUNT.collection(path, ACCOUNT.now)
+
+
+def template_of(endpoint: Endpoint) -> str:
+    return endpoint.path
+
+
+def paths_of(endpoint: Endpoint) -> list[str]:
+    """Return the path of a collection, or that of each parent's children."""
+    if "{id}" not in endpoint.path:
+        return [endpoint.path]
+    parents = dict.fromkeys(each["parent_id"] for each in ledger(endpoint.path))
+    return [endpoint.path.replace("{id}", each) for each in parents]
+
+
+def keys(resources: Sequence[Resource]) -> Counter[tuple[str, str]]:
+    return Counter((each["type"], each["id"]) for each in resources)
+
+
+# Pages
+
+
+@pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
+@pytest.mark.parametrize("smallest", [False, True])
+def test_walking_a_collection_gives_its_ledger(sandbox: Sandbox, endpoint: Endpoint, smallest: bool) -> None:
+    expected = ledger(endpoint.path)
+    size = "7" if smallest and endpoint.sizes and endpoint.sizes[1] >= 7 else ""
+    sizes = {"page[size]": size} if size else {}
+    found: list[Resource] = []
+    # The small pages of a few parents show as much as those of all.
+    paths = paths_of(endpoint)[: 3 if smallest else None]
+    for path in paths:
+        for text in FILTERS.get(endpoint.path, [""]):
+            query = {"filter": text} if text else {}
+            found += walk(sandbox, path, **query, **sizes)
+    wanted = [
+        each
+        for each in expected
+        if "parent_id" not in each or endpoint.path.replace("{id}", each["parent_id"]) in paths
+    ]
+    assert expected
+    assert keys(found) == keys(wanted)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sort"),
+    [(endpoint, sort) for endpoint in COLLECTIONS for sort in endpoint.sort],
+    ids=lambda each: each if isinstance(each, str) else each.path,
+)
+def test_each_sort_gives_everything_in_both_directions(sandbox: Sandbox, endpoint: Endpoint, sort: str) -> None:
+    path = paths_of(endpoint)[0]
+    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    size = {"page[size]": str(endpoint.sizes[1] // 2 or 1)} if endpoint.sizes else {}
+    ascending = [each["id"] for each in walk(sandbox, path, sort=sort, **query, **size)]
+    assert [each["id"] for each in walk(sandbox, path, sort=f"-{sort}", **query, **size)] == ascending[::-1]
+    assert Counter(ascending) == Counter(each["id"] for each in walk(sandbox, path, **query, **size))
+
+
+@pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
+def test_parameters_are_strict(sandbox: Sandbox, endpoint: Endpoint) -> None:
+    path = paths_of(endpoint)[0]
+    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    assert get(sandbox, path, **query).status_code == 200
+    for name, value in (("color", "blue"), ("include", "weather"), ("sort", "mood"), ("fields[car]", "id")):
+        status, code, detail = error(get(sandbox, path, **query, **{name: value}))
+        assert (status, code) == (400, "invalid"), detail
+    largest = endpoint.sizes[1] if endpoint.sizes else 0
+    status, code, _ = error(get(sandbox, path, **query, **{"page[size]": str(largest + 1)}))
+    assert (status, code) == (400, "invalid")
+
+
+@pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
+def test_each_endpoint_has_its_own_limits_and_scopes(endpoint: Endpoint) -> None:
+    path = paths_of(endpoint)[0]
+    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    scopes = {scope for each in ENDPOINTS for scope in each.scopes}
+    with Sandbox(ACCOUNT, clock=lambda: 60.0) as sandbox:
+        answers = [
+            get(sandbox, path, **query) for _ in range(endpoint.limit.burst + 1 if endpoint.limit.burst < 20 else 1)
+        ]
+    limit = endpoint.limit
+    assert answers[0].headers["RateLimit-Limit"] == f"{limit.burst}, {limit.burst};w=1, {limit.steady};w=60"
+    assert len(answers) == 1 or answers[-1].status_code == 429
+    for scope in endpoint.scopes:
+        with Sandbox(ACCOUNT, scopes=scopes - {scope}) as sandbox:
+            assert get(sandbox, path, **query).status_code == 403
+
+
+# What resources hold
+
+
+@pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
+def test_a_page_has_what_the_ledger_has(sandbox: Sandbox, endpoint: Endpoint) -> None:
+    path = paths_of(endpoint)[0]
+    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    if endpoint.include:
+        query["include"] = ",".join(endpoint.include)
+    if endpoint.additional:
+        query[f"additional-fields[{endpoint.type}]"] = ",".join(endpoint.additional)
+    expected = {
+        (each.get("parent_id"), each["id"]): each
+        for each in ACCOUNT.collection(endpoint.path, ACCOUNT.now, origin=sandbox.url)
+    }
+    parent = next(iter(expected))[0]
+    page = get(sandbox, path, **query).json()
+    included = {(each["type"], each["id"]): each for each in page.get("included", ())}
+    for resource in page["data"]:
+        whole = expected[parent, resource["id"]]
+        assert resource.items() <= whole.items()
+        for name in endpoint.include:
+            for each in whole.get(name.replace("-", "_"), ()):
+                assert included[each["type"], each["id"]] == each
+    assert "included" in page if endpoint.include else "included" not in page
+
+
+@pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
+def test_a_sparse_fieldset_leaves_only_what_it_names(sandbox: Sandbox, endpoint: Endpoint) -> None:
+    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    names = {name for name in endpoint.fields.get(endpoint.type, ()) if "." not in name and name != "id"}
+    for name in sorted(names - set(endpoint.additional)):
+        page = get(sandbox, paths_of(endpoint)[0], **query, **{f"fields[{endpoint.type}]": name}).json()
+        assert {attribute for each in page["data"] for attribute in each["attributes"]} <= {name}
+
+
+def test_everything_that_may_be_null_is_null_somewhere_and_present_elsewhere() -> None:
+    for endpoint in COLLECTIONS:
+        resources = ledger(endpoint.path)
+        names = {name for each in resources for name in each.get("attributes", ())}
+        if len(resources) < 20 or endpoint.type in ("campaign", "list", "metric", "metric-property", "profile"):
+            continue
+        for name in names:
+            values = [each["attributes"].get(name) for each in resources]
+            assert any(value is not None for value in values), (endpoint.path, name)
+
+
+def test_unknown_attributes_come_if_they_are_asked_for() -> None:
+    odd = Account.build(events=60, seed=11, unknown_attributes=True)
+    assert any("mood" in each["attributes"] for each in odd.collection("/api/flows", odd.now))
+    assert not any("mood" in each["attributes"] for each in ledger("/api/flows"))
+
+
+def test_the_data_join() -> None:
+    def ids(path: str) -> set[str]:
+        return {each["id"] for each in ledger(path)}
+
+    def targets(path: str, name: str) -> set[str]:
+        related = [each.get("relationships", {}).get(name, {}) for each in ledger(path)]
+        data = [each.get("data") for each in related]
+        several = [each if isinstance(each, list) else [each] for each in data if each]
+        return {each["id"] for group in several for each in group}
+
+    profiles = ids("/api/profiles")
+    assert {each["id"] for path in ("lists", "segments") for each in ledger(f"/api/{path}/{{id}}/profiles")} <= profiles
+    assert targets("/api/push-tokens", "profile") <= profiles
+    assert targets("/api/flows", "flow-actions") == ids("/api/flows/{id}/flow-actions")
+    assert targets("/api/flow-actions/{id}/flow-messages", "flow-action") <= ids("/api/flows/{id}/flow-actions")
+    assert targets("/api/forms", "form-versions") >= ids("/api/forms/{id}/form-versions")
+    assert targets("/api/coupon-codes", "coupon") <= ids("/api/coupons")
+    assert targets("/api/catalog-items", "variants") == ids("/api/catalog-variants")
+    assert ids("/api/catalog-categories/{id}/relationships/items") <= ids("/api/catalog-items")
+    assert targets("/api/custom-metrics", "metrics") <= ids("/api/metrics")
+    assert targets("/api/mapped-metrics", "metric") <= ids("/api/metrics")
+    assert targets("/api/tags", "tag-group") <= ids("/api/tag-groups")
+    assert targets("/api/reviews", "item") <= ids("/api/catalog-items")
+
+
+def test_events_name_a_flow_and_a_form_that_exist() -> None:
+    events = ACCOUNT.resources("receive", ACCOUNT.now) + ACCOUNT.resources("consented_to_receive", ACCOUNT.now)
+    properties = [event["attributes"]["event_properties"] or {} for event in events]
+    flows = {each["id"] for each in ledger("/api/flows")}
+    forms = {each["id"] for each in ledger("/api/forms")}
+    assert {each["$flow"] for each in properties if "$flow" in each} <= flows
+    assert {each["form_id"] for each in properties if "form_id" in each} <= forms
+
+
+# What comes only on request, and what is missing
+
+
+@pytest.mark.parametrize(("path", "flag"), [("/api/flows", "archived"), ("/api/images", "hidden")])
+def test_archived_and_hidden_resources_come_only_if_the_filter_names_them(
+    sandbox: Sandbox, path: str, flag: str
+) -> None:
+    usual = walk(sandbox, path)
+    assert usual
+    assert not any(each["attributes"][flag] for each in usual)
+    assert all(each["attributes"][flag] for each in walk(sandbox, path, filter=f"equals({flag},true)"))
+
+
+def test_an_include_is_cut_short(sandbox: Sandbox) -> None:
+    flows = list(pages(sandbox, "/api/flows", include="flow-actions"))
+    named = [
+        each["id"] for page in flows for flow in page["data"] for each in flow["relationships"]["flow-actions"]["data"]
+    ]
+    included = [each["id"] for page in flows for each in page["included"]]
+    assert len(set(included)) == len(included) < len(named)
+    assert set(included) < set(named)
+
+
+@pytest.mark.parametrize("path", [each.path for each in COLLECTIONS if "{id}" in each.path])
+def test_one_parent_of_each_kind_is_listed_though_its_children_are_gone(sandbox: Sandbox, path: str) -> None:
+    parents = {
+        "/api/flow-actions": "/api/flows/{id}/flow-actions",
+        "/api/catalog-categories": "/api/catalog-categories",
+    }
+    listed = path.split("/{id}")[0]
+    ids = [each["id"] for each in ACCOUNT.collection(parents.get(listed, listed), ACCOUNT.now)]
+    answers = {each: get(sandbox, path.replace("{id}", each)) for each in ids}
+    gone = [each for each, answer in answers.items() if answer.status_code == 404]
+    assert len(gone) == 1
+    assert error(answers[gone[0]])[2].endswith(f"with id {gone[0]} does not exist.")
+    unknown = "99" if listed == "/api/flow-actions" else "NOPE01"
+    assert error(get(sandbox, path.replace("{id}", unknown)))[:2] == (404, "not_found")
+
+
+def test_without_gone_parents_all_children_are_there() -> None:
+    account = Account.build(events=60, seed=11, gone=False)
+    with Sandbox(account, limits=False) as sandbox:
+        for each in account.collection("/api/forms", account.now):
+            assert get(sandbox, f"/api/forms/{each['id']}/form-versions").status_code == 200
+
+
+def test_ids_of_flow_actions_are_digits(sandbox: Sandbox) -> None:
+    assert error(get(sandbox, "/api/flow-actions/NOPE/flow-messages")) == (
+        400,
+        "invalid",
+        "Flow Action ID must be a digit",
+    )
+
+
+def test_flows_refuse_a_sort_beside_a_date_filter_and_a_bound_in_the_future(sandbox: Sandbox) -> None:
+    query = {"filter": "greater-than(updated,2026-01-01T00:00:00Z)"}
+    assert get(sandbox, "/api/flows", sort="-updated", **query).status_code == 200
+    assert "sort field must also match" in error(get(sandbox, "/api/flows", sort="id", **query))[2]
+    late = error(get(sandbox, "/api/flows", filter="less-than(updated,2030-01-01T00:00:00Z)"))
+    assert late[2] == "End date may not be in the future"
+
+
+def test_coupon_codes_require_a_filter(sandbox: Sandbox) -> None:
+    assert "'coupon.id' or 'profile.id'" in error(get(sandbox, "/api/coupon-codes"))[2]
+    both = 'any(coupon.id,["coupon_1","coupon_2"])'
+    assert {each["id"].split("-")[0] for each in walk(sandbox, "/api/coupon-codes", filter=both)} == {
+        "coupon_1",
+        "coupon_2",
+    }
+
+
+def test_a_count_of_members_comes_only_on_request(sandbox: Sandbox) -> None:
+    for each in ledger("/api/lists")[:6]:
+        path = f"/api/lists/{each['id']}"
+        assert "profile_count" not in get(sandbox, path).json()["data"]["attributes"]
+        counted = get(sandbox, path, **{"additional-fields[list]": "profile_count"}).json()["data"]
+        assert counted["attributes"]["profile_count"] == len(walk(sandbox, f"{path}/profiles"))
+
+
+# Profiles and members over time
+
+
+def test_the_bounds_on_updated_are_strict(sandbox: Sandbox) -> None:
+    everyone = walk(sandbox, "/api/profiles", sort="updated", **{"page[size]": "100"})
+    moments = [each["attributes"]["updated"] for each in everyone if each["attributes"]["updated"]]
+    middle = moments[len(moments) // 2]
+    after = walk(
+        sandbox, "/api/profiles", sort="updated", filter=f"greater-than(updated,{middle})", **{"page[size]": "100"}
+    )
+    before = walk(sandbox, "/api/profiles", filter=f"less-than(updated,{middle})", **{"page[size]": "100"})
+    assert len(after) + len(before) + moments.count(middle) == len(moments)
+    assert [each["attributes"]["updated"] for each in after] == sorted(each["attributes"]["updated"] for each in after)
+    recent = [each for each in moments if each > "2026-06"]
+    assert len(recent) > 10
+
+
+def test_profiles_are_updated_while_time_passes() -> None:
+    with Sandbox(ACCOUNT, limits=False) as sandbox:
+        before = walk(sandbox, "/api/profiles", sort="updated", **{"page[size]": "100"})
+        sandbox.advance(7 * 86_400)
+        first = next(each["id"] for each in before if each["attributes"]["updated"])
+        sandbox.account = ACCOUNT.with_updated([first], sandbox.now)
+        after = walk(sandbox, "/api/profiles", sort="updated", **{"page[size]": "100"})
+    assert len(after) > len(before)
+    assert after[-1]["id"] == first
+    assert keys(after) == keys(sandbox.account.collection("/api/profiles", sandbox.now))
+
+
+def test_members_join_and_leave() -> None:
+    group = max(
+        (each["parent_id"] for each in ledger("/api/lists/{id}/profiles")),
+        key=lambda each: len(ACCOUNT.members(each).micros),
+    )
+    path = f"/api/lists/{group}/profiles"
+    with Sandbox(ACCOUNT, limits=False) as sandbox:
+        before = walk(sandbox, path, sort="joined_group_at")
+        first, second = before[0]["id"], before[1]["id"]
+        sandbox.account = ACCOUNT.with_joined(group, [first], ACCOUNT.now).with_left(group, [second])
+        after = walk(sandbox, path, sort="joined_group_at")
+        middle = before[len(before) // 2]["attributes"]["joined_group_at"]
+        text = f"greater-or-equal(joined_group_at,{middle})"
+        late = walk(sandbox, path, filter=text, **{"fields[profile]": "joined_group_at"})
+    assert [each["id"] for each in after] == [each["id"] for each in before[2:]] + [first]
+    assert {tuple(each["attributes"]) for each in late} == {("joined_group_at",)}
+    assert all(each["attributes"]["joined_group_at"] >= middle for each in late)
+    assert len(late) > len(before) // 3
+
+
+def test_resources_change_and_are_deleted() -> None:
+    first, second, *rest = [each["id"] for each in ledger("/api/forms")]
+    account = ACCOUNT.with_changed(first, name="Other", updated_at="2026-11-23T00:00:00+00:00").with_deleted([second])
+    forms = account.collection("/api/forms", account.now)
+    assert [each["id"] for each in forms] == [first, *rest]
+    assert forms[0]["attributes"]["name"] == "Other"
+
+
+def test_the_collections_cost_nothing_until_they_are_asked_for() -> None:
+    assert Account.build(events=60, seed=11).shop.made == set()
+
+
+@pytest.mark.skipif(not DOCUMENTS.exists(), reason="Klaviyo's OpenAPI documents are not in ../shared/klaviyo-openapi")
+def test_the_contract_is_what_the_documents_give() -> None:
+    command = [sys.executable, "scripts/make_sandbox_contract.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
