@@ -15,7 +15,7 @@ import pytest
 from tap_klaviyo.sandbox import Account, Sandbox
 
 ROOT = Path(__file__).parent.parent
-SHELL = re.compile(r"```(?:sh)?\n(.*?)```", re.DOTALL)
+CODE = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
 PAGE_FILES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")]
 PAGES = [page.read_text("utf-8") for page in PAGE_FILES]
@@ -98,7 +98,7 @@ def test_a_sync_the_next_run_and_selections(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [*PAGES, cli_help()], ids=[*(page.stem for page in PAGE_FILES), "help"])
 def test_no_command_overwrites_a_tracked_file(text: str) -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    written = set(re.findall(r">>? *([\w./-]+)", "\n".join([*SHELL.findall(text), *re.findall("^  .*", text, re.M)])))
+    written = set(re.findall(r">>? *([\w./-]+)", "\n".join([*CODE.findall(text), *re.findall("^  .*", text, re.M)])))
     assert written.isdisjoint(tracked.splitlines())
 
 
