@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -104,6 +105,22 @@ def test_no_command_overwrites_a_tracked_file(text: str) -> None:
 
 def test_the_help_writes_its_state_to_a_file() -> None:
     assert ">> state.jsonl" in cli_help()
+
+
+@pytest.mark.parametrize(
+    ("python", "found"),
+    [("case $1 in --version) echo Python 3.8.10;; *) exit 1;; esac", "Python 3.8.10"), (None, "none")],
+)
+def test_the_demo_needs_a_recent_python(python: str | None, found: str, tmp_path: Path) -> None:
+    for name in ("env", "bash", "dirname", "head"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    if python:
+        (tmp_path / "python3").write_text(f"#!/bin/sh\n{python}\n")
+        (tmp_path / "python3").chmod(0o755)
+    demo = str(ROOT / "scripts" / "demo")
+    ended = subprocess.run([demo], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == f"This needs Python 3.10 or newer as python3; found: {found}.\n"
 
 
 def test_the_demo_shows_rows_by_stream() -> None:
