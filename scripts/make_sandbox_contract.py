@@ -84,7 +84,7 @@ POSTED = (
 )
 # A few alternatives of a long union (blocks of templates, conditions of segments) are variety enough for a sandbox.
 ALTERNATIVES = 3
-WHOLE_UNIONS = frozenset({"FlowActionEncodedResponseObjectResource"})
+WHOLE_UNIONS = frozenset({"FlowActionEncodedResponseObjectResource", "VariationDefinition"})
 # Sparse fieldsets that reach deeper are kept as `name.*`.
 DEEPEST_FIELD = 2
 
@@ -248,6 +248,9 @@ def contract() -> Schema:
         for revision, components in overrides["included"].items()
     }
     schemas = {revision: dict(sorted(document.schemas.items())) for revision, document in documents.items()}
+    for override in overrides["schemas"]:
+        component = schemas[override["revision"]].setdefault(override["component"], {"type": "object"})
+        component["properties"] = {**component.get("properties", {}), **override["properties"]}
     return {"endpoints": rows, "included": included, "schemas": schemas}
 
 

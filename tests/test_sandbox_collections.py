@@ -18,22 +18,19 @@ from tap_klaviyo.sandbox import ENDPOINTS, Account, Endpoint, Sandbox
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ROOT.parent / "shared" / "klaviyo-openapi"
 ACCOUNT = Account.build(events=800, seed=11)
-STABLE = "2026-07-15"
-COLLECTIONS = [
-    each
-    for each in ENDPOINTS
-    if each.method == "GET" and not each.single and each.revision == STABLE and each.type != "event"
-]
+STABLE, OMNICHANNEL = "2026-07-15", "2026-10-15"
+COLLECTIONS = [each for each in ENDPOINTS if each.method == "GET" and not each.single and each.type != "event"]
 # Klaviyo leaves these out of a collection unless the filter names them, or requires a filter.
-FILTERS: Mapping[str, Sequence[str]] = {
-    "/api/campaigns": [
+FILTERS: Mapping[tuple[str, str], Sequence[str]] = {
+    ("/api/campaigns", STABLE): [
         f'equals(messages.channel,"{channel}"),equals(archived,{archived})'
         for channel in ("email", "sms", "mobile_push")
         for archived in ("true", "false")
     ],
-    "/api/coupon-codes": [f'equals(coupon.id,"coupon_{number}")' for number in range(6)],
-    "/api/flows": ["equals(archived,true)", "equals(archived,false)"],
-    "/api/images": ["equals(hidden,true)", "equals(hidden,false)"],
+    ("/api/campaigns", OMNICHANNEL): ["equals(archived,true)", "equals(archived,false)"],
+    ("/api/coupon-codes", STABLE): [f'equals(coupon.id,"coupon_{number}")' for number in range(6)],
+    ("/api/flows", STABLE): ["equals(archived,true)", "equals(archived,false)"],
+    ("/api/images", STABLE): ["equals(hidden,true)", "equals(hidden,false)"],
 }
 Resource = dict[str, Any]
 
@@ -50,19 +47,19 @@ def get(sandbox: Sandbox, path: str, /, revision: str = STABLE, **query: str) ->
     return requests.get(url, params=query, headers=headers, timeout=5)
 
 
-def pages(sandbox: Sandbox, path: str, **query: str) -> Iterator[Resource]:
-    response = get(sandbox, path, **query)
+def pages(sandbox: Sandbox, path: str, /, revision: str = STABLE, **query: str) -> Iterator[Resource]:
+    response = get(sandbox, path, revision, **query)
     while True:
         assert response.status_code == 200, response.text
         page = response.json()
         yield page
         if page["links"]["next"] is None:
             return
-        response = get(sandbox, page["links"]["next"])
+        response = get(sandbox, page["links"]["next"], revision)
 
 
-def walk(sandbox: Sandbox, path: str, **query: str) -> list[Resource]:
-    return [each for page in pages(sandbox, path, **query) for each in page["data"]]
+def walk(sandbox: Sandbox, path: str, /, revision: str = STABLE, **query: str) -> list[Resource]:
+    return [each for page in pages(sandbox, path, revision, **query) for each in page["data"]]
 
 
 def error(response: requests.Response) -> tuple[int, str, str]:
@@ -71,19 +68,33 @@ def error(response: requests.Response) -> tuple[int, str, str]:
 
 
 @cache
-def ledger(path: str) -> list[Resource]:
-    return ACCOUNT.collection(path, ACCOUNT.now)
+def ledger(path: str, revision: str = STABLE) -> list[Resource]:
+    return ACCOUNT.collection(path, ACCOUNT.now, revision=revision)
+
+
+def ledger_of(endpoint: Endpoint) -> list[Resource]:
+    return ledger(endpoint.path, endpoint.revision)
 
 
 def template_of(endpoint: Endpoint) -> str:
-    return endpoint.path
+    return endpoint.path if endpoint.revision == STABLE else f"{endpoint.path} in {endpoint.revision}"
+
+
+def filters_of(endpoint: Endpoint) -> Sequence[str]:
+    """Return the filters that give all of a collection between them."""
+    return FILTERS.get((endpoint.path, endpoint.revision), [""])
+
+
+def filtered(endpoint: Endpoint) -> dict[str, str]:
+    """Return the parameter that an endpoint has to be asked with, if there is one."""
+    return {"filter": filters_of(endpoint)[0]} if filters_of(endpoint) != [""] else {}
 
 
 def paths_of(endpoint: Endpoint) -> list[str]:
     """Return the path of a collection, or that of each parent's children."""
     if "{id}" not in endpoint.path:
         return [endpoint.path]
-    parents = dict.fromkeys(each["parent_id"] for each in ledger(endpoint.path))
+    parents = dict.fromkeys(each["parent_id"] for each in ledger_of(endpoint))
     return [endpoint.path.replace("{id}", each) for each in parents]
 
 
@@ -97,16 +108,16 @@ def keys(resources: Sequence[Resource]) -> Counter[tuple[str, str]]:
 @pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
 @pytest.mark.parametrize("smallest", [False, True])
 def test_walking_a_collection_gives_its_ledger(sandbox: Sandbox, endpoint: Endpoint, smallest: bool) -> None:
-    expected = ledger(endpoint.path)
+    expected = ledger_of(endpoint)
     size = "7" if smallest and endpoint.sizes and endpoint.sizes[1] >= 7 else ""
     sizes = {"page[size]": size} if size else {}
     found: list[Resource] = []
     # The small pages of a few parents show as much as those of all.
     paths = paths_of(endpoint)[: 3 if smallest else None]
     for path in paths:
-        for text in FILTERS.get(endpoint.path, [""]):
+        for text in filters_of(endpoint):
             query = {"filter": text} if text else {}
-            found += walk(sandbox, path, **query, **sizes)
+            found += walk(sandbox, path, endpoint.revision, **query, **sizes)
     wanted = [
         each
         for each in expected
@@ -119,45 +130,48 @@ def test_walking_a_collection_gives_its_ledger(sandbox: Sandbox, endpoint: Endpo
 @pytest.mark.parametrize(
     ("endpoint", "sort"),
     [(endpoint, sort) for endpoint in COLLECTIONS for sort in endpoint.sort],
-    ids=lambda each: each if isinstance(each, str) else each.path,
+    ids=lambda each: each if isinstance(each, str) else template_of(each),
 )
 def test_each_sort_gives_everything_in_both_directions(sandbox: Sandbox, endpoint: Endpoint, sort: str) -> None:
     path = paths_of(endpoint)[0]
-    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    query = filtered(endpoint)
     size = {"page[size]": str(endpoint.sizes[1] // 2 or 1)} if endpoint.sizes else {}
-    ascending = [each["id"] for each in walk(sandbox, path, sort=sort, **query, **size)]
-    assert [each["id"] for each in walk(sandbox, path, sort=f"-{sort}", **query, **size)] == ascending[::-1]
-    assert Counter(ascending) == Counter(each["id"] for each in walk(sandbox, path, **query, **size))
+    ascending = [each["id"] for each in walk(sandbox, path, endpoint.revision, sort=sort, **query, **size)]
+    assert [
+        each["id"] for each in walk(sandbox, path, endpoint.revision, sort=f"-{sort}", **query, **size)
+    ] == ascending[::-1]
+    assert Counter(ascending) == Counter(each["id"] for each in walk(sandbox, path, endpoint.revision, **query, **size))
 
 
 @pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
 def test_parameters_are_strict(sandbox: Sandbox, endpoint: Endpoint) -> None:
     path = paths_of(endpoint)[0]
-    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
-    assert get(sandbox, path, **query).status_code == 200
+    query = filtered(endpoint)
+    assert get(sandbox, path, endpoint.revision, **query).status_code == 200
     for name, value in (("color", "blue"), ("include", "weather"), ("sort", "mood"), ("fields[car]", "id")):
-        status, code, detail = error(get(sandbox, path, **query, **{name: value}))
+        status, code, detail = error(get(sandbox, path, endpoint.revision, **query, **{name: value}))
         assert (status, code) == (400, "invalid"), detail
     largest = endpoint.sizes[1] if endpoint.sizes else 0
-    status, code, _ = error(get(sandbox, path, **query, **{"page[size]": str(largest + 1)}))
+    status, code, _ = error(get(sandbox, path, endpoint.revision, **query, **{"page[size]": str(largest + 1)}))
     assert (status, code) == (400, "invalid")
 
 
 @pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
 def test_each_endpoint_has_its_own_limits_and_scopes(endpoint: Endpoint) -> None:
     path = paths_of(endpoint)[0]
-    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    query = filtered(endpoint)
     scopes = {scope for each in ENDPOINTS for scope in each.scopes}
     with Sandbox(ACCOUNT, clock=lambda: 60.0) as sandbox:
         answers = [
-            get(sandbox, path, **query) for _ in range(endpoint.limit.burst + 1 if endpoint.limit.burst < 20 else 1)
+            get(sandbox, path, endpoint.revision, **query)
+            for _ in range(endpoint.limit.burst + 1 if endpoint.limit.burst < 20 else 1)
         ]
     limit = endpoint.limit
     assert answers[0].headers["RateLimit-Limit"] == f"{limit.burst}, {limit.burst};w=1, {limit.steady};w=60"
     assert len(answers) == 1 or answers[-1].status_code == 429
     for scope in endpoint.scopes:
         with Sandbox(ACCOUNT, scopes=scopes - {scope}) as sandbox:
-            assert get(sandbox, path, **query).status_code == 403
+            assert get(sandbox, path, endpoint.revision, **query).status_code == 403
 
 
 # What resources hold
@@ -166,17 +180,17 @@ def test_each_endpoint_has_its_own_limits_and_scopes(endpoint: Endpoint) -> None
 @pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
 def test_a_page_has_what_the_ledger_has(sandbox: Sandbox, endpoint: Endpoint) -> None:
     path = paths_of(endpoint)[0]
-    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    query = filtered(endpoint)
     if endpoint.include:
         query["include"] = ",".join(endpoint.include)
     if endpoint.additional:
         query[f"additional-fields[{endpoint.type}]"] = ",".join(endpoint.additional)
     expected = {
         (each.get("parent_id"), each["id"]): each
-        for each in ACCOUNT.collection(endpoint.path, ACCOUNT.now, origin=sandbox.url)
+        for each in ACCOUNT.collection(endpoint.path, ACCOUNT.now, sandbox.url, endpoint.revision)
     }
     parent = next(iter(expected))[0]
-    page = get(sandbox, path, **query).json()
+    page = get(sandbox, path, endpoint.revision, **query).json()
     included = {(each["type"], each["id"]): each for each in page.get("included", ())}
     for resource in page["data"]:
         whole = expected[parent, resource["id"]]
@@ -189,16 +203,18 @@ def test_a_page_has_what_the_ledger_has(sandbox: Sandbox, endpoint: Endpoint) ->
 
 @pytest.mark.parametrize("endpoint", COLLECTIONS, ids=template_of)
 def test_a_sparse_fieldset_leaves_only_what_it_names(sandbox: Sandbox, endpoint: Endpoint) -> None:
-    query = {"filter": FILTERS[endpoint.path][0]} if endpoint.path in FILTERS else {}
+    query = filtered(endpoint)
     names = {name for name in endpoint.fields.get(endpoint.type, ()) if "." not in name and name != "id"}
     for name in sorted(names - set(endpoint.additional)):
-        page = get(sandbox, paths_of(endpoint)[0], **query, **{f"fields[{endpoint.type}]": name}).json()
+        page = get(
+            sandbox, paths_of(endpoint)[0], endpoint.revision, **query, **{f"fields[{endpoint.type}]": name}
+        ).json()
         assert {attribute for each in page["data"] for attribute in each["attributes"]} <= {name}
 
 
 def test_everything_that_may_be_null_is_null_somewhere_and_present_elsewhere() -> None:
     for endpoint in COLLECTIONS:
-        resources = ledger(endpoint.path)
+        resources = ledger_of(endpoint)
         names = {name for each in resources for name in each.get("attributes", ())}
         if len(resources) < 20 or endpoint.type in ("campaign", "list", "metric", "metric-property", "profile"):
             continue
@@ -270,20 +286,21 @@ def test_an_include_is_cut_short(sandbox: Sandbox) -> None:
     assert set(included) < set(named)
 
 
-@pytest.mark.parametrize("path", [each.path for each in COLLECTIONS if "{id}" in each.path])
-def test_one_parent_of_each_kind_is_listed_though_its_children_are_gone(sandbox: Sandbox, path: str) -> None:
+@pytest.mark.parametrize("endpoint", [each for each in COLLECTIONS if "{id}" in each.path], ids=template_of)
+def test_one_parent_of_each_kind_is_listed_though_its_children_are_gone(sandbox: Sandbox, endpoint: Endpoint) -> None:
+    path, revision = endpoint.path, endpoint.revision
     parents = {
         "/api/flow-actions": "/api/flows/{id}/flow-actions",
         "/api/catalog-categories": "/api/catalog-categories",
     }
     listed = path.split("/{id}")[0]
-    ids = [each["id"] for each in ACCOUNT.collection(parents.get(listed, listed), ACCOUNT.now)]
-    answers = {each: get(sandbox, path.replace("{id}", each)) for each in ids}
+    ids = [each["id"] for each in ledger(parents.get(listed, listed), revision)]
+    answers = {each: get(sandbox, path.replace("{id}", each), revision) for each in ids}
     gone = [each for each, answer in answers.items() if answer.status_code == 404]
     assert len(gone) == 1
     assert error(answers[gone[0]])[2].endswith(f"with id {gone[0]} does not exist.")
     unknown = "99" if listed == "/api/flow-actions" else "NOPE01"
-    assert error(get(sandbox, path.replace("{id}", unknown)))[:2] == (404, "not_found")
+    assert error(get(sandbox, path.replace("{id}", unknown), revision))[:2] == (404, "not_found")
 
 
 def test_without_gone_parents_all_children_are_there() -> None:
@@ -324,6 +341,82 @@ def test_a_count_of_members_comes_only_on_request(sandbox: Sandbox) -> None:
         assert "profile_count" not in get(sandbox, path).json()["data"]["attributes"]
         counted = get(sandbox, path, **{"additional-fields[list]": "profile_count"}).json()["data"]
         assert counted["attributes"]["profile_count"] == len(walk(sandbox, f"{path}/profiles"))
+
+
+# Revisions, and what a plan lacks
+
+
+def test_a_revision_lacks_what_came_later(sandbox: Sandbox) -> None:
+    new = {each.path for each in COLLECTIONS if each.revision == OMNICHANNEL} - {"/api/campaigns"}
+    for path in new:
+        detail = "Revision date requested is before the earliest available, use a date after 2026-10-15"
+        assert error(get(sandbox, path.replace("{id}", "x"))) == (404, "not_found", detail)
+        assert get(sandbox, path.replace("{id}", "x"), "2026-07-15.pre").status_code in (200, 404)
+    assert get(sandbox, "/api/billing-usage", "2026-07-15.pre").status_code == 200
+
+
+def test_each_revision_has_its_own_campaigns(sandbox: Sandbox) -> None:
+    channel = 'equals(messages.channel,"email")'
+    refusal = error(get(sandbox, "/api/campaigns", OMNICHANNEL, filter=channel))
+    assert refusal == (400, "invalid", "'messages.channel' is not a filterable field for the resource 'campaign'.")
+    flat = {each["id"]: each["attributes"] for each in ledger("/api/campaigns")}
+    omnichannel = {each["id"]: each["attributes"] for each in ledger("/api/campaigns", OMNICHANNEL)}
+    assert flat.keys() < omnichannel.keys()
+    for campaign_id, attributes in flat.items():
+        definition = omnichannel[campaign_id]["definition"]
+        assert (definition["name"], definition["archived"]) == (attributes["name"], attributes["archived"])
+    assert get(sandbox, "/api/flows", OMNICHANNEL).json()["data"] == get(sandbox, "/api/flows").json()["data"]
+
+
+def test_campaigns_of_the_canvas_have_several_channels_and_join(sandbox: Sandbox) -> None:
+    campaigns = {each["id"]: each for each in ledger("/api/campaigns", OMNICHANNEL)}
+    messages = {each["id"]: each for each in ledger("/api/campaign-messages", OMNICHANNEL)}
+    variations = ledger("/api/campaign-messages/{id}/campaign-variations", OMNICHANNEL)
+    channels: dict[str, set[str]] = {}
+    for each in variations:
+        message = messages[each["relationships"]["campaign-message"]["data"]["id"]]
+        campaign = message["relationships"]["campaign"]["data"]["id"]
+        assert message["id"] in {each["id"] for each in campaigns[campaign]["campaign_messages"]}
+        channels.setdefault(campaign, set()).add(each["attributes"]["definition"]["details"]["channel"])
+    assert {len(each) for each in channels.values()} >= {1, 2, 3}
+    listed = {each["id"] for each in ledger("/api/campaigns")}
+    assert {"whatsapp"} in [found for campaign, found in channels.items() if campaign not in listed]
+    assert not any("whatsapp" in channels.get(campaign, ()) for campaign in listed)
+    groups = {each["id"] for path in ("/api/lists", "/api/segments") for each in ledger(path)}
+    audiences = ledger("/api/campaigns/{id}/campaign-audiences", OMNICHANNEL)
+    assert {each for one in audiences for each in one["attributes"]["definition"]["included"] or ()} <= groups
+
+
+def test_the_messages_that_events_name_exist(sandbox: Sandbox) -> None:
+    events = ACCOUNT.resources("receive", ACCOUNT.now) + ACCOUNT.resources("received_sms", ACCOUNT.now)
+    properties = [event["attributes"]["event_properties"] or {} for event in events]
+    messages = {each["id"] for each in ledger("/api/campaign-messages", OMNICHANNEL)}
+    assert {each["$message"] for each in properties if "$message" in each} <= messages
+
+
+def test_a_campaign_that_is_deleted_or_archived_is_so_in_both_revisions() -> None:
+    first, second = (each["id"] for each in ledger("/api/campaigns")[:2])
+    account = ACCOUNT.without(campaign_ids=[first]).with_archived([second], ACCOUNT.now)
+    campaigns = {each["id"]: each for each in account.collection("/api/campaigns", account.now, revision=OMNICHANNEL)}
+    assert first not in campaigns
+    assert campaigns[second]["attributes"]["definition"]["archived"] is True
+    messages = account.collection("/api/campaign-messages", account.now, revision=OMNICHANNEL)
+    assert first not in {each["relationships"]["campaign"]["data"]["id"] for each in messages}
+    assert len(messages) < len(ledger("/api/campaign-messages", OMNICHANNEL))
+
+
+@pytest.mark.parametrize(
+    ("lacks", "path", "words"),
+    [
+        ("webhooks", "/api/webhooks", "You must have Advanced KDP enabled to use this endpoint."),
+        ("push-tokens", "/api/push-tokens", "Company is not able to process push tokens"),
+        ("custom-objects", "/api/object-types", "Entitlement to create object type not found"),
+    ],
+)
+def test_what_a_plan_lacks_is_refused_in_klaviyos_words(lacks: str, path: str, words: str) -> None:
+    with Sandbox(Account.build(events=60, seed=11, lacks=(lacks,)), limits=False) as sandbox:
+        assert error(get(sandbox, path)) == (403, "permission_denied", words)
+        assert get(sandbox, "/api/tags").status_code == 200
 
 
 # Profiles and members over time

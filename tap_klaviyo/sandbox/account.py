@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import merge
@@ -13,7 +13,8 @@ from random import Random
 from typing import Any
 
 from tap_klaviyo.sandbox import population, served
-from tap_klaviyo.sandbox.endpoints import LIST_SUPPRESSIONS, STABLE, SUPPRESSION, find_endpoint
+from tap_klaviyo.sandbox.canvas_table import CANVAS_TABLE, with_base
+from tap_klaviyo.sandbox.endpoints import LIST_SUPPRESSIONS, OMNICHANNEL, STABLE, SUPPRESSION, find_endpoint
 from tap_klaviyo.sandbox.metrics import STREAMS, Metric, build_metrics
 from tap_klaviyo.sandbox.population import Suppressed
 from tap_klaviyo.sandbox.rankings import Ranking
@@ -25,6 +26,13 @@ from tap_klaviyo.sandbox.templates import mixed, stamp
 from tap_klaviyo.sandbox.timeline import Burst, Shape, Timeline, build_timeline
 
 NOW = 1_795_392_000
+# By scope, what Klaviyo says of a collection that the account's plan lacks. The first two were recorded when reading,
+# the third when writing.
+PLAN_REFUSALS: Mapping[str, str] = {
+    "webhooks": "You must have Advanced KDP enabled to use this endpoint.",
+    "push-tokens": "Company is not able to process push tokens",
+    "custom-objects": "Entitlement to create object type not found",
+}
 _EXCLUSIONS = ("subscriptions", "predictive_analytics")
 
 
@@ -37,12 +45,15 @@ class Account:
         start: where its events begin, in epoch seconds.
         salt: decides what follows from the number of an event.
         population: how many profiles events can name.
+        shop: the collections of the stable revision besides.
+        canvas: the collections whose shape changed with revision 2026-10-15, or that are new there.
         newcomers: how many more profiles there are. Events do not name them; they become visible when they are
             updated, which happens between `start` and two weeks after `now`.
         updates: by profile, the epoch second of its last update, if that is not the usual one.
         joins: by list or segment and profile, the epoch second at which it joined, None if it left.
         changes: by id of a resource of the shop, the attributes that changed, None if it was deleted.
         gone_list: a list that is listed although its members answer 404; None if there is no such parent of any kind.
+        lacks: what the account's plan lacks, as keys of PLAN_REFUSALS.
         event_bytes: the size that an event with its profile is padded to.
     """
 
@@ -58,11 +69,13 @@ class Account:
     messages: tuple[Item, ...]
     tags: tuple[Item, ...]
     shop: Shop
+    canvas: Shop
     newcomers: int = 0
     updates: Mapping[int, int] = field(default_factory=dict)
     joins: Mapping[str, Mapping[int, int | None]] = field(default_factory=dict)
     changes: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     gone_list: str | None = None
+    lacks: frozenset[str] = frozenset()
     event_bytes: int | None = None
 
     @classmethod
@@ -85,6 +98,7 @@ class Account:
         scale: int = 1,
         unknown_attributes: bool = False,
         gone: bool = True,
+        lacks: Collection[str] = (),
     ) -> Account:
         """Return the account of a seed.
 
@@ -107,10 +121,13 @@ class Account:
             scale: multiplies the size of the collections besides events, profiles, lists and campaigns.
             unknown_attributes: whether some of their resources have attributes that Klaviyo does not document.
             gone: whether one parent of each kind is listed although its children answer 404.
+            lacks: what the plan lacks, so that it answers 403: webhooks, push-tokens, custom-objects.
 
         Raises:
             ValueError: an argument does not fit.
         """
+        if unknown := set(lacks) - PLAN_REFUSALS.keys():
+            raise ValueError(f"No plan lacks {sorted(unknown)}; it can lack {', '.join(PLAN_REFUSALS)}.")
         random = Random(seed)
         metrics = build_metrics(random, absent)
         feeding = [place for place, metric in enumerate(metrics) if metric.kind.stream == burst_stream]
@@ -123,7 +140,19 @@ class Account:
         own_lists = build_lists(random, lists, tags)
         own_campaigns, messages = build_campaigns(random, campaigns, now, tags, own_lists)
         salt = random.getrandbits(40)
-        shop = Shop(salt, now, THE_TABLE, scale, unknown_attributes, lambda: _neighbours(metrics, tags, people))
+        profile_ids = [population.profile_id(each).decode() for each in islice(population.people(people), 500)]
+        neighbours = Neighbours(
+            metrics=sorted(metric.id for metric in metrics if metric.kind.listed),
+            revenue_metric=next(metric.id for metric in metrics if metric.kind.name == "Placed Order"),
+            tags=tags,
+            profiles=profile_ids,
+            lists=[each.id for each in own_lists],
+            campaigns=own_campaigns,
+            messages=messages,
+            ids=lambda resource_type: shop.ids(resource_type),
+        )
+        shop = Shop(salt, now, THE_TABLE, scale, unknown_attributes, neighbours)
+        canvas = Shop(salt, now, CANVAS_TABLE, scale, unknown_attributes, neighbours, OMNICHANNEL)
         return cls(
             now=now,
             start=now - days * 86_400,
@@ -139,6 +168,8 @@ class Account:
             messages=messages,
             tags=tags,
             shop=shop,
+            canvas=canvas,
+            lacks=frozenset(lacks),
             newcomers=people // 4 if newcomers is None else newcomers,
             gone_list=("", *(each.id for each in own_lists))[-1] if gone else None,
             event_bytes=event_bytes,
@@ -324,56 +355,80 @@ class Account:
                 joined[number] = max(second, self.moments(number)[1]) if newcomer else second
         return joined
 
-    def is_gone(self, resource_type: str, resource_id: str) -> bool:
+    def is_gone(self, resource_type: str, resource_id: str, revision: str = STABLE) -> bool:
         """Return whether the children of a parent answer 404 although it is listed."""
         if self.gone_list is None:
             return False
-        return resource_id == (self.gone_list if resource_type == "list" else gone_parent(self.shop, resource_type))
+        if resource_type == "list":
+            return resource_id == self.gone_list
+        return resource_id == gone_parent(self._shop_of(resource_type, revision), resource_type)
 
     def items_of(self, resource_type: str, revision: str = STABLE) -> Sequence[Item]:
         """Return all resources of a type, by id; events and profiles are not held as values."""
+        key = resource_type, self._shop_of(resource_type, revision).revision
+        if key not in self._items:
+            self._items[key] = tuple(self._current_items(*key))
+        return self._items[key]
+
+    def _shop_of(self, resource_type: str, revision: str) -> Shop:
+        return self.canvas if revision == OMNICHANNEL and resource_type in self.canvas.table else self.shop
+
+    def _current_items(self, resource_type: str, revision: str) -> Iterable[Item]:
         own: Mapping[str, Sequence[Item]] = {
             "account": (ACCOUNT,),
             "campaign": self.campaigns,
             "campaign-message": self.messages,
+            "event": (),
             "list": self.lists,
             "metric": self.metric_items,
-            "event": (),
             "profile": (),
         }
-        return own[resource_type] if resource_type in own else self._shop_items(resource_type)
-
-    def _shop_items(self, resource_type: str) -> Sequence[Item]:
-        items = self.shop.items(resource_type)
-        if not self.changes:
-            return items
-        return [
+        if revision == STABLE and resource_type in own:
+            return own[resource_type]
+        items = [
             changed(item, self.changes.get(item.id) or {})
-            for item in items
+            for item in self._shop_of(resource_type, revision).items(resource_type)
             if self.changes.get(item.id, {}) is not None
         ]
+        return items if revision == STABLE else self._with_campaigns(items)
 
-    def children(self, resource_type: str, parent_type: str) -> Mapping[str, Sequence[Item]]:
-        """Return the resources of a type by the id of the parent that they belong to."""
-        if (resource_type, parent_type) not in self._children:
-            found: dict[str, list[Item]] = {}
-            for item in self.items_of(resource_type):
-                found.setdefault(item.hidden[f"{parent_type}.id"], []).append(item)
-            self._children[resource_type, parent_type] = found
-        return self._children[resource_type, parent_type]
+    def _with_campaigns(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield resources of the canvas as the campaigns of the stable revision are now, without those deleted."""
+        kept = {item.id: item for item in self.campaigns}
+        deleted = {item.id for item in self.canvas.neighbours.campaigns} - kept.keys()
+        for item in items:
+            if item.id in kept:
+                yield with_base(item, kept[item.id])
+            elif item.id not in deleted and item.hidden.get("campaign.id") not in deleted:
+                yield item
 
     @cached_property
-    def _children(self) -> dict[tuple[str, str], dict[str, list[Item]]]:
+    def _items(self) -> dict[tuple[str, str], Sequence[Item]]:
         return {}
 
-    def item(self, resource_type: str, resource_id: str) -> Item | None:
-        """Return a resource that is held as a value, None if there is none of this id."""
-        if resource_type not in self._by_id:
-            self._by_id[resource_type] = {item.id: item for item in self.items_of(resource_type)}
-        return self._by_id[resource_type].get(resource_id)
+    def children(self, resource_type: str, parent_type: str, revision: str = STABLE) -> Mapping[str, Sequence[Item]]:
+        """Return the resources of a type by the id of the parent that they belong to."""
+        key = resource_type, parent_type, revision
+        if key not in self._children:
+            found: dict[str, list[Item]] = {}
+            for item in self.items_of(resource_type, revision):
+                found.setdefault(item.hidden[f"{parent_type}.id"], []).append(item)
+            self._children[key] = found
+        return self._children[key]
 
     @cached_property
-    def _by_id(self) -> dict[str, dict[str, Item]]:
+    def _children(self) -> dict[tuple[str, str, str], dict[str, list[Item]]]:
+        return {}
+
+    def item(self, resource_type: str, resource_id: str, revision: str = STABLE) -> Item | None:
+        """Return a resource that is held as a value, None if there is none of this id."""
+        key = resource_type, revision
+        if key not in self._by_id:
+            self._by_id[key] = {item.id: item for item in self.items_of(resource_type, revision)}
+        return self._by_id[key].get(resource_id)
+
+    @cached_property
+    def _by_id(self) -> dict[tuple[str, str], dict[str, Item]]:
         return {}
 
     @cached_property
@@ -439,13 +494,6 @@ def _number(profile_id: str) -> int:
     if number is None:
         raise ValueError(f"No profile has the id {profile_id}.")
     return number
-
-
-def _neighbours(metrics: Sequence[Metric], tags: Sequence[Item], people: int) -> Neighbours:
-    listed = sorted(metric.id for metric in metrics if metric.kind.listed)
-    revenue = next(metric.id for metric in metrics if metric.kind.name == "Placed Order")
-    profiles = [population.profile_id(each).decode() for each in islice(population.people(people), 500)]
-    return Neighbours(listed, revenue, tags, profiles)
 
 
 def _metric_item(metric: Metric) -> Item:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta, timezone
 
 from tap_klaviyo.sandbox import query
-from tap_klaviyo.sandbox.account import Account
+from tap_klaviyo.sandbox.account import PLAN_REFUSALS, Account
 from tap_klaviyo.sandbox.endpoints import BETA, OMNICHANNEL, STABLE, Endpoint, find_endpoints
 from tap_klaviyo.sandbox.event_pages import EventPages
 from tap_klaviyo.sandbox.item_pages import ItemPages
@@ -95,6 +95,8 @@ class Api:
         for scope in endpoint.scopes:
             if scope not in self._scopes:
                 raise RefusalError("permission_denied", f"The API key lacks the scope {scope}.")
+            if scope.removesuffix(":read") in self._account.lacks:
+                raise RefusalError("permission_denied", PLAN_REFUSALS[scope.removesuffix(":read")])
 
     def _charge(self, request: Request, endpoint: Endpoint) -> dict[str, str]:
         if self._limits is None:

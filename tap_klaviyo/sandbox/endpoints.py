@@ -135,12 +135,18 @@ def _read_types(revision: str) -> Iterator[tuple[str, ResourceType]]:
 
 _CONTRACT = json.loads(Path(__file__).with_name("contract.json").read_text("utf-8"))
 ENDPOINTS: tuple[Endpoint, ...] = tuple(map(_read_endpoint, _CONTRACT["endpoints"]))
+_STABLE_TYPES = dict(_read_types(STABLE))
 TYPES: Mapping[str, Mapping[str, ResourceType]] = {
-    revision: dict(_read_types(revision)) for revision in (STABLE, OMNICHANNEL)
+    STABLE: _STABLE_TYPES,
+    OMNICHANNEL: {**_STABLE_TYPES, **dict(_read_types(OMNICHANNEL))},
 }
 SCHEMAS: Mapping[str, Mapping[str, Schema]] = _CONTRACT["schemas"]
 # Klaviyo documents tags:read for tags of their own only; includes may need it too.
 SCOPES = frozenset(scope for endpoint in ENDPOINTS for scope in endpoint.scopes)
+# By type, the attributes that come only on request; included resources never have them.
+ON_REQUEST: Mapping[str, frozenset[str]] = {
+    each.type: frozenset(each.additional) for each in ENDPOINTS if each.additional and not each.single
+}
 _PATTERNS = [(re.compile(each.path.replace("{id}", "([^/]+)")), each) for each in ENDPOINTS]
 
 

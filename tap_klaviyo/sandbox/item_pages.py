@@ -119,12 +119,14 @@ class ItemPages:
         if served.is_linkage(asked.endpoint):
             return json.dumps({"type": item.type, "id": item.id}).encode()
         item = served.with_counts(self._account, item, asked.additional, now)
-        left_out = set(asked.endpoint.additional) - set(asked.additional)
-        return json.dumps(rendered(item, self._renderer.origin, asked.include, fields, left_out)).encode()
+        left_out, revision = set(asked.endpoint.additional) - set(asked.additional), asked.endpoint.revision
+        return json.dumps(rendered(item, self._renderer.origin, asked.include, fields, left_out, revision)).encode()
 
     def _included(self, items: Sequence[Item], asked: Query) -> Iterator[bytes]:
-        for item in served.included_items(self._account, items, asked.include):
-            yield json.dumps(rendered(item, self._renderer.origin, (), asked.fields.get(item.type))).encode()
+        revision = asked.endpoint.revision
+        for item in served.included_items(self._account, items, asked.include, revision):
+            fields = asked.fields.get(item.type)
+            yield json.dumps(served.included(item, self._renderer.origin, fields, revision)).encode()
         if asked.endpoint.type == "push-token":
             for profile in dict.fromkeys(item.related["profile"] for item in items):
                 number = population.number_of(str(profile).encode()) or 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tap_klaviyo.sandbox import population
-from tap_klaviyo.sandbox.endpoints import TYPES, Endpoint
+from tap_klaviyo.sandbox.endpoints import ON_REQUEST, STABLE, TYPES, Endpoint
 from tap_klaviyo.sandbox.rankings import Ranking
 from tap_klaviyo.sandbox.refusals import RefusalError
 from tap_klaviyo.sandbox.resources import Item, rendered
@@ -34,6 +34,8 @@ class Children:
 
 
 CHILDREN: Mapping[str, Children] = {
+    "/api/campaign-messages/{id}/campaign-variations": Children("campaign-message"),
+    "/api/campaigns/{id}/campaign-audiences": Children("campaign"),
     "/api/catalog-categories/{id}/relationships/items": Children("catalog-category", linkage=True),
     "/api/flow-actions/{id}/flow-messages": Children("flow-action"),
     "/api/flows/{id}/flow-actions": Children("flow"),
@@ -56,15 +58,15 @@ def check_parent(account: Account, endpoint: Endpoint, parent_id: str) -> None:
     kind = CHILDREN[endpoint.path].parent
     if kind == "flow-action" and not parent_id.isdigit():
         raise RefusalError("invalid", "Flow Action ID must be a digit")
-    gone = account.is_gone(kind, parent_id) and not endpoint.single
-    if gone or account.item(kind, parent_id) is None:
+    gone = account.is_gone(kind, parent_id, endpoint.revision) and not endpoint.single
+    if gone or account.item(kind, parent_id, endpoint.revision) is None:
         raise RefusalError("not_found", f"A {kind} with id {parent_id} does not exist.")
 
 
 def collection_items(account: Account, endpoint: Endpoint, parent_id: str | None) -> Sequence[Item]:
     """Return the resources at an endpoint, by id; not for events and profiles, which are no values."""
     if parent_id is None:
-        return account.items_of(endpoint.type)
+        return account.items_of(endpoint.type, endpoint.revision)
     kind = CHILDREN[endpoint.path].parent
     if endpoint.single:
         found = account.item(kind, parent_id)
@@ -73,29 +75,29 @@ def collection_items(account: Account, endpoint: Endpoint, parent_id: str | None
         category = account.item(kind, parent_id)
         ids = (category.related["items"] if category else None) or ()
         return [item for item in account.items_of("catalog-item") if item.id in ids]
-    return account.children(endpoint.type, kind).get(parent_id, ())
+    return account.children(endpoint.type, kind, endpoint.revision).get(parent_id, ())
 
 
-def included_items(account: Account, items: Iterable[Item], include: Collection[str]) -> list[Item]:
+def included_items(
+    account: Account, items: Iterable[Item], include: Collection[str], revision: str = STABLE
+) -> list[Item]:
     """Return the resources that come along with others, each once."""
     found: dict[tuple[str, str], Item] = {}
     for item in items:
         for name in include:
             target = item.related.get(name) or ()
-            kind = TYPES_OF_TARGETS[item.type][name]
+            kind = TYPES[revision][item.type].relationships[name].type
             # The API cuts off what a resource includes too much of; the relationship still names it.
             for each in (target,) if isinstance(target, str) else target[:MOST_INCLUDED]:
-                included = account.item(kind, each)
+                included = account.item(kind, each, revision)
                 if included is not None:
                     found.setdefault((kind, each), included)
     return list(found.values())
 
 
-TYPES_OF_TARGETS: Mapping[str, Mapping[str, str]] = {
-    kind: {name: each.type for name, each in described.relationships.items()}
-    for revision in sorted(TYPES, reverse=True)
-    for kind, described in TYPES[revision].items()
-}
+def included(item: Item, origin: str, fields: Collection[str] | None, revision: str) -> dict[str, Any]:
+    """Return a resource as the API includes it with others."""
+    return rendered(item, origin, (), fields, ON_REQUEST.get(item.type, ()), revision)
 
 
 def resources_of(account: Account, renderer: Renderer, endpoint: Endpoint, now: float) -> Iterator[dict[str, Any]]:
@@ -115,20 +117,26 @@ def _parents(account: Account, endpoint: Endpoint) -> list[str | None]:
     if endpoint.path not in CHILDREN:
         return [None]
     kind = CHILDREN[endpoint.path].parent
-    return [item.id for item in account.items_of(kind) if endpoint.single or not account.is_gone(kind, item.id)]
+    return [
+        item.id
+        for item in account.items_of(kind, endpoint.revision)
+        if endpoint.single or not account.is_gone(kind, item.id, endpoint.revision)
+    ]
 
 
 def _whole(account: Account, renderer: Renderer, endpoint: Endpoint, item: Item, now: float) -> dict[str, Any]:
     if is_linkage(endpoint):
         return {"type": item.type, "id": item.id}
     item = with_counts(account, item, endpoint.additional, now)
-    resource = rendered(item, renderer.origin, endpoint.include, None)
+    revision = endpoint.revision
+    resource = rendered(item, renderer.origin, endpoint.include, None, revision=revision)
     for name in endpoint.include:
-        if TYPES_OF_TARGETS[item.type][name] == "profile":
+        if TYPES[revision][item.type].relationships[name].type == "profile":
             ids = [str(item.related[name])] if item.related.get(name) else []
             own = [json.loads(account.profile(renderer, _number(each), None, ())) for each in ids]
         else:
-            own = [rendered(each, renderer.origin, (), None) for each in included_items(account, [item], [name])]
+            found = included_items(account, [item], [name], revision)
+            own = [included(each, renderer.origin, None, revision) for each in found]
         resource[name.replace("-", "_")] = own
     return resource
 

@@ -39,12 +39,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What the collections point at: ids of metrics and profiles, and the account's tags."""
+    """What the collections point at.
+
+    Attributes:
+        metrics: ids of metrics.
+        revenue_metric: the id of the metric that counts orders.
+        tags: the tags of the account.
+        profiles: ids of profiles.
+        lists: ids of lists.
+        campaigns: the campaigns of the stable revision.
+        messages: their messages.
+        ids: returns the ids of another collection of the stable revision.
+    """
 
     metrics: Sequence[str]
     revenue_metric: str
     tags: Sequence[Item]
     profiles: Sequence[str]
+    lists: Sequence[str]
+    campaigns: Sequence[Item]
+    messages: Sequence[Item]
+    ids: Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,8 @@ class Shop:
         table: a row for each type.
         scale: multiplies the counts of the table.
         unknown_attributes: whether some resources have attributes that no document knows.
-        neighbours: makes what the collections point at.
+        neighbours: what the collections point at.
+        revision: whose shape the resources have.
     """
 
     seed: int
@@ -65,7 +81,8 @@ class Shop:
     table: Mapping[str, Row]
     scale: int
     unknown_attributes: bool
-    neighbours: Callable[[], Neighbours] = field(compare=False)
+    neighbours: Neighbours = field(compare=False)
+    revision: str = STABLE
     _made: dict[str, Sequence[Item]] = field(default_factory=dict, compare=False)
 
     def items(self, resource_type: str) -> Sequence[Item]:
@@ -96,8 +113,8 @@ class Shop:
 
     def item(self, resource_type: str, number: int, item_id: str, random: Random) -> Item:
         """Return one resource with generated attributes, and relationships that have links only."""
-        described = TYPES[STABLE][resource_type]
-        attributes = make_attributes(described, STABLE, number, self.now, random)
+        described = TYPES[self.revision][resource_type]
+        attributes = make_attributes(described, self.revision, number, self.now, random)
         if self.unknown_attributes and number % 4 == 2:
             attributes["mood"] = random.choice((None, "calm", {"score": 1.5}, [1, 2]))
         return Item(resource_type, item_id, attributes, dict.fromkeys(described.relationships))

@@ -26,7 +26,8 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PROPERTIES = ("$value", "Items", "Größe der Schuhe", "$event_id", "nested.key")
 
 
-def _short(random: Random, number: int) -> str:
+def make_short_id(random: Random, number: int) -> str:
+    """Return an id of six characters."""
     return "".join(random.choices(BASE58, k=6))
 
 
@@ -34,7 +35,8 @@ def _digits(random: Random, number: int) -> str:
     return str(90_000_000 + number * 977)
 
 
-def _ulid(random: Random, number: int) -> str:
+def make_ulid(random: Random, number: int) -> str:
+    """Return an id like those of Klaviyo's newer resources."""
     return "01J" + "".join(random.choices(_CROCKFORD, k=23))
 
 
@@ -54,13 +56,14 @@ def _hex(random: Random, number: int) -> str:
     return f"{random.getrandbits(128):032x}"
 
 
-def _some(random: Random, ids: Sequence[str], most: int) -> tuple[str, ...]:
+def some_ids(random: Random, ids: Sequence[str], most: int) -> tuple[str, ...]:
+    """Return some of the ids, at most that many."""
     return tuple(random.sample(list(ids), min(len(ids), random.randint(0, most))))
 
 
 def _tags(shop: Shop, random: Random) -> Iterator[Item]:
     groups = shop.ids("tag-group")
-    for number, tag in enumerate(shop.neighbours().tags):
+    for number, tag in enumerate(shop.neighbours.tags):
         yield changed(tag, tag_group=groups[number % len(groups)])
 
 
@@ -70,23 +73,23 @@ def _tag_groups(shop: Shop, random: Random) -> Iterator[Item]:
 
 
 def _segments(shop: Shop, random: Random) -> Iterator[Item]:
-    tags = [tag.id for tag in shop.neighbours().tags]
+    tags = [tag.id for tag in shop.neighbours.tags]
     flows = shop.ids("flow")
     for number, segment in enumerate(shop.plain("segment", random)):
         yield changed(
-            segment, tags=_some(random, tags, 3), flow_triggers=tuple(flows[number : number + 1][number % 3 :])
+            segment, tags=some_ids(random, tags, 3), flow_triggers=tuple(flows[number : number + 1][number % 3 :])
         )
 
 
 def _flows(shop: Shop, random: Random) -> Iterator[Item]:
-    tags = [tag.id for tag in shop.neighbours().tags]
+    tags = [tag.id for tag in shop.neighbours.tags]
     actions: dict[str, list[str]] = {}
     for action in shop.items("flow-action"):
         actions.setdefault(str(action.related["flow"]), []).append(action.id)
     for number, flow in enumerate(_bare_flows(shop)):
         state = {"archived": number % 5 == 4, "status": ("live", "draft", "manual", None)[number % 4]}
         own = tuple(actions.get(flow.id, ()))
-        yield changed(flow, state, tags=_some(random, tags, 3), flow_actions=own)
+        yield changed(flow, state, tags=some_ids(random, tags, 3), flow_actions=own)
 
 
 def _bare_flows(shop: Shop) -> Iterator[Item]:
@@ -118,7 +121,7 @@ def _flow_messages(shop: Shop, random: Random) -> Iterator[Item]:
     number = 0
     for action in filter(is_sending, shop.items("flow-action")):
         for _ in range(1 + number % 3 // 2):
-            message = shop.item("flow-message", number, _short(random, number), random)
+            message = shop.item("flow-message", number, make_short_id(random, number), random)
             template = templates[number % len(templates)] if number % 4 else ""
             yield changed(message, flow_action=action.id, template=template)
             number += 1
@@ -186,7 +189,7 @@ def _coupons(shop: Shop, random: Random) -> Iterator[Item]:
 
 
 def _coupon_codes(shop: Shop, random: Random) -> Iterator[Item]:
-    profiles = shop.neighbours().profiles
+    profiles = shop.neighbours.profiles
     number = 0
     for place, coupon in enumerate(shop.items("coupon")):
         for _ in range((0, 3, 130)[place % 3]):
@@ -197,7 +200,7 @@ def _coupon_codes(shop: Shop, random: Random) -> Iterator[Item]:
 
 
 def _custom_metrics(shop: Shop, random: Random) -> Iterator[Item]:
-    metrics = shop.neighbours().metrics
+    metrics = shop.neighbours.metrics
     for number, custom in enumerate(shop.plain("custom-metric", random)):
         own = tuple(random.sample(list(metrics), 1 + number % 3))
         groups = [{"metric_id": each, "metric_filters": None, "value_property": "$value"} for each in own]
@@ -210,12 +213,12 @@ def _mapped_metrics(shop: Shop, random: Random) -> Iterator[Item]:
         *("added_to_cart", "cancelled_sales", "ordered_product", "refunded_sales", "revenue"),
         *("started_checkout", "viewed_product"),
     )
-    metrics, custom = shop.neighbours().metrics, shop.ids("custom-metric")
+    metrics, custom = shop.neighbours.metrics, shop.ids("custom-metric")
     for number, name in enumerate(names):
         made = shop.item("mapped-metric", number, name, random)
         # A mapping names a metric, or a custom metric, or nothing.
         if name == "revenue":
-            yield changed(made, metric=shop.neighbours().revenue_metric, custom_metric=ABSENT)
+            yield changed(made, metric=shop.neighbours.revenue_metric, custom_metric=ABSENT)
         elif number % 3 == 0:
             yield changed(made, metric=metrics[number % len(metrics)], custom_metric=ABSENT)
         elif number % 3 == 1:
@@ -225,7 +228,7 @@ def _mapped_metrics(shop: Shop, random: Random) -> Iterator[Item]:
 
 
 def _metric_properties(shop: Shop, random: Random) -> Iterator[Item]:
-    for place, metric in enumerate(shop.neighbours().metrics):
+    for place, metric in enumerate(shop.neighbours.metrics):
         for name in _PROPERTIES[: place % 6]:
             encoded = base64.b64encode(f"{metric}.{name}".encode()).decode()
             made = shop.item("metric-property", place, encoded, random)
@@ -251,7 +254,7 @@ def _object_records(shop: Shop, random: Random) -> Iterator[Item]:
 
 
 def _push_tokens(shop: Shop, random: Random) -> Iterator[Item]:
-    profiles = shop.neighbours().profiles
+    profiles = shop.neighbours.profiles
     for token in shop.plain("push-token", random):
         yield changed(token, profile=random.choice(profiles))
 
@@ -281,29 +284,29 @@ THE_TABLE: Mapping[str, Row] = {
     "catalog-variant": Row(0, _catalog("VARIANT"), _catalog_variants),
     "coupon": Row(6, _coupon, _coupons),
     "coupon-code": Row(0, _coupon, _coupon_codes),
-    "custom-metric": Row(6, _ulid, _custom_metrics),
-    "data-source": Row(3, _ulid),
-    "flow": Row(60, _short, _flows, (NAMED_FLOW,)),
+    "custom-metric": Row(6, make_ulid, _custom_metrics),
+    "data-source": Row(3, make_ulid),
+    "flow": Row(60, make_short_id, _flows, (NAMED_FLOW,)),
     "flow-action": Row(0, _digits, _flow_actions),
-    "flow-message": Row(0, _short, _flow_messages),
-    "form": Row(24, _short, _forms, (NAMED_FORM,)),
+    "flow-message": Row(0, make_short_id, _flow_messages),
+    "form": Row(24, make_short_id, _forms, (NAMED_FORM,)),
     "form-version": Row(0, _digits, _form_versions),
     "image": Row(130, _digits),
-    "mapped-metric": Row(7, _short, _mapped_metrics),
+    "mapped-metric": Row(7, make_short_id, _mapped_metrics),
     "metric-property": Row(0, _hex, _metric_properties),
-    "object-record": Row(0, _ulid, _object_records),
-    "object-schema": Row(0, _ulid, _object_schemas),
-    "object-type": Row(4, _ulid, _object_types),
+    "object-record": Row(0, make_ulid, _object_records),
+    "object-schema": Row(0, make_ulid, _object_schemas),
+    "object-type": Row(4, make_ulid, _object_types),
     "push-token": Row(45, _hex, _push_tokens),
     "review": Row(60, _digits, _reviews),
-    "segment": Row(23, _short, _segments, (NAMED_GROUP,)),
+    "segment": Row(23, make_short_id, _segments, (NAMED_GROUP,)),
     "tag": Row(0, _uuid, _tags),
     "tag-group": Row(3, _uuid, _tag_groups),
-    "template": Row(31, _short),
-    "template-universal-content": Row(22, _ulid),
-    "tracking-setting": Row(1, _short, first_ids=("AbC123",)),
-    "web-feed": Row(7, _ulid),
-    "webhook": Row(3, _ulid, _webhooks),
+    "template": Row(31, make_short_id),
+    "template-universal-content": Row(22, make_ulid),
+    "tracking-setting": Row(1, make_short_id, first_ids=("AbC123",)),
+    "web-feed": Row(7, make_ulid),
+    "webhook": Row(3, make_ulid, _webhooks),
     "webhook-topic": Row(6, _hex, _webhook_topics),
 }
 
@@ -312,7 +315,7 @@ def gone_parent(shop: Shop, resource_type: str) -> str:
     """Return the id of the parent of a type that is listed although its children answer 404."""
     match resource_type:
         case "metric":
-            return shop.neighbours().metrics[-1]
+            return shop.neighbours.metrics[-1]
         case "flow":
             # Flows bring their actions along, so that the loss of others would depend on how they are read.
             return next(flow.id for flow in shop.items("flow") if not flow.related["flow-actions"])

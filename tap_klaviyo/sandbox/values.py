@@ -64,7 +64,7 @@ def make_attributes(
         random: chooses the rest.
     """
     schema = resource_type.attributes
-    if "properties" not in schema:
+    if "properties" not in schema and "$ref" not in schema:
         return {}
     created = now - random.randrange(86_400, 2 * _YEAR)
     generator = Generator(
@@ -73,11 +73,16 @@ def make_attributes(
         number,
         Moments(created, random.randrange(created, now - 3600)),
         # An API writes all dates of one type in the same precision.
-        _DATE_FORMATS[sum(map(ord, "".join(schema["properties"]))) % 3],
+        _DATE_FORMATS[sum(map(ord, resource_type.name)) % 3],
         random,
     )
     made: dict[str, Any] = generator.value("", schema)
     return made
+
+
+def make_component(name: str, revision: str, number: int, now: int, random: Random) -> dict[str, Any]:
+    """Return a value of a component of the document; the arguments are those of `make_attributes`."""
+    return make_attributes(ResourceType(name, {"$ref": name}, {}), revision, number, now, random)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,13 @@ DEVIATIONS: tuple[Deviation, ...] = (
         _NULLABLE,
         "recorded for messages of campaigns: null if there is no template",
     ),
+    Deviation(
+        "MessageDefinition",
+        ("ab_test",),
+        {"type": "object", "nullable": True},
+        "the stable revision after the beta has it",
+    ),
+    Deviation("VariationDefinition", ("details",), {"anyOf": [{}]}, "the stable revision has details of WhatsApp too"),
 )
 
 
