@@ -110,7 +110,7 @@ def test_every_collection_of_the_sandbox_looks_as_klaviyo_documents(revision: st
                 for path in paths_of(account, endpoint):
                     session.get(f"{sandbox.url}{path}", params=everything(endpoint))
         exchanges = exchanges_of(sandbox)
-    assert {exchange["status"] for exchange in exchanges} == {200}
+    assert [exchange["body"] for exchange in exchanges if exchange["status"] != 200] == []
     assert violations(exchanges, document) == []
 
 
@@ -126,13 +126,15 @@ def paths_of(account: Account, endpoint: Endpoint) -> list[str]:
 
 def everything(endpoint: Endpoint) -> dict[str, str]:
     """Return the parameters that ask for all that an endpoint has, on the largest page."""
-    required = {
-        "/api/campaigns": 'equals(messages.channel,"email")',
-        "/api/coupon-codes": 'any(coupon.id,["coupon_2"])',
-    }
+    required = {"messages.channel": 'equals(messages.channel,"email")', "coupon.id": 'any(coupon.id,["coupon_2"])'}
+    # The beta's document does not include tags, and shows messages of flows and templates in another shape.
+    unlike = (
+        {"flow-message", "tags", "template", "template-universal-content"} if endpoint.revision > "2026-08" else set()
+    )
+    include = set(endpoint.include) - unlike
     parameters = {
-        "filter": required.get(endpoint.path, ""),
-        "include": ",".join(endpoint.include),
+        "filter": required[endpoint.required_filter[0]] if endpoint.required_filter else "",
+        "include": ",".join(sorted(include)),
         f"additional-fields[{endpoint.type}]": ",".join(endpoint.additional),
         "page[size]": str(endpoint.sizes[1]) if endpoint.sizes else "",
     }

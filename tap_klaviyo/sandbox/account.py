@@ -54,6 +54,7 @@ class Account:
         changes: by id of a resource of the shop, the attributes that changed, None if it was deleted.
         gone_list: a list that is listed although its members answer 404; None if there is no such parent of any kind.
         lacks: what the account's plan lacks, as keys of PLAN_REFUSALS.
+        aggregate_lag: how many seconds the counts of metric-aggregates are behind the events; negative if ahead.
         event_bytes: the size that an event with its profile is padded to.
     """
 
@@ -76,6 +77,7 @@ class Account:
     changes: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     gone_list: str | None = None
     lacks: frozenset[str] = frozenset()
+    aggregate_lag: float = 0.0
     event_bytes: int | None = None
 
     @classmethod
@@ -226,6 +228,10 @@ class Account:
         """Return the account after some profiles left a list or segment."""
         joined = {**self.joins.get(group_id, {}), **dict.fromkeys(map(_number, profiles))}
         return replace(self, joins={**self.joins, group_id: joined})
+
+    def with_lag(self, seconds: float) -> Account:
+        """Return the account with counts of metric-aggregates that are behind the events, or ahead if negative."""
+        return replace(self, aggregate_lag=seconds)
 
     def with_changed(self, resource_id: str, **attributes: Any) -> Account:
         """Return the account after attributes of a resource of the shop, such as a flow, changed."""

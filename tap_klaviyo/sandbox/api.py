@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta, timezone
 
-from tap_klaviyo.sandbox import query
+from tap_klaviyo.sandbox import bodies, query
 from tap_klaviyo.sandbox.account import PLAN_REFUSALS, Account
+from tap_klaviyo.sandbox.aggregates import metric_aggregates
 from tap_klaviyo.sandbox.endpoints import BETA, OMNICHANNEL, STABLE, Endpoint, find_endpoints
 from tap_klaviyo.sandbox.event_pages import EventPages
 from tap_klaviyo.sandbox.item_pages import ItemPages
@@ -51,9 +52,9 @@ class Api:
         self._scopes = frozenset(scopes)
         self._limits = limits
         self._largest_page = largest_page
-        renderer = Renderer(account, origin)
-        self._events = EventPages(account, renderer)
-        self._items = ItemPages(account, renderer)
+        self._renderer = Renderer(account, origin)
+        self._events = EventPages(account, self._renderer)
+        self._items = ItemPages(account, self._renderer)
 
     def answer(self, request: Request, now: float, repeat: bool = False) -> Reply:
         """Return the reply to a request at a time (epoch seconds).
@@ -68,6 +69,8 @@ class Api:
             endpoint, parent_id = self._endpoint(request, now)
             self._admit(endpoint)
             headers |= self._charge(request, endpoint)
+            if endpoint.method == "POST":
+                return Reply(200, self._posted(request, endpoint, now), headers)
             asked = query.parse(endpoint, request.parameters)
             page = self._page(request, asked, parent_id, now, repeat)
         except RefusalError as refusal:
@@ -106,6 +109,10 @@ class Api:
             if name in requested:
                 return self._limits.charge(f"{endpoint.path} with {name}", limit)
         return self._limits.charge(endpoint.path, endpoint.limit)
+
+    def _posted(self, request: Request, endpoint: Endpoint, now: float) -> bytes:
+        attributes = bodies.read_attributes(endpoint, request)
+        return metric_aggregates(self._account, self._renderer, attributes, now)
 
     def _page(self, request: Request, asked: Query, parent_id: str | None, now: float, repeat: bool) -> Page:
         url = f"{self._origin}{request.url}"

@@ -172,6 +172,13 @@ def replaced(fault: Fault, request: Request) -> Reply | None:
 
 def changed(fault: Fault, reply: Reply) -> Reply:
     """Return an answer with the fault in it; a fault of its delivery leaves it as it is."""
+    match fault.kind:
+        case "cut_json":
+            return replace(reply, body=reply.body[: len(reply.body) // 2])
+        case "huge":
+            return replace(reply, body=reply.body + b" " * fault.size)
+        case "no_date":
+            return replace(reply, headers={**reply.headers, "Date": ""})
     page = reply.page
     if page is None:
         return reply
@@ -183,14 +190,8 @@ def changed(fault: Fault, reply: Reply) -> Reply:
             return _with_next(reply, page, f"{fault.to}/{path}")
         case "no_links":
             return replace(reply, body=replace(page, data=page.data[: len(page.data) // 2]).body(with_links=False))
-        case "cut_json":
-            return replace(reply, body=reply.body[: len(reply.body) // 2])
-        case "huge":
-            return replace(reply, body=reply.body + b" " * fault.size)
         case "empty_page":
             return replace(reply, body=replace(page, data=(), included=None, next=None).body())
-        case "no_date":
-            return replace(reply, headers={**reply.headers, "Date": ""})
         case _:
             return reply
 

@@ -1,4 +1,4 @@
-"""How the API says no: error documents, with the texts that were recorded or documented where there are any."""
+"""How the API refuses requests: error documents, with recorded or documented texts as far as any are known."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ TITLES = {
     "not_found": "Not found.",
     "method_not_allowed": "Method not allowed.",
     "gone": "Gone.",
+    "unsupported_media_type": "Unsupported media type.",
     "throttled": "Request was throttled.",
     "error": "A server error occurred.",
 }
@@ -24,22 +25,25 @@ _STATUSES = {
     "not_found": 404,
     "method_not_allowed": 405,
     "gone": 410,
+    "unsupported_media_type": 415,
     "throttled": 429,
     "error": 500,
 }
 
 
 class RefusalError(Exception):
-    """A request is refused.
+    """The API refuses a request.
 
-    `code` is one of TITLES; `source` says where the trouble is, such as {"parameter": "filter"};
-    `retry_after` is in seconds.
+    Attributes:
+        code: one of TITLES.
+        source: the faulty part of the request, such as {"parameter": "filter"}.
+        retry_after: seconds.
     """
 
     def __init__(
         self, code: str, detail: str, *, retry_after: int | None = None, status: int | None = None, **source: str
     ) -> None:
-        """Take the status from the code, unless another is given."""
+        """Take the status from the code, unless the caller gives another."""
         super().__init__(detail)
         self.code = code
         self.detail = detail
@@ -48,7 +52,7 @@ class RefusalError(Exception):
         self.source = source or {"pointer": "/data/"}
 
     def body(self, request: int) -> bytes:
-        """Return the error document; ids of errors follow from the request's number."""
+        """Return the error document; the error's id is made from the request's number."""
         error: dict[str, Any] = {
             "id": f"{request:08x}-5a5a-4a5a-8a5a-5a5a5a5a5a5a",
             "status": self.status,
@@ -70,7 +74,7 @@ def invalid(detail: str, parameter: str) -> RefusalError:
 
 
 def throttled(seconds: int) -> RefusalError:
-    """Return the refusal of one request too many, for so long."""
+    """Return the refusal of a request that exceeds a rate limit; the next one is allowed after some seconds."""
     plural = "" if seconds == 1 else "s"
     detail = f"Request was throttled. Expected available in {seconds} second{plural}."
     return RefusalError("throttled", detail, retry_after=seconds, pointer="/data")

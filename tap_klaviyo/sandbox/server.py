@@ -152,7 +152,7 @@ class Sandbox:
         await runner.cleanup()
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        request = self._received_as(http)
+        request = self._received_as(http, await http.read())
         fault = self.faults(request) if self.faults else None
         if self._latency:
             await asyncio.sleep(self._latency)
@@ -167,12 +167,12 @@ class Sandbox:
             self.exchanges.append(self._exchange(request, reply, headers))
         return await wire.send(http, reply.status, headers, body, fault)
 
-    def _received_as(self, http: web.BaseRequest) -> Request:
+    def _received_as(self, http: web.BaseRequest, body: bytes) -> Request:
         url = http.raw_path
-        page = page_of(url)
+        page = page_of(url, body)
         self._attempts[page] += 1
         index, self._received = self._received, self._received + 1
-        return Request(index, self._attempts[page], http.method, url, http.headers, self._clock())
+        return Request(index, self._attempts[page], http.method, url, http.headers, self._clock(), body=body)
 
     def _reply(self, request: Request, fault: Fault | None) -> Reply:
         if fault and (reply := breakage.replaced(fault, request)):

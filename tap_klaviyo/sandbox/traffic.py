@@ -1,4 +1,4 @@
-"""What passes between a client and the sandbox, as values."""
+"""Requests, pages and replies, as values."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ MEDIA_TYPE = "application/vnd.api+json"
 class Request:
     """A request as it was received.
 
-    `index` counts all requests from 0, `attempt` those for the same page from 1; `url` is path and query as they
-    were sent; `at` is the limiter's clock in seconds; `status` is what was answered, 0 where no status was sent.
+    Attributes:
+        index: counts all requests from 0.
+        attempt: counts the requests for the same page from 1.
+        url: path and query as they were sent.
+        at: the limiter's clock, in seconds.
+        status: of the answer; 0 if no status was sent.
+        body: of a POST.
     """
 
     index: int
@@ -26,6 +31,7 @@ class Request:
     headers: Mapping[str, str]
     at: float
     status: int = 0
+    body: bytes = b""
 
     @property
     def path(self) -> str:
@@ -34,25 +40,25 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The decoded parameters; of several with one name the last."""
+        """The decoded parameters; if a name comes several times, the last value counts."""
         return dict(self.parameters)
 
     @cached_property
     def parameters(self) -> list[tuple[str, str]]:
-        """The decoded parameters, in the order and as often as they came."""
+        """The decoded parameters as they came, in order and with repetitions."""
         return parse_qsl(self.url.partition("?")[2], keep_blank_values=True)
 
     @property
     def page(self) -> str:
-        """What makes the page the same page: the URL but for its page size."""
-        return page_of(self.url)
+        """What makes two requests ask for the same page: the URL without its page size, and the body."""
+        return page_of(self.url, self.body)
 
 
-def page_of(url: str) -> str:
-    """Return a URL without its page size."""
+def page_of(url: str, body: bytes = b"") -> str:
+    """Return a URL without its page size, followed by the body."""
     path, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if not _named(pair, "page[size]")]
-    return f"{path}?{'&'.join(kept)}"
+    return f"{path}?{'&'.join(kept)}{body.decode(errors='replace')}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer before it is compressed and sent; `page` is what the body was made of, if it is one."""
+    """An answer before it is compressed and sent; if the body is a page, `page` is what it was made of."""
 
     status: int
     body: bytes
@@ -93,7 +99,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request with its whole answer, `body` decompressed."""
+    """A request with its whole answer; `body` is the answer's, decompressed."""
 
     method: str
     url: str
@@ -104,7 +110,7 @@ class Exchange:
 
 
 def next_url(url: str, cursor: str) -> str:
-    """Return a URL with all of its parameters as they are, and another cursor."""
+    """Return a URL with another cursor; its other parameters stay as they are."""
     path, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if pair and not _named(pair, "page[cursor]")]
     kept.append(f"page%5Bcursor%5D={quote(cursor, safe='')}")
