@@ -10,6 +10,7 @@ TapError
 └── ApiError            Klaviyo's answer                 exit 1
     ├── AuthError         use another key
     ├── ScopeError        give the key the scope
+    ├── PlanError         nothing: the account does not have the feature
     ├── RequestError      report it, or mend a setting
     │   ├── CursorError        read again from the last record
     │   ├── GoneError          there is nothing to read any more
@@ -88,6 +89,10 @@ class AuthError(ApiError):
 
 class ScopeError(ApiError):
     """The key lacks the scope that an endpoint needs (403)."""
+
+
+class PlanError(ApiError):
+    """Klaviyo refuses an endpoint (403) to an account that does not have the feature."""
 
 
 class RequestError(ApiError):

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 
 from tap_klaviyo import log
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import ApiError, AuthError, SyncError, UnavailableError
+from tap_klaviyo.errors import ApiError, AuthError, PlanError, SyncError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.log import logger
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
-from tap_klaviyo.reading.plan import Plan, Planner, lookback_seconds
+from tap_klaviyo.reading.plan import Plan
+from tap_klaviyo.reading.planner import Planner, lookback_seconds
 from tap_klaviyo.reading.prefetch import Failure, Fetch, Pipeline
+from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.reading.workers import run_watched
-from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.singer import state
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
@@ -35,38 +34,6 @@ _AT_WORK = 3
 _MOST_ROUNDS = 5
 # Seconds before a query that found nothing, but did in the last run, is sent again: longer than a hiccup.
 _EMPTY_WAIT = 10.0
-
-
-@dataclass
-class _Reading:
-    """What one stream's batches have shown so far."""
-
-    rows: int = 0
-    newest: int = 0
-    bookmark_limit: int | None = None
-    rows_by_query: Counter[str] = field(default_factory=Counter)
-    # By id: the change of a row that was written last.
-    changes: dict[str, str] = field(default_factory=dict)
-    denied: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
-    findings: Findings = field(default_factory=Findings)
-
-    def add(self, batch: Batch) -> None:
-        """Add what a batch shows."""
-        self.rows += batch.rows
-        self.newest = max(self.newest, batch.newest or 0)
-        self.rows_by_query[batch.query] += batch.rows
-        self.changes.update(batch.changes)
-        self.denied |= batch.denied
-        self.findings.add(batch.findings)
-        if batch.problem:
-            self.problems.append(batch.problem)
-        limits = [limit for limit in (self.bookmark_limit, batch.bookmark_limit) if limit is not None]
-        self.bookmark_limit = min(limits, default=None)
-
-    def limited(self, timestamp: int) -> int:
-        """Return a timestamp, or the limit that a bookmark must not pass."""
-        return timestamp if self.bookmark_limit is None else min(timestamp, self.bookmark_limit)
 
 
 class Sync:
@@ -99,6 +66,11 @@ class Sync:
         self._state_due = self._clock.monotonic() + state_interval
         self._line_due = self._clock.monotonic() + LINE_INTERVAL
         self._failed: list[str] = []
+        # The streams that were not read to their end, and those of which a row may have been missed.
+        self._incomplete: set[str] = set()
+        self._uncertain: set[str] = set()
+        # By stream: digests of what decides which rows of other streams belong to its rows, by id.
+        self._definitions: dict[str, Mapping[str, str]] = {}
         self._writing = False
         self._pipeline: Pipeline[Batch] = Pipeline(
             config.max_concurrency + _AT_WORK,
@@ -127,50 +99,69 @@ class Sync:
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
         self._state = adopt_bookmarks(given, account.metric_ids)
-        ordered = rotate_selections(selections, self._state.get("currently_syncing"))
-        planner = self._planner(account)
+        plans = self._plans(account, rotate_selections(selections, self._state.get("currently_syncing")))
         with self._pipeline, closing(self._client):
             self._writing = True
-            plans = [planner.plan_stream(selection, self._state) for selection in ordered]
             for plan in plans:
                 self._pipeline.add(plan.stream.name, list(plan.queries.values()), plan.lane)
             for plan in plans:
-                self._stream(plan)
+                self._read_parent(plan) if plan.is_silent else self._stream(plan)
         self._state = state.with_currently_syncing(self._state, None)
         self._writer.state(self._state)
         if self._failed:
             raise SyncError(f"Incomplete streams: {', '.join(self._failed)}; see the errors above.")
 
-    def _planner(self, account: Account) -> Planner:
-        return Planner(
+    def _plans(self, account: Account, selections: Sequence[Selection]) -> list[Plan]:
+        planner = Planner(
             self._client,
             account,
+            selections,
+            self._state,
             start_date=self._config.start_date,
             end_date=self._config.end_date,
             lookback=lookback_seconds(self._config.lookback_days),
             activate_version=self._config.activate_version,
         )
+        return planner.plans()
 
     def _stream(self, plan: Plan) -> None:
-        stream, name, reading = plan.stream, plan.stream.name, _Reading()
+        stream, name, tally = plan.stream, plan.stream.name, Tally()
         self._state = state.with_currently_syncing(self._state, stream)
         if plan.drops_bookmark:
             self._state = state.drop_bookmark(self._state, stream)
         self._writer.schema(name, plan.selection.schema, stream.key, plan.selection.replication_key)
         self.progress.begin(name)
         try:
-            self._read(plan, reading)
-            self._finish(plan, reading)
-            logger.info("%s: %s records.", name, f"{reading.rows:,}")
+            self._read(plan, tally)
+            self._finish(plan, tally)
+            logger.info("%s: %s records.", name, f"{tally.rows:,}")
         except AuthError:
             raise
+        except PlanError as problem:
+            self._uncertain.add(name)
+            logger.warning("%s: skipped, since this account does not have it. %s", name, problem)
         except ApiError as problem:
-            reading.problems.append(f"{problem} The other streams go on.")
+            tally.problems.append(f"{problem} The other streams go on.")
         finally:
-            self._report(plan, reading)
+            self._report(plan, tally)
             self._writer.state(self._state)
 
-    def _read(self, plan: Plan, reading: _Reading) -> None:
+    def _read_parent(self, plan: Plan) -> None:
+        """Read a stream that is not selected, for the streams that are read for its rows."""
+        name, tally = plan.stream.name, Tally()
+        try:
+            self._read(plan, tally)
+            self._settle_parents(plan, tally, self._settle_changes(plan, tally))
+        except AuthError:
+            raise
+        except PlanError as problem:
+            self._uncertain.add(name)
+            logger.warning("%s: skipped, since this account does not have it. %s", name, problem)
+        except ApiError as problem:
+            self._incomplete.add(name)
+            logger.error("%s: %s", name, problem)
+
+    def _read(self, plan: Plan, tally: Tally) -> None:
         """Write the records of a stream's fetches, batch by batch.
 
         The bookmark of an event stream follows the batches; in a full read it moves only at the end, so that a read
@@ -178,40 +169,71 @@ class Sync:
         """
         name = plan.stream.name
         for batch in self._pipeline.take(name):
+            tally.add(batch)
+            if plan.is_silent:
+                continue
             self._writer.records(batch.read_lines())
-            reading.add(batch)
-            if plan.selection.replication_key and batch.newest is not None:
-                self._advance(plan, reading, batch.newest)
+            if plan.is_ordered and plan.selection.replication_key and batch.newest is not None:
+                self._advance(plan, tally, batch.newest)
             self.progress.add(name, batch.rows, batch.newest)
             self._keep_up(name)
 
-    def _advance(self, plan: Plan, reading: _Reading, newest: int) -> None:
+    def _advance(self, plan: Plan, tally: Tally, newest: int) -> None:
         """Move a stream's bookmark to a timestamp, and extend the metrics that it covers.
 
         A metric that the bookmark does not cover yet is read up to it first. It counts as covered only when the
         bookmark moves on: until then, a run that is interrupted has to read its history again.
         """
-        covered = None if plan.metrics is None else plan.metrics - reading.denied
-        reached = reading.limited(newest)
+        covered = None if plan.metrics is None else plan.metrics - tally.denied
+        reached = tally.limited(newest)
         if covered is not None and reached <= plan.mark:
             return
         self._state = state.advance_bookmark(self._state, plan.stream, reached, covered)
 
-    def _finish(self, plan: Plan, reading: _Reading) -> None:
+    def _finish(self, plan: Plan, tally: Tally) -> None:
         """Record what a stream's complete read means for the state, and activate its version."""
-        if reading.newest:
-            self._advance(plan, reading, reading.newest)
-        if plan.metrics is not None and reading.limited(plan.mark) == plan.mark:
-            self._state = state.cover_metrics(self._state, plan.stream, plan.metrics - reading.denied)
+        if not self._has_parents(plan, tally):
+            return
+        if tally.newest:
+            self._advance(plan, tally, tally.newest)
+        if plan.metrics is not None and tally.limited(plan.mark) == plan.mark:
+            self._state = state.cover_metrics(self._state, plan.stream, plan.metrics - tally.denied)
+        if not plan.is_ordered:
+            self._cover_parents(plan)
         if plan.version is None:
             return
-        is_certain = self._settle_changes(plan, reading) and self._settle_empty_queries(plan, reading)
-        is_certain = is_certain and not reading.problems and not reading.denied
-        if is_certain:
+        is_certain = self._settle_changes(plan, tally) and self._settle_empty_queries(plan, tally)
+        self._settle_parents(plan, tally, is_certain)
+        if is_certain and not tally.problems and not tally.denied and plan.stream.name not in self._uncertain:
             self._writer.activate_version(plan.stream.name, plan.version)
-        self._state = state.with_full_table(self._state, plan.stream, plan.version, reading.rows_by_query)
+        self._state = state.with_full_table(self._state, plan.stream, plan.version, tally.rows_by_query)
 
-    def _settle_changes(self, plan: Plan, reading: _Reading) -> bool:
+    def _has_parents(self, plan: Plan, tally: Tally) -> bool:
+        """Return whether the rows that a stream is read for are known; if not, something of it may be missing."""
+        parent = plan.stream.parent
+        if parent is None:
+            return True
+        if parent.stream in self._incomplete:
+            tally.problems.append(f"It is read for each row of {parent.stream}, which could not be read to its end.")
+        elif tally.parents_gone and not tally.parents:
+            tally.problems.append(f"Klaviyo answers 404 for every row of {parent.stream}, which proves nothing.")
+        if parent.stream in self._uncertain:
+            self._uncertain.add(plan.stream.name)
+        return not tally.problems
+
+    def _settle_parents(self, plan: Plan, tally: Tally, is_certain: bool) -> None:
+        """Keep what a stream's rows mean for the streams that are read for them."""
+        self._definitions[plan.stream.name] = tally.definitions
+        if not is_certain:
+            self._uncertain.add(plan.stream.name)
+
+    def _cover_parents(self, plan: Plan) -> None:
+        """Record which parents' rows the bookmark covers now."""
+        if plan.stream.parent:
+            parents = self._definitions.get(plan.stream.parent.stream, {})
+            self._state = state.cover_parents(self._state, plan.stream, parents)
+
+    def _settle_changes(self, plan: Plan, tally: Tally) -> bool:
         """Read what changed during the read until nothing is new, and return whether it came to that.
 
         A row that moves from a query that is read later to one that was read before would be missed, and the target
@@ -223,27 +245,27 @@ class Sync:
         since, seen = self.progress.now or 0, frozenset[tuple[str, str]]()
         for _ in range(_MOST_ROUNDS):
             began = int(self._client.server_time or self._clock.wall()) - 2 * CLOCK_MARGIN
-            self._read_more(plan, reading, plan.changed(since - CLOCK_MARGIN, seen))
-            found = frozenset(reading.changes.items())
+            self._read_more(plan, tally, plan.changed(since - CLOCK_MARGIN, seen))
+            found = frozenset(tally.changes.items())
             if found == seen:
                 return True
             since, seen = max(since, began), found
         logger.warning("%s: rows keep changing; the target keeps rows that Klaviyo deleted.", plan.stream.name)
         return False
 
-    def _settle_empty_queries(self, plan: Plan, reading: _Reading) -> bool:
+    def _settle_empty_queries(self, plan: Plan, tally: Tally) -> bool:
         """Send the queries again that found rows in the last run but none now; return whether the result is certain.
 
         The batches of events name no query, so a full read of events is judged as one, and not sent again.
         """
         before = state.rows_by_query(self._state, plan.stream)
-        empty = [query for query, rows in before.items() if rows and not reading.rows_by_query[query]]
+        empty = [query for query, rows in before.items() if rows and not tally.rows_by_query[query]]
         if not empty:
             return True
         if again := [plan.queries[query] for query in empty if query in plan.queries]:
             self._clock.sleep(_EMPTY_WAIT)
-            self._read_more(plan, reading, again)
-        lost = sum(before[query] for query in empty if not reading.rows_by_query[query])
+            self._read_more(plan, tally, again)
+        lost = sum(before[query] for query in empty if not tally.rows_by_query[query])
         if lost:
             logger.warning(
                 "%s: Klaviyo returned no rows for a query that found %s in the last run. The target keeps its rows; if "
@@ -253,25 +275,26 @@ class Sync:
             )
         return not lost
 
-    def _read_more(self, plan: Plan, reading: _Reading, fetches: Iterable[Fetch[Batch]]) -> None:
+    def _read_more(self, plan: Plan, tally: Tally, fetches: Iterable[Fetch[Batch]]) -> None:
         self._pipeline.add(plan.stream.name, list(fetches), plan.lane, is_next=True)
-        self._read(plan, reading)
+        self._read(plan, tally)
 
-    def _report(self, plan: Plan, reading: _Reading) -> None:
+    def _report(self, plan: Plan, tally: Tally) -> None:
         """Say once what a stream's reading showed, and note it if something is missing."""
         name = plan.stream.name
         self._count(name)
-        if summary := reading.findings.summary():
+        if summary := tally.findings.summary():
             logger.warning("%s: %s.", name, summary)
-        for metric in sorted(reading.denied):
-            reading.problems.append(
+        for metric in sorted(tally.denied):
+            tally.problems.append(
                 f"Klaviyo lists the metric {metric}, but says that it does not exist. Once Klaviyo serves it, its "
                 "events are read from start_date."
             )
-        for problem in reading.problems:
+        for problem in tally.problems:
             logger.error("%s: %s", name, problem)
-        if reading.problems:
+        if tally.problems:
             self._failed.append(name)
+            self._incomplete.add(name)
 
     def _count(self, stream: str) -> None:
         log.log_metric("counter", "record_count", self.progress.untold(stream), endpoint=stream)

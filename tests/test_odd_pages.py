@@ -13,8 +13,9 @@ from tap_klaviyo.klaviyo.jsonapi import parse_page
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
+from tap_klaviyo.records.times import epoch_seconds
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.streams.events import event_timestamps, project_metric
+from tap_klaviyo.streams.events import project_metric
 from tap_klaviyo.streams.table import BY_NAME
 from tests.decoding import plain_decoder
 from tests.validity import validator_of
@@ -136,7 +137,7 @@ def records_of(
     records = build_records(page, projection, findings)
     lines = encode_records(stream, records).splitlines()
     if stream == "open":
-        assert len(event_timestamps(records)) == len(records)
+        assert len(epoch_seconds(records, "timestamp")) == len(records)
     return [json.loads(line)["record"] for line in lines], findings
 
 

@@ -101,7 +101,7 @@ def test_an_event_without_a_time_at_a_cut_comes_once(idle: int) -> None:
     ids=["none", "even", "burst", "outside"],
 )
 def test_planned_slices_cover_the_range_whatever_is_counted(counts: dict[int, int], most: int) -> None:
-    parts = plan_slices(Slice((), BEGIN, BEGIN + YEAR, is_last=True), counts)
+    parts = plan_slices(Slice((), BEGIN, BEGIN + YEAR, is_last=True), counts, 1000)
     assert (parts[0].start, parts[-1].end) == (BEGIN, BEGIN + YEAR)
     assert all(one.end == other.start for one, other in pairwise(parts))
     assert [each.is_last for each in parts] == [False] * (len(parts) - 1) + [True]

@@ -18,6 +18,7 @@ from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import PLAIN, PageDecoder, parse_page
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.planner import metric_queries
 from tap_klaviyo.reading.prefetch import Fetch
 from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
 from tap_klaviyo.times import format_time, parse_time
@@ -125,8 +126,9 @@ _PROJECTION = _SELECTION.stream.project(_SELECTION.schema)
 
 def fetches_of(memory: Memory, metrics: Sequence[str], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a range."""
-    timeline = Timeline(_SELECTION.stream, cast(Client, memory), {}, _PROJECTION)
-    return time_range_fetches(timeline, metric_resources(metrics), start, end)
+    stream = _SELECTION.stream
+    timeline = Timeline(stream, cast(Client, memory), stream.endpoint, {})
+    return time_range_fetches(timeline, metric_queries(_PROJECTION, metric_resources(metrics)), start, end)
 
 
 class _Place:

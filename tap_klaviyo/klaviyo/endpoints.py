@@ -30,7 +30,9 @@ class Endpoint:
     """One of Klaviyo's collections or reports.
 
     `page_size` is the largest that the endpoint takes, None if it takes no size. `additional` maps a field that
-    Klaviyo sends on request only to the limit that such a request is charged to, None for the endpoint's own.
+    Klaviyo sends on request only to the limit that such a request is charged to, None for the endpoint's own;
+    `resource` is the JSON:API type that has such fields.
+    `is_optional` says that Klaviyo refuses the endpoint to accounts without a feature, such as webhooks.
     `revision` is the API revision that the endpoint is written for, None for the one in the settings.
     """
 
@@ -41,7 +43,9 @@ class Endpoint:
     page_size: int | None = None
     sort: str | None = None
     additional: Mapping[str, Limit | None] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    resource: str = ""
     revision: str | None = None
+    is_optional: bool = False
 
     def charged_for(self, fields: frozenset[str]) -> Endpoint:
         """Return the endpoint with the limit that a request for these fields is charged to."""
@@ -56,6 +60,7 @@ def collection_endpoint(
     page_size: int | None = None,
     sort: str | None = None,
     additional: Mapping[str, Limit | None] = MappingProxyType({}),
+    resource: str = "",
     revision: str | None = None,
 ) -> Endpoint:
     """Return the endpoint of a collection; `scopes` are the resources to read, separated by blanks.
@@ -69,6 +74,7 @@ def collection_endpoint(
         page_size=page_size,
         sort=sort,
         additional=additional,
+        resource=resource,
         revision=revision,
     )
 
@@ -86,23 +92,29 @@ _ON_REQUEST: Mapping[str, Limit | None] = MappingProxyType({"subscriptions": Non
 
 METRICS = collection_endpoint("metrics", "metrics", M)
 METRIC_PROPERTIES = collection_endpoint(
-    "metrics/{metric_id}/metric-properties", "metrics", XS, additional={"sample_values": None}
+    "metrics/{metric_id}/metric-properties",
+    "metrics",
+    XS,
+    additional={"sample_values": None},
+    resource="metric-property",
 )
 CUSTOM_METRICS = collection_endpoint("custom-metrics", "metrics", S)
 MAPPED_METRICS = collection_endpoint("mapped-metrics", "metrics", S)
 EVENTS = collection_endpoint("events", "events", XL, 1000, "datetime")
 
-PROFILES = collection_endpoint("profiles", "profiles", L, 100, "id", _ON_REQUEST)
+PROFILES = collection_endpoint("profiles", "profiles", L, 100, "id", _ON_REQUEST, "profile")
 PROFILES_BY_UPDATE = replace(PROFILES, sort="updated")
 # Sorted by the time that the filter asks for, as other endpoints demand of a date filter.
 SUPPRESSED_PROFILES = replace(PROFILES, sort="subscriptions.email.marketing.suppression.timestamp")
 PUSH_TOKENS = collection_endpoint("push-tokens", "push-tokens profiles", M, 100)
 
 LISTS = collection_endpoint("lists", "lists", L, 10, "id")
-LIST_MEMBERS = collection_endpoint("lists/{list_id}/profiles", "lists profiles", L, 100, "joined_group_at", _ON_REQUEST)
+LIST_MEMBERS = collection_endpoint(
+    "lists/{list_id}/profiles", "lists profiles", L, 100, "joined_group_at", _ON_REQUEST, "profile"
+)
 SEGMENTS = collection_endpoint("segments", "segments", L, 10, "id")
 SEGMENT_MEMBERS = collection_endpoint(
-    "segments/{segment_id}/profiles", "segments profiles", L, 100, "joined_group_at", _ON_REQUEST
+    "segments/{segment_id}/profiles", "segments profiles", L, 100, "joined_group_at", _ON_REQUEST, "profile"
 )
 TAGS = collection_endpoint("tags", "tags", S, 50, "id")
 TAG_GROUPS = collection_endpoint("tag-groups", "tags", S, 25, "id")
@@ -121,7 +133,7 @@ FLOWS = collection_endpoint("flows", "flows", S, 50, "id")
 FLOW_ACTIONS = collection_endpoint("flows/{flow_id}/flow-actions", "flows", S, 50, "id")
 FLOW_MESSAGES = collection_endpoint("flow-actions/{flow_action_id}/flow-messages", "flows", S, 50, "id")
 
-TEMPLATES = collection_endpoint("templates", "templates", L, 10, "updated", {"definition": None})
+TEMPLATES = collection_endpoint("templates", "templates", L, 10, "updated", {"definition": None}, "template")
 UNIVERSAL_CONTENT = collection_endpoint("template-universal-content", "templates", L, 100, "id")
 IMAGES = collection_endpoint("images", "images", M, 100, "updated_at")
 TRANSLATIONS = collection_endpoint("translations", "translations", M, 100, "id", revision=OMNICHANNEL)

@@ -14,6 +14,7 @@ from tap_klaviyo.errors import (
     CursorError,
     GoneError,
     MetricDeniedError,
+    PlanError,
     RequestError,
     ScopeError,
 )
@@ -53,6 +54,8 @@ def refusal_of(endpoint: Endpoint, response: requests.Response, body: bytes, key
 def _lasting(endpoint: Endpoint, status: int, detail: str, said: str) -> ApiError:
     if status == 401:
         return AuthError(f"{said} Check that api_key is a private key of this account that still exists.", status)
+    if status == 403 and endpoint.is_optional and detail and not _ABOUT_SCOPES.search(detail):
+        return PlanError(said, status)
     if status == 403:
         return ScopeError(said + _scope_hint(endpoint, detail), status)
     if status == 404:

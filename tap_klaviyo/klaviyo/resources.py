@@ -68,9 +68,17 @@ class UndeclaredRelationshipError(LookupError):
     """Resources are asked for a relationship that their type was not made with."""
 
 
-def plain_resource(relationships: Collection[str]) -> type[Resource]:
-    """Return the type of resources that keep any attributes as bytes, with these relationships."""
-    return _resource_type(Resource, [], relationships, {})
+def plain_resource(relationships: Collection[str], kind: str | None = None) -> type[Resource]:
+    """Return the type of resources that keep any attributes as bytes, with these relationships.
+
+    Args:
+        relationships: their names, as JSON:API has them.
+        kind: the JSON:API type of the resources; None for any.
+    """
+    if kind is None:
+        return _resource_type(Resource, [], relationships, {})
+    attributes = [("attributes", Raw, Raw(b"{}"))]
+    return _resource_type(Identified, attributes, relationships, {"type": kind}, tag_field="type", tag=kind)
 
 
 def typed_resource(

@@ -26,11 +26,13 @@ class Account:
         metrics: the metrics of the streams that are fed by some.
         now: when the run began by Klaviyo's clock, less the margin, in epoch seconds: no bookmark passes it.
         problem: why the metrics could not be read, if they could not.
+        all_metrics: all metrics of the account.
     """
 
     metrics: Mapping[str, Sequence[Resource]]
     now: int
     problem: ApiError | None = None
+    all_metrics: Sequence[Resource] = ()
 
     @property
     def metric_ids(self) -> Mapping[str, Sequence[str]]:
@@ -62,4 +64,4 @@ def read_account(client: Client, streams: Sequence[Stream], wall: Callable[[], f
     except ApiError as error:
         problem = error
     now = int(client.server_time or wall()) - CLOCK_MARGIN
-    return Account({stream.name: metrics_of(stream, found) for stream in streams}, now, problem)
+    return Account({stream.name: metrics_of(stream, found) for stream in streams}, now, problem, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -51,15 +51,20 @@ class ParkedLines:
 class Batch:
     """A page as it goes to stdout.
 
-    `lines` are whole RECORD lines, in memory or parked; `size` is their length in bytes, `rows` their number, and
-    `newest` the greatest timestamp among them (epoch seconds). `findings` are what the page has beside its records.
-
-    `query` is the name of the query that found the rows, and `changes` are those of its rows that changed during the
-    run: their ids, with the time of the change as Klaviyo writes it.
-
-    `denied` are the ids of metrics that Klaviyo lists but says do not exist. `problem` is a sentence about something
-    that was skipped here: the run continues and ends with exit code 1, and the stream's bookmark must not pass
-    `bookmark_limit` (epoch seconds).
+    Args:
+        lines: whole RECORD lines, in memory or parked.
+        size: their length in bytes.
+        rows: their number.
+        newest: the greatest time among them, in epoch seconds.
+        findings: what the page has beside its records.
+        query: the name of the query that found the rows.
+        changes: the rows that changed during the run: their ids, with the time of the change as Klaviyo writes it.
+        definitions: in a stream that others are read for, digests of what decides which rows belong to which, by id.
+        parents: how many parents' rows begin here.
+        parents_gone: how many parents Klaviyo no longer has.
+        denied: the ids of metrics that Klaviyo lists but says do not exist.
+        problem: a sentence about something that was skipped here: the run continues and ends with exit code 1.
+        bookmark_limit: in epoch seconds; the stream's bookmark must not pass it.
     """
 
     lines: bytes | ParkedLines
@@ -69,6 +74,9 @@ class Batch:
     findings: Findings = field(default_factory=Findings)
     query: str = ""
     changes: frozenset[tuple[str, str]] = frozenset()
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    parents: int = 0
+    parents_gone: int = 0
     denied: frozenset[str] = frozenset()
     problem: str | None = None
     bookmark_limit: int | None = None

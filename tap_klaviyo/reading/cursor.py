@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from tap_klaviyo.errors import GoneError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.klaviyo.filters import filter_changed
+from tap_klaviyo.klaviyo.filters import filter_all, filter_from
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
+from tap_klaviyo.reading.query import Query
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.objects import attribute_text
@@ -25,6 +27,8 @@ from tap_klaviyo.times import format_time
 
 # A row, and the time of its last change as Klaviyo writes it.
 Change = tuple[str, str]
+# What the rows of a page mean for another stream: the fetches of what belongs to them.
+Children = Callable[[Page], Sequence[Fetch[Batch]]]
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,13 @@ class FullTable:
         parameters: of every first page.
         projection: how resources become records.
         version: marks the rows of this run; None if they have no version.
+        condition: a filter that all queries have in common.
         since: rows changed since then (epoch seconds) are noted in `Batch.changes`, if the stream's queries say by
             which field.
         seen: changes that were read already; their rows are left out.
+        is_silent: whether the rows are read for other streams only, and are not written.
+        children: by stream, what is read for each of the rows.
+        digests: returns digests of what decides which rows belong to a page's rows, for `Batch.definitions`.
     """
 
     stream: Stream
@@ -50,22 +58,17 @@ class FullTable:
     projection: Projection
     version: int | None
     since: int
+    condition: str | None = None
     seen: frozenset[Change] = frozenset()
+    is_silent: bool = False
+    children: Mapping[str, Children] = field(default_factory=dict)
+    digests: Callable[[Sequence[Resource]], Mapping[str, str]] | None = None
 
     @property
     def changed_by(self) -> str | None:
         """The field that says when a row changed, if rows can move between the stream's queries."""
         split = self.stream.split
         return split.changed_by if isinstance(split, Filters) else None
-
-
-@dataclass(frozen=True)
-class _Query:
-    """One query of a stream: its name in `Batch.query`, its filter, and the projection with its constants."""
-
-    name: str
-    filter: str | None
-    projection: Projection
 
 
 def full_table_fetches(table: FullTable) -> Mapping[str, Fetch[Batch]]:
@@ -75,48 +78,100 @@ def full_table_fetches(table: FullTable) -> Mapping[str, Fetch[Batch]]:
 
 def changed_fetches(table: FullTable) -> list[Fetch[Batch]]:
     """Return the fetches of the rows that changed since `table.since`, without the changes in `table.seen`."""
-    changed_by = table.changed_by or ""
-    changed = filter_changed(changed_by, table.since)
+    changed = filter_from(table.changed_by or "", table.since)
     return [
-        partial(_start, table, replace(query, filter=f"and({query.filter},{changed})" if query.filter else changed))
+        partial(_start, table, replace(query, condition=filter_all(query.condition, changed)))
         for query in _queries(table)
     ]
 
 
-def _queries(table: FullTable) -> list[_Query]:
-    split = table.stream.split
-    each: Mapping[str, Mapping[str, Any]] = split.each if isinstance(split, Filters) else {}
+def child_fetch(table: FullTable, query: Query) -> Fetch[Batch]:
+    """Return the first fetch of what belongs to one parent; a parent that has gone has no rows."""
+    return partial(_start_child, table, query)
+
+
+def included_fetch(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetch[Batch]:
+    """Return a fetch of rows that came with their parents, so that it sends no request."""
+    return partial(_included, table, groups)
+
+
+def table_queries(stream: Stream, projection: Projection) -> list[Query]:
+    """Return the queries that a stream is divided into: one for each of its filters, or one for all rows."""
+    each: Mapping[str, Mapping[str, Any]] = stream.split.each if isinstance(stream.split, Filters) else {}
     return [
-        _Query(str(number), condition, table.projection.with_constants(constants))
+        Query(str(number), projection.with_constants(constants), condition)
         for number, (condition, constants) in enumerate(each.items())
-    ] or [_Query("0", None, table.projection)]
+    ] or [Query("0", projection)]
 
 
-def _start(table: FullTable, query: _Query) -> Fetched[Batch]:
+def _queries(table: FullTable) -> list[Query]:
+    return [
+        replace(query, condition=filter_all(query.condition, table.condition))
+        for query in table_queries(table.stream, table.projection)
+    ]
+
+
+def _start(table: FullTable, query: Query) -> Fetched[Batch]:
     """Read the first page of a query; it can be started again."""
-    condition = {"filter": query.filter} if query.filter else {}
-    pages = Pages(table.client, table.endpoint, {**table.parameters, **condition}, query.projection.decoder)
+    condition = {"filter": query.condition} if query.condition else {}
+    parameters = {**table.parameters, **condition}
+    pages = Pages(table.client, table.endpoint, parameters, query.projection.decoder, ids=query.parent)
     return _read(table, query, pages, frozenset())
 
 
-def _read(table: FullTable, query: _Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
+def _start_child(table: FullTable, query: Query) -> Fetched[Batch]:
+    try:
+        started = _start(table, query)
+    except GoneError:
+        return Fetched(Batch(b"", 0, 0, parents_gone=1), 0)
+    return replace(started, item=replace(started.item, parents=1))
+
+
+def _read(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
     """Read the next page of a query, without the resources that the page before it contained."""
     with pages.next() as answer:
-        batch, ids = _made(table, query, seen, answer.page)
+        page = answer.page
+        ids = frozenset(resource.id for resource in page.data)
+        page.data = [resource for resource in page.data if resource.id not in seen]
+        children = _children(table, page)
+        batch = _batch(table, query, page)
     then = [] if pages.ended else [partial(_read, table, query, pages, ids)]
-    return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
+    return Fetched(batch, batch.size, then, answer.attempts, answer.queued, children)
 
 
-def _made(table: FullTable, query: _Query, seen: frozenset[str], page: Page) -> tuple[Batch, frozenset[str]]:
-    ids, findings = frozenset(resource.id for resource in page.data), Findings()
-    page.data = [resource for resource in page.data if resource.id not in seen]
+def _included(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetched[Batch]:
+    pages = [(query, Page(list(resources), [], None)) for query, resources in groups]
+    children = _children(table, Page([each for _, page in pages for each in page.data], [], None))
+    return _joined([_batch(table, query, page) for query, page in pages], children)
+
+
+def _joined(batches: Sequence[Batch], children: Mapping[Hashable, Sequence[Fetch[Batch]]]) -> Fetched[Batch]:
+    findings = Findings()
+    for batch in batches:
+        findings.add(batch.findings)
+    lines = b"".join(batch.read_lines() for batch in batches)
+    rows = sum(batch.rows for batch in batches)
+    whole = Batch(lines, len(lines), rows, findings=findings, query="0", parents=len(batches))
+    return Fetched(whole, whole.size, children=children)
+
+
+def _children(table: FullTable, page: Page) -> dict[Hashable, Sequence[Fetch[Batch]]]:
+    return {stream: fetches(page) for stream, fetches in table.children.items()}
+
+
+def _batch(table: FullTable, query: Query, page: Page) -> Batch:
     changes = _changes(page.data, table)
     if table.seen:
         page.data = [each for each in page.data if (each.id, changes.get(each.id, "")) not in table.seen]
-    records = build_records(page, query.projection, findings)
-    lines = encode_records(table.stream.name, records, table.version)
     changed = frozenset(changes.items()) - table.seen
-    return Batch(lines, len(lines), len(records), findings=findings, query=query.name, changes=changed), ids
+    digests = table.digests(page.data) if table.digests else {}
+    noticed = Batch(b"", 0, 0, query=query.name, changes=changed, definitions=digests)
+    if table.is_silent:
+        return noticed
+    findings = Findings()
+    records = build_records(page, query.projection, findings, query.parent)
+    lines = encode_records(table.stream.name, records, table.version)
+    return replace(noticed, lines=lines, size=len(lines), rows=len(records), findings=findings)
 
 
 def _changes(resources: list[Resource], table: FullTable) -> dict[str, str]:

@@ -1,17 +1,45 @@
-"""The query parameters of a stream's requests: the selection decides what Klaviyo is asked for; pure."""
+"""The queries that a stream is divided into, and the parameters of their requests; pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
 from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.records.projection import Fields
+from tap_klaviyo.records.projection import Fields, Projection
 from tap_klaviyo.streams.model import Stream
 
 
-def query_parameters(stream: Stream, fields: Fields) -> dict[str, str]:
-    """Return the parameters that every first page of the stream has: sort, include and sparse fieldsets."""
+@dataclass(frozen=True)
+class Query:
+    """One of the queries that a stream is divided into.
+
+    Args:
+        name: tells it from the stream's other queries: a metric's id, or a number.
+        projection: how the resources that it finds become records.
+        condition: its filter, without the range of time; None if it finds all.
+        parent: the ids that fill the endpoint's path and the records' fields of these names.
+    """
+
+    name: str
+    projection: Projection = field(repr=False)
+    condition: str | None = None
+    parent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+
+def query_parameters(stream: Stream, fields: Fields, riders: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the parameters that every first page of the stream has: sort, include and sparse fieldsets.
+
+    Args:
+        stream: the stream.
+        fields: the selected ones: they decide what Klaviyo is asked for.
+        riders: relationships to include for other streams.
+    """
     query = {"sort": stream.endpoint.sort} if stream.endpoint.sort else {}
-    if wanted := [each.relationship for each in stream.related if each.field in fields and each.shape != "id"]:
-        query["include"] = ",".join(wanted)
+    wanted = [each.relationship for each in stream.related if each.field in fields and each.shape != "id"]
+    if include := [*wanted, *riders]:
+        query["include"] = ",".join(include)
     for each in stream.related:
         # Only profiles are so large that leaving out attributes pays.
         if each.type == "profile" and (profile := fields.get(each.field)):
@@ -27,9 +55,12 @@ def charged_endpoint(stream: Stream, fields: Fields) -> Endpoint:
 
 
 def _additional_fields(stream: Stream, fields: Fields) -> dict[str, str]:
-    """Return the sparse fieldset of profiles, with the fields that Klaviyo sends on request only."""
+    """Return the sparse fieldset of a resource that has fields which Klaviyo sends on request only."""
+    own = {stream.id_field, *([stream.parent.key] if stream.parent else [])}
     sources = {source for attributes in stream.derived.values() for source in attributes}
-    attributes = {name for name in fields if name not in stream.derived and name != "id"}
-    asked = attributes | sources | set(stream.key) - {"id"}
-    additional = [name for name in stream.endpoint.additional if name in asked]
-    return {"additional-fields[profile]": ",".join(additional), "fields[profile]": ",".join(sorted(asked))}
+    attributes = {*fields, *stream.automatic} - stream.derived.keys() - own
+    asked = sorted(attributes | sources)
+    query = {f"fields[{stream.endpoint.resource}]": ",".join(asked)} if asked else {}
+    if additional := [name for name in stream.endpoint.additional if name in asked]:
+        query[f"additional-fields[{stream.endpoint.resource}]"] = ",".join(additional)
+    return query

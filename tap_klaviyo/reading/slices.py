@@ -1,4 +1,4 @@
-"""Slices of an event stream's time range: what a page says of them, how they are cut, and how pages merge; pure."""
+"""Slices of a stream's time range: what a page says of them, how they are cut, and how pages merge; pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from io import BytesIO
 from itertools import accumulate, pairwise
 from operator import itemgetter
 
-from tap_klaviyo.klaviyo.endpoints import EVENTS
+from tap_klaviyo.reading.query import Query
 from tap_klaviyo.records.findings import Findings
-from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.records.structs import Record
 
 # The last page of each slice is partly empty, so short slices waste requests: half a page each on average.
@@ -20,7 +19,7 @@ SLICE_PAGES = 10
 # more requests than the least, parts of 3 cost 9 %, and both take 14 to 15 page times (tests/test_speed.py).
 FINE_PAGES = 3
 # Parts are lengthened by this part of a page, then rounded to whole pages, and shortened a little: so the last page of
-# a part is seldom a few events over.
+# a part is seldom a few rows over.
 _ROUND_UP = 0.25
 _FILL = 0.97
 # Parts that a slice is cut into while enough other fetches wait. The first in order is what the consumer waits for, so
@@ -30,38 +29,30 @@ _MOST_CUTS = 16
 _MOST_GUESSES = 8
 # Seconds that a page of one second is taken to span: it shows only that it spans less than one.
 _SHORTEST_SPAN = 0.2
-# Ids to remember of events that a refused cursor would return again; beyond that, they are read twice.
+# Ids to remember of rows that a refused cursor would return again; beyond that, they are read twice.
 _MOST_SEEN = 100_000
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric that feeds the stream, and how its events become records."""
-
-    id: str
-    projection: Projection = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Slice:
-    """The events of some metrics with start <= timestamp < end (epoch seconds).
+    """The rows of some queries with start <= time < end (epoch seconds).
 
     Args:
-        metrics: whose events they are.
-        start: the time of the first event that may be missing.
+        queries: whose rows they are.
+        start: the time of the first row that may be missing.
         end: the time up to which to read.
-        seen: ids of events in the first second, or without a time, that were emitted already.
-        emitted: ids of events without a time that were emitted already; they may lie anywhere in the slice.
-        density: the events a second that the slice was cut by, 0 if nothing was known.
+        seen: ids of rows in the first second, or without a time, that were emitted already.
+        emitted: ids of rows without a time that were emitted already; they may lie anywhere in the slice.
+        density: the rows a second that the slice was cut by, 0 if nothing was known.
         restarts: how often in a row it was read again from this start.
         retreats: how often Klaviyo refused the end of the range, so that it was lowered.
         is_first: whether nothing was read before.
         is_last: whether it reaches to the end of the range.
         is_open: whether the cursor that it is read by leads beyond its end.
-        is_suspect: whether it may begin with an event that Klaviyo cannot render, so that it begins with small pages.
+        is_suspect: whether it may begin with a row that Klaviyo cannot render, so that it begins with small pages.
     """
 
-    metrics: tuple[Metric, ...]
+    queries: tuple[Query, ...]
     start: int
     end: int
     seen: frozenset[str] = field(default=frozenset(), repr=False)
@@ -75,24 +66,26 @@ class Slice:
     is_suspect: bool = False
 
     def knows(self, id: str) -> bool:
-        """Return whether an event was emitted already."""
+        """Return whether a row was emitted already."""
         return id in self.seen or id in self.emitted
 
 
 @dataclass(frozen=True)
 class PlacedRows:
-    """The events of a page in their order, with the time of each (epoch seconds).
+    """The rows of a page in their order, with the time of each (epoch seconds).
 
     Args:
-        records: the events.
-        moments: the timestamp of each; an event without one is placed by its `datetime`, else beside the event before.
-        floors: the earliest time that each may have: its own, or that of the latest event with a time before it.
-        untimed: the places of events without a timestamp.
-        first: the least timestamp, 0 if no event has one.
-        last: the greatest timestamp: the page reaches so far. 0 if no event has one.
+        records: the rows.
+        ids: their ids.
+        moments: the time of each; a row without one is placed by a guess, else beside the row before.
+        floors: the earliest time that each may have: its own, or that of the latest row with a time before it.
+        untimed: the places of rows without a time.
+        first: the least timestamp, 0 if no row has one.
+        last: the greatest timestamp: the page reaches so far. 0 if no row has one.
     """
 
     records: Sequence[Record]
+    ids: Sequence[str]
     moments: Sequence[int]
     floors: Sequence[int]
     untimed: frozenset[int]
@@ -101,39 +94,34 @@ class PlacedRows:
 
     @property
     def density(self) -> float:
-        """Events a second."""
+        """Rows a second."""
         return len(self.records) / max(self.last - self.first, _SHORTEST_SPAN)
 
     @property
-    def ids(self) -> list[str]:
-        """The ids of the events."""
-        return [record.id for record in self.records]
-
-    @property
     def ends_timed(self) -> bool:
-        """Whether the last event has a timestamp, so that all events after it are at least as late."""
+        """Whether the last row has a time, so that all rows after it are at least as late."""
         return bool(self.records) and len(self.records) - 1 not in self.untimed
 
     def without(self, part: Slice) -> PlacedRows:
         """Return the rows of a slice that were not emitted already and do not lie behind it."""
-        ids = self.ids
-        if self.last < part.end and part.seen.isdisjoint(ids) and part.emitted.isdisjoint(ids):
+        if self.last < part.end and part.seen.isdisjoint(self.ids) and part.emitted.isdisjoint(self.ids):
             return self
         wanted = [
             place
-            for place, (record, floor) in enumerate(zip(self.records, self.floors, strict=True))
-            if floor < part.end and not part.knows(record.id)
+            for place, (id, floor) in enumerate(zip(self.ids, self.floors, strict=True))
+            if floor < part.end and not part.knows(id)
         ]
         return replace(
             self,
             records=[self.records[place] for place in wanted],
+            ids=[self.ids[place] for place in wanted],
             moments=[self.moments[place] for place in wanted],
             floors=[self.floors[place] for place in wanted],
             untimed=frozenset(new for new, place in enumerate(wanted) if place in self.untimed),
         )
 
     def tail(self) -> int:
-        """Return the place of the first of the events that may be as late as the greatest timestamp."""
+        """Return the place of the first of the rows that may be as late as the greatest timestamp."""
         for place in range(len(self.records) - 1, -1, -1):
             if place not in self.untimed and self.moments[place] < self.last:
                 return place + 1
@@ -142,15 +130,15 @@ class PlacedRows:
 
 @dataclass(frozen=True)
 class Run:
-    """A metric's first page of a slice that other metrics feed as well, without the events emitted already.
+    """A query's first page of a slice that other queries feed as well, without the rows emitted already.
 
     `lines` are the RECORD lines, in one piece: parsed, a page would take several times the memory, and thousands of
-    small blocks that wait for the other metrics' pages would lie all over it. `ids`, `moments`, `floors` and `untimed`
-    are those of the lines; `last`, `density` and the `count` of events those of the page, as in PlacedRows; `findings`
+    small blocks that wait for the other queries' pages would lie all over it. `ids`, `moments`, `floors` and `untimed`
+    are those of the lines; `last`, `density` and the `count` of rows those of the page, as in PlacedRows; `findings`
     are what the page has beside its records; `is_whole` means that no page follows.
     """
 
-    metric: Metric
+    query: Query
     lines: bytes
     ids: Sequence[str]
     moments: Sequence[int]
@@ -163,44 +151,47 @@ class Run:
     is_whole: bool = True
 
     def reaches(self, horizon: int) -> bool:
-        """Return whether there may be events of this metric at or behind a horizon."""
+        """Return whether there may be rows of this query at or behind a horizon."""
         return not self.is_whole or any(floor >= horizon for floor in self.floors)
 
     def untimed_before(self, horizon: int) -> frozenset[str]:
-        """Return the ids of events without a timestamp that may be before a horizon."""
+        """Return the ids of rows without a time that may be before a horizon."""
         return frozenset(self.ids[place] for place in self.untimed if self.floors[place] < horizon)
 
 
 def place_rows(
     records: Sequence[Record],
-    timestamps: Sequence[int],
-    datetimes: Callable[[], Sequence[int | None]],
+    ids: Sequence[str],
+    times: Sequence[int],
+    guesses: Callable[[], Sequence[int]],
     start: int,
     end: int,
 ) -> PlacedRows:
-    """Return where events lie in time.
+    """Return where rows lie in time.
 
     Args:
-        records: the events, in Klaviyo's order.
-        timestamps: of each in epoch seconds, 0 if it has none.
-        datetimes: returns the same of their `datetime`, None for an event that has none; asked only if needed.
+        records: the rows, in Klaviyo's order.
+        ids: their ids.
+        times: of each in epoch seconds, 0 if it has none.
+        guesses: returns other times of each, for rows without one, 0 if a row has none of these either; asked only if
+            needed.
         start: the start that Klaviyo was asked for; it keeps to it, so that an earlier time is an error.
         end: the end that Klaviyo was asked for.
     """
     if not records:
-        return PlacedRows((), (), (), frozenset(), 0, 0)
-    least, most = min(timestamps), max(timestamps)
+        return PlacedRows((), (), (), (), frozenset(), 0, 0)
+    least, most = min(times), max(times)
     if least >= start and most < end:
-        return PlacedRows(records, timestamps, timestamps, frozenset(), least, most)
-    own = [moment if start <= moment < end else None for moment in timestamps]
+        return PlacedRows(records, ids, times, times, frozenset(), least, most)
+    own = [moment if start <= moment < end else None for moment in times]
     floors, ceilings = _carried(own, start), _carried(own[::-1], end - 1)[::-1]
     moments = [
-        floor if moment is not None or guess is None else max(floor, min(guess, ceiling))
-        for moment, guess, floor, ceiling in zip(own, datetimes(), floors, ceilings, strict=True)
+        floor if moment is not None or not guess else max(floor, min(guess, ceiling))
+        for moment, guess, floor, ceiling in zip(own, guesses(), floors, ceilings, strict=True)
     ]
     timed = [moment for moment in own if moment is not None]
     untimed = frozenset(place for place, moment in enumerate(own) if moment is None)
-    return PlacedRows(records, moments, floors, untimed, min(timed, default=0), max(timed, default=0))
+    return PlacedRows(records, ids, moments, floors, untimed, min(timed, default=0), max(timed, default=0))
 
 
 def _carried(own: Sequence[int | None], last: int) -> list[int]:
@@ -209,11 +200,11 @@ def _carried(own: Sequence[int | None], last: int) -> list[int]:
 
 
 def follow_page(part: Slice, rows: PlacedRows) -> Slice:
-    """Return the rest of a one-metric slice after a page, in the form that reads on by time instead of by cursor."""
+    """Return the rest of a one-query slice after a page, in the form that reads on by time instead of by cursor."""
     tail = rows.tail()
-    seen = frozenset([record.id for record in rows.records[tail:]])
+    seen = frozenset(rows.ids[tail:])
     if not tail and len(part.seen) < _MOST_SEEN:
-        # Events without a time at the end of the pages before may lie in the last second of this one.
+        # Rows without a time at the end of the pages before may lie in the last second of this one.
         seen |= part.seen
     if not rows.last or rows.last == part.start:
         return replace(part, seen=seen, is_first=False)
@@ -221,17 +212,17 @@ def follow_page(part: Slice, rows: PlacedRows) -> Slice:
 
 
 def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
-    """Cut a slice into parts that are read in parallel; they keep everything known about it.
+    """Cut a slice into parts that are read side by side; they keep what is known of it.
 
     Args:
         part: the slice.
-        density: events a second at its start.
-        full: events in a full page.
+        density: rows a second at its start.
+        full: rows in a full page.
         idle: how many more fetches could run than there are.
     """
     page_seconds = max(full, 1) / density
     pages, is_known = (part.end - part.start) / page_seconds, part.density / 2 <= density <= part.density * 2
-    fine = min(idle // len(part.metrics) + 1, int(pages / FINE_PAGES)) if idle else 1
+    fine = min(idle // len(part.queries) + 1, int(pages / FINE_PAGES)) if idle else 1
     coarse = min(_MOST_CUTS if is_known else 2, int(pages / SLICE_PAGES))
     count = min(max(fine, coarse), part.end - part.start, _MOST_CUTS if is_known else _MOST_GUESSES)
     if count < 2:
@@ -246,7 +237,7 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
 
 
 def _cut_at(part: Slice, cuts: Sequence[int]) -> list[Slice]:
-    """Cut a slice at times within it, in order; the first part keeps the ids seen so far."""
+    """Cut a slice at times within it, in order; what was seen of it lies in the first part."""
     return [
         replace(
             part,
@@ -264,7 +255,7 @@ def _lengths(first: float, count: int, whole: float, is_known: bool) -> list[flo
 
     If the density is what the slice was cut by, the parts are even. Otherwise it may soon change, as at a burst, so
     the parts grow from a small first one to the slice's end. They are a little shorter than whole pages, so that the
-    last page is seldom a few events over.
+    last page is seldom a few rows over.
     """
     steps = [whole * number / count for number in range(count)] if is_known else _growing_steps(first, count, whole)
     return [max(1, round(end - start + _ROUND_UP)) * _FILL for start, end in pairwise((*steps, whole))]
@@ -282,33 +273,34 @@ def _growing_steps(first: float, count: int, whole: float) -> list[float]:
 
 
 def plan_slices(
-    part: Slice, counts: Mapping[int, int], seconds: int = 3600, most_pages: float = SLICE_PAGES
+    part: Slice, counts: Mapping[int, int], full: int, seconds: int = 3600, most_pages: float = SLICE_PAGES
 ) -> list[Slice]:
-    """Cut a slice by how many events lie where, as counted by Klaviyo; the counts decide only how it is read.
+    """Cut a slice by how many rows lie where, as counted by Klaviyo; the counts decide only how it is read.
 
     Args:
         part: the slice.
-        counts: the number of events by the epoch second at which an interval begins; a missing interval counts as 0.
+        counts: the number of rows by the epoch second at which an interval begins; a missing interval counts as 0.
+        full: rows in a full page.
         seconds: the length of the intervals.
         most_pages: of a slice.
     """
-    full = most_pages * (EVENTS.page_size or 1)
-    cuts, events, densities, since = [part.start], 0.0, [], part.start
+    most = most_pages * full
+    cuts, rows, densities, since = [part.start], 0.0, [], part.start
     for begin in sorted(counts):
         count = counts[begin]
         if begin + seconds <= part.start or begin >= part.end or count <= 0:
             continue
-        if events and events + count > full:
+        if rows and rows + count > most:
             cuts.append(max(begin, part.start))
-            densities.append(events / max(cuts[-1] - since, 1))
-            since, events = cuts[-1], 0.0
-        pieces = max(1, -int(-count // full))
+            densities.append(rows / max(cuts[-1] - since, 1))
+            since, rows = cuts[-1], 0.0
+        pieces = max(1, -int(-count // most))
         for number in range(1, pieces):
             cuts.append(begin + seconds * number // pieces)
             densities.append(count / seconds)
             since = cuts[-1]
-        events += count / pieces
-    densities.append(events / max(part.end - since, 1))
+        rows += count / pieces
+    densities.append(rows / max(part.end - since, 1))
     return [
         replace(part, start=start, end=end, density=density, is_last=part.is_last and end == part.end)
         for (start, end), density in zip(pairwise([*cuts, part.end]), densities, strict=True)
@@ -317,9 +309,9 @@ def plan_slices(
 
 
 def split_unreadable(part: Slice) -> list[Slice]:
-    """Cut a slice with an event that Klaviyo cannot render, somewhere from its start on, into parts to find it in.
+    """Cut a slice with a row that Klaviyo cannot render, somewhere from its start on, into parts to find it in.
 
-    The event is probably near, so the first parts are short; a part that fails again is cut in the same way.
+    The row is probably near, so the first parts are short; a part that fails again is cut in the same way.
     """
     seconds = part.end - part.start
     steps = _growing_steps(1, min(_MOST_GUESSES, seconds), seconds)[1:]
@@ -330,14 +322,14 @@ def split_unreadable(part: Slice) -> list[Slice]:
 def merge_runs(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:
     """Return the lines of runs in order of time up to a horizon, and their times.
 
-    An event without a time is among them unless one with a time at or behind the horizon comes before it.
+    A row without a time is among them unless one with a time at or behind the horizon comes before it.
     """
     merged = list(heapq.merge(*(_views(run, horizon) for run in runs), key=itemgetter(0)))
     return b"".join(line for _, line in merged), [moment for moment, _ in merged]
 
 
 def _views(run: Run, horizon: int) -> Iterator[tuple[int, memoryview]]:
-    """Yield the time and the line of each event before a horizon; views, since copies would double the memory."""
+    """Yield the time and the line of each row before a horizon; views, since copies would double the memory."""
     lines, end = memoryview(run.lines), 0
     for moment, floor, line in zip(run.moments, run.floors, BytesIO(run.lines), strict=True):
         start, end = end, end + len(line)

@@ -1,11 +1,11 @@
-"""An event stream's time range to slices to pages, in order of time.
+"""A stream's time range to slices to pages, in order of time.
 
-A slice is a range [start, end) in whole seconds, read by cursor to its end. The density of events is not known in
-advance: each page shows it. If more fetches could run, the rest of a slice is cut into parts that are read in
-parallel; the first part continues by the cursor. A sparse slice takes one request.
+A slice is a range [start, end) in whole seconds, read by cursor to its end. The density of rows is not known in
+advance: each page shows it. If more fetches could run, the rest of a slice is cut into parts that are read in parallel;
+the first part continues by the cursor. A sparse slice takes one request.
 
-If several metrics feed the stream, their first pages of a slice are fetched in parallel and merged in order of time,
-up to the time that all of them reach. Later events are read again by the next slices.
+If several queries feed the stream, such as one for each metric, their first pages of a slice are fetched in parallel
+and merged in order of time, up to the time that all of them reach. Later rows are read again by the next slices.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 
 from tap_klaviyo.errors import ApiError, CursorError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.client import Client
-from tap_klaviyo.klaviyo.endpoints import EVENTS
-from tap_klaviyo.klaviyo.filters import filter_between
+from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.filters import filter_all, filter_between
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
-from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
+from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.slices import (
-    Metric,
     PlacedRows,
     Run,
     Slice,
@@ -38,11 +38,10 @@ from tap_klaviyo.reading.slices import (
 )
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
-from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.records.structs import Record
+from tap_klaviyo.records.times import epoch_seconds
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.streams.events import event_datetimes, event_timestamps, project_metric
-from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.model import Stream, TimeRange
 from tap_klaviyo.times import format_time
 
 _MOST_RESTARTS = 5
@@ -54,36 +53,47 @@ _NOTHING = Batch(b"", 0, 0)
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the requests of one event stream have in common.
+    """What the requests of one stream that is read by time have in common.
 
-    `version` marks the rows of a full read; None for an incremental one.
+    Args:
+        stream: the stream.
+        client: asks Klaviyo.
+        endpoint: the stream's, with the limit that the selected fields are charged to.
+        parameters: of every first page.
+        version: marks the rows of a full read; None for an incremental one.
     """
 
     stream: Stream
     client: Client
+    endpoint: Endpoint
     parameters: Mapping[str, str]
-    projection: Projection
     version: int | None = None
+
+    @property
+    def range(self) -> TimeRange:
+        """The time that the stream is read by."""
+        assert self.stream.range, f"{self.stream.name} has no time range"
+        return self.stream.range
 
 
 @dataclass(frozen=True)
 class _PageRead:
-    """What remains of a page of a slice of one metric: its lines, and what decides how the slice goes on.
+    """What remains of a page of a slice of one query: its lines, and what decides how the slice goes on.
 
     The records themselves are given up with the page: they take several times the memory, and it takes longer to give
     them up later, when they have left the processor's cache.
 
     Args:
-        lines: the RECORD lines of the events that were not emitted already.
+        lines: the RECORD lines of the rows that were not emitted already.
         rows: how many these are.
         newest: the greatest of their times, 0 if there is none.
         certain: the greatest of the times that they have by themselves.
         findings: what the page has beside its records.
-        count: the events of the page.
+        count: the rows of the page.
         last: the greatest time of the page.
-        density: events a second.
-        is_timed: whether every event of the page has a timestamp.
-        ends_timed: whether the last event has one.
+        density: rows a second.
+        is_timed: whether every row of the page has a time.
+        ends_timed: whether the last row has one.
         behind: the rest of the slice.
     """
 
@@ -100,34 +110,41 @@ class _PageRead:
     behind: Slice
 
 
-def time_range_fetches(timeline: Timeline, metrics: Sequence[Resource], start: int, end: int) -> list[Fetch[Batch]]:
-    """Return the fetches of a stream's events with start <= timestamp < end (epoch seconds)."""
-    once = {metric.id: Metric(metric.id, project_metric(timeline.projection, metric)) for metric in metrics}
-    # A metric that Klaviyo denies may count as one without events only if that removes no rows from the target.
-    whole = Slice(tuple(once.values()), start, end, is_first=timeline.version is None, is_last=True)
-    return _slice_fetches(timeline, whole) if once and start < end else []
+def time_range_fetches(timeline: Timeline, queries: Sequence[Query], start: int, end: int) -> list[Fetch[Batch]]:
+    """Return the fetches of a stream's rows with start <= time < end (epoch seconds)."""
+    # A metric that Klaviyo denies may count as one without rows only if that removes no rows from the target.
+    whole = Slice(tuple(queries), start, end, is_first=timeline.version is None, is_last=True)
+    return _slice_fetches(timeline, whole) if queries and start < end else []
 
 
 def _slice_fetches(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
-    """Return the fetches that read a slice: one, or one for each of its metrics, which are merged."""
-    if len(part.metrics) == 1:
-        return [partial(_read_page, timeline, part, _pages(timeline, part.metrics[0], part), part.end)]
-    meeting = Meeting[Run | ApiError, Fetched[Batch]](len(part.metrics), partial(_merge, timeline, part))
-    return [partial(_read_run, timeline, part, place, meeting) for place in range(len(part.metrics))]
+    """Return the fetches that read a slice: one, or one for each of its queries, which are merged."""
+    if len(part.queries) == 1:
+        return [partial(_read_page, timeline, part, _pages(timeline, part.queries[0], part), part.end)]
+    meeting = Meeting[Run | ApiError, Fetched[Batch]](len(part.queries), partial(_merge, timeline, part))
+    return [partial(_read_run, timeline, part, place, meeting) for place in range(len(part.queries))]
 
 
 def _all_fetches(timeline: Timeline, parts: Sequence[Slice]) -> list[Fetch[Batch]]:
     return [fetch for part in parts for fetch in _slice_fetches(timeline, part)]
 
 
-def _pages(timeline: Timeline, metric: Metric, part: Slice) -> Pages:
-    parameters = {**timeline.parameters, "filter": filter_between(part.start, part.end, metric.id)}
-    size = 1 if part.is_suspect else None
-    return Pages(timeline.client, EVENTS, parameters, metric.projection.decoder, restarts=0, size=size)
+def _pages(timeline: Timeline, query: Query, part: Slice) -> Pages:
+    span = timeline.range
+    bounds = filter_between(span.field, part.start, part.end, span.after, span.before)
+    return Pages(
+        timeline.client,
+        timeline.endpoint,
+        {**timeline.parameters, "filter": filter_all(query.condition, *bounds) or ""},
+        query.projection.decoder,
+        restarts=0,
+        ids=query.parent,
+        size=1 if part.is_suspect else None,
+    )
 
 
 def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) -> Fetched[Batch]:
-    """Read the next page of a slice of one metric; the pages may lead beyond the slice, up to `asked_end`."""
+    """Read the next page of a slice of one query; the pages may lead beyond the slice, up to `asked_end`."""
     try:
         with pages.next() as answer:
             made = _page_read(timeline, part, asked_end, answer.page)
@@ -136,20 +153,19 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
     is_over = pages.ended
     if part.is_open:
         if not made.is_timed:
-            # Only Klaviyo's filter knows whether an event without a timestamp is before the slice's end.
+            # Only Klaviyo's filter knows whether a row without a time is before the slice's end.
             again = _slice_fetches(timeline, replace(part, is_open=False))
             return Fetched(_NOTHING, 0, again, answer.attempts, answer.queued)
         is_over = is_over or made.last >= part.end
     batch = _batch(part, made.lines, made.rows, made.newest if is_over else made.certain, made.findings)
-    full = _full(made.count, answer.page_size)
+    full = _full(timeline, made.count, answer.page_size)
     rest = None if is_over else partial(_rest, timeline, part, pages, asked_end, made, full)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
 
 
 def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) -> _PageRead:
     findings = Findings()
-    records = build_records(document, part.metrics[0].projection, findings)
-    whole = _placed(records, part, asked_end)
+    whole = _placed(timeline, part.queries[0], document, findings, part.start, asked_end)
     fresh = whole.without(part)
     return _PageRead(
         _encoded(timeline, fresh.records),
@@ -166,27 +182,35 @@ def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) 
     )
 
 
-def _placed(records: Sequence[Record], part: Slice, end: int) -> PlacedRows:
-    return place_rows(records, event_timestamps(records), partial(event_datetimes, records), part.start, end)
+def _placed(timeline: Timeline, query: Query, document: Page, findings: Findings, start: int, end: int) -> PlacedRows:
+    """Return the records of a page that was asked for by a range, and where they lie in time."""
+    stream, span = timeline.stream, timeline.range
+    records = build_records(document, query.projection, findings, query.parent)
+    times = epoch_seconds(records, stream.replication_key or span.field)
+    if not span.is_exact:
+        inside = [place for place, moment in enumerate(times) if not moment or start <= moment < end]
+        records, times = [records[place] for place in inside], [times[place] for place in inside]
+    ids = list(map(attrgetter(stream.id_field), records))
+    return place_rows(records, ids, times, partial(epoch_seconds, records, span.field), start, end)
 
 
 def _certain(rows: PlacedRows) -> Sequence[int]:
-    """Return the times that events have by themselves: until a slice is over, a bookmark rests on these only."""
+    """Return the times that rows have by themselves: until a slice is over, a bookmark rests on these only."""
     if not rows.untimed:
         return rows.moments
     return [moment for place, moment in enumerate(rows.moments) if place not in rows.untimed]
 
 
-def _full(count: int, page_size: int | None) -> int:
-    """Return how many events a full page has: as many as this one, unless it was asked for in part."""
-    largest = EVENTS.page_size or 1
+def _full(timeline: Timeline, count: int, page_size: int | None) -> int:
+    """Return how many rows a full page has: as many as this one, unless it was asked for in part."""
+    largest = timeline.endpoint.page_size or 1
     return count if page_size == largest else largest
 
 
 def _rest(
     timeline: Timeline, part: Slice, pages: Pages, asked_end: int, page: _PageRead, full: int, idle: int
 ) -> list[Fetch[Batch]]:
-    """Return the fetches for the rest of a slice: one by its cursor, or several parts, the first by its cursor."""
+    """Return how a slice goes on behind a page: by its cursor, or the first of several parts by its cursor."""
     behind = page.behind
     if not page.ends_timed or part.end - page.last < 2:
         return [partial(_read_page, timeline, behind, pages, asked_end)]
@@ -204,22 +228,22 @@ def _rest(
 
 
 def _go_around(timeline: Timeline, part: Slice, problem: ApiError) -> Fetched[Batch]:
-    """Return the fetches that continue a slice despite an error.
+    """Return how a slice goes on in spite of an error.
 
     Raises:
         ApiError: it cannot.
     """
     where = f"{timeline.stream.name}: {problem}"
     if isinstance(problem, CursorError) and part.restarts < _MOST_RESTARTS:
-        logger.warning("%s Events are read again from %s.", where, format_time(part.start))
+        logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
         again = replace(part, restarts=part.restarts + 1, is_open=False)
     elif isinstance(problem, MetricDeniedError) and part.is_first:
-        return Fetched(replace(_NOTHING, denied=frozenset(metric.id for metric in part.metrics)), 0)
+        return Fetched(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)), 0)
     elif isinstance(problem, UnreadablePageError):
         return _around_unreadable(timeline, part, problem)
     elif _is_refused_end(part, problem):
         again = replace(part, end=part.end - _RETREATS[part.retreats], retreats=part.retreats + 1)
-        logger.warning("%s Events are read up to %s only; the next run reads the rest.", where, format_time(again.end))
+        logger.warning("%s Rows are read up to %s only; the next run reads the rest.", where, format_time(again.end))
         return Fetched(replace(_NOTHING, bookmark_limit=again.end), 0, _slice_fetches(timeline, again))
     else:
         raise problem
@@ -234,15 +258,15 @@ def _is_refused_end(part: Slice, problem: ApiError) -> bool:
 
 
 def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError) -> Fetched[Batch]:
-    """Look for the second with the event that Klaviyo cannot render, and continue after it."""
+    """Look for the second with the row that Klaviyo cannot render, and continue after it."""
     if part.end - part.start > 1:
         return Fetched(_NOTHING, 0, _all_fetches(timeline, split_unreadable(part)))
-    if len(part.metrics) > 1:
-        return Fetched(_NOTHING, 0, _all_fetches(timeline, _of_each_metric(part)))
-    metric = part.metrics[0].id
+    if len(part.queries) > 1:
+        return Fetched(_NOTHING, 0, _all_fetches(timeline, _of_each_query(part)))
+    name = part.queries[0].name
     text = (
-        f"Events of {format_time(part.start)} (metric {metric}) cannot be read and were "
-        f"skipped; the bookmark stays there until they can. {problem}"
+        f"Rows of {format_time(part.start)}{f' ({name})' if name else ''} cannot be read and were skipped; the "
+        f"bookmark stays there until they can. {problem}"
     )
     return Fetched(replace(_NOTHING, problem=text, bookmark_limit=part.start), 0)
 
@@ -250,12 +274,12 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
 def _read_run(
     timeline: Timeline, part: Slice, place: int, meeting: Meeting[Run | ApiError, Fetched[Batch]]
 ) -> Fetched[Batch]:
-    """Read a metric's first page of a slice; the last of the metrics' pages to come gives what all of them make."""
-    metric, attempts, queued = part.metrics[place], 1, False
+    """Read a query's first page of a slice; the last of the queries' pages to come gives what all of them make."""
+    query, attempts, queued = part.queries[place], 1, False
     came: Run | ApiError
     try:
-        with _pages(timeline, metric, part).next() as answer:
-            came = replace(_run(timeline, part, metric, answer.page), is_whole=answer.next is None)
+        with _pages(timeline, query, part).next() as answer:
+            came = replace(_run(timeline, part, query, answer.page), is_whole=answer.next is None)
             attempts, queued = answer.attempts, answer.queued
     except (UnreadablePageError, RequestError) as problem:
         came = problem
@@ -263,22 +287,22 @@ def _read_run(
     return replace(merged or Fetched(_NOTHING, 0), attempts=attempts, queued=queued)
 
 
-def _run(timeline: Timeline, part: Slice, metric: Metric, document: Page) -> Run:
+def _run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
     findings = Findings()
-    rows = _placed(build_records(document, metric.projection, findings), part, part.end)
+    rows = _placed(timeline, query, document, findings, part.start, part.end)
     fresh = rows.without(part)
     lines = _encoded(timeline, fresh.records)
     times = (fresh.moments, fresh.floors, fresh.untimed)
-    return Run(metric, lines, fresh.ids, *times, rows.last, rows.density, len(rows.records), findings)
+    return Run(query, lines, fresh.ids, *times, rows.last, rows.density, len(rows.records), findings)
 
 
 def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
-    """Return the events of several metrics up to the horizon: the end of the first unfinished page."""
+    """Return the rows of several queries up to the horizon: the end of the first unfinished page."""
     denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
             return _go_around(timeline, part, each)
-    names = frozenset(part.metrics[place].id for place in denied)
+    names = frozenset(part.queries[place].name for place in denied)
     merged = _merged(timeline, replace(part, is_first=False), [each for each in came if isinstance(each, Run)])
     return replace(merged, item=replace(merged.item, denied=names))
 
@@ -287,7 +311,7 @@ def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Bat
     unfinished = [run for run in runs if not run.is_whole]
     horizon = min((run.last for run in unfinished), default=part.end)
     if horizon <= part.start:
-        left = replace(part, metrics=tuple(run.metric for run in runs))
+        left = replace(part, queries=tuple(run.query for run in runs))
         return Fetched(_NOTHING, 0, _all_fetches(timeline, _narrowed(left, runs, horizon)))
     lines, moments = merge_runs(runs, horizon)
     findings = Findings()
@@ -299,8 +323,8 @@ def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Bat
     if not live or horizon >= part.end:
         return Fetched(batch, batch.size)
     untimed = frozenset[str]().union(*(run.untimed_before(horizon) for run in live))
-    metrics, emitted = tuple(run.metric for run in live), part.emitted | untimed
-    behind = replace(part, metrics=metrics, start=horizon, seen=frozenset(), emitted=emitted)
+    queries, emitted = tuple(run.query for run in live), part.emitted | untimed
+    behind = replace(part, queries=queries, start=horizon, seen=frozenset(), emitted=emitted)
     return Fetched(batch, batch.size, rest=partial(_merged_rest, timeline, behind, unfinished))
 
 
@@ -312,19 +336,19 @@ def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], i
 def _narrowed(part: Slice, runs: Sequence[Run], horizon: int) -> list[Slice]:
     """Return the parts of a slice of which a first page does not show how far it reaches beyond the slice's start."""
     if part.end - part.start == 1:
-        return _of_each_metric(part)
+        return _of_each_query(part)
     if horizon:
-        # More events lie in the first second than fit a page; within a second, the order of the metrics is free.
+        # More rows lie in the first second than fit a page; within a second, the order of the queries is free.
         second = replace(part, end=part.start + 1, is_last=False)
-        return [*_of_each_metric(second), replace(part, start=part.start + 1, seen=frozenset())]
-    # A whole page of events without a time: if their datetimes do not help, half of the slice is tried.
+        return [*_of_each_query(second), replace(part, start=part.start + 1, seen=frozenset())]
+    # A whole page of rows without a time: if the guesses do not help, half of the slice is tried.
     guess = min(max(run.moments, default=0) for run in runs if not run.is_whole and not run.last)
     middle = guess if part.start < guess < part.end else (part.start + part.end) // 2
     return [replace(part, end=middle, is_last=False), replace(part, start=middle, seen=frozenset())]
 
 
-def _of_each_metric(part: Slice) -> list[Slice]:
-    return [replace(part, metrics=(metric,)) for metric in part.metrics]
+def _of_each_query(part: Slice) -> list[Slice]:
+    return [replace(part, queries=(query,)) for query in part.queries]
 
 
 def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:
@@ -332,6 +356,6 @@ def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:
 
 
 def _batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings) -> Batch:
-    # Klaviyo gives events in order of time; the bounds keep a bookmark from ever passing the run's start.
+    # Klaviyo gives rows in order of time; the bounds keep a bookmark from ever passing the run's start.
     bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
     return Batch(lines, len(lines), rows, bookmark, findings=findings)

@@ -38,9 +38,16 @@ def set_value(kind: RecordType, record: Record, name: str, value: Any, where: Pa
 
 def attribute_text(resource: Resource, name: str) -> str | None:
     """Return the text of a resource's attribute, whatever its attributes were decoded as; None if it is not text."""
-    attributes: Any = resource.attributes
-    value = (decode_object(attributes) or {}).get(name) if isinstance(attributes, Raw) else getattr(attributes, name)
+    value = attribute_value(resource, name)
     return value if isinstance(value, str) else decode_text(value)
+
+
+def attribute_value(resource: Resource, name: str) -> Any:
+    """Return a resource's attribute as it was decoded, such as `Raw`; None if it has none of this name."""
+    attributes: Any = resource.attributes
+    if isinstance(attributes, Raw):
+        return (decode_object(attributes) or {}).get(name)
+    return getattr(attributes, name, None)
 
 
 def _json(value: Any) -> Raw:

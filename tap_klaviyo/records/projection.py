@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from tap_klaviyo.klaviyo.jsonapi import PageDecoder
-from tap_klaviyo.klaviyo.resources import typed_resource
+from tap_klaviyo.klaviyo.resources import plain_resource, typed_resource
 from tap_klaviyo.records.findings import Findings, Path
 from tap_klaviyo.records.structs import Record, RecordType, Seen, record_type_of
 
@@ -50,6 +50,21 @@ class Related:
     finish: Callable[[RecordType, Record, Findings], None] | None = None
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """Fields that follow from the id that a relationship points at, because the resources are known already.
+
+    Args:
+        relationship: the relationship's name, as JSON:API has it.
+        fields: all fields that it fills.
+        values: returns the fields' values for an id; null is not asked for.
+    """
+
+    relationship: str
+    fields: tuple[str, ...]
+    values: Callable[[str], Mapping[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """What a projection follows from.
@@ -62,6 +77,9 @@ class Source:
         finish: what only this stream needs.
         constants: values of fields that are the same for all records.
         keeps_text: text stays as Klaviyo spelled it, escapes included; decoded, it is checked faster.
+        id_field: the field that holds a resource's id.
+        lookup: fields that follow from the id of a resource which is known already.
+        riders: relationships whose resources come with the pages, though no field of these records is made of them.
     """
 
     name: str
@@ -71,6 +89,9 @@ class Source:
     finish: Finish | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
     keeps_text: bool = False
+    id_field: str = "id"
+    lookup: Lookup | None = None
+    riders: tuple[Related, ...] = ()
 
 
 class Projection:
@@ -92,18 +113,28 @@ class Projection:
     @property
     def relationships(self) -> frozenset[str]:
         """The relationships of the resources that records are made by, as far as their fields are selected."""
-        return frozenset(each.relationship for each in self.related)
+        others = [*self.source.riders, *([self.source.lookup] if self.source.lookup else [])]
+        return frozenset(each.relationship for each in (*self.related, *others))
 
     @property
     def made(self) -> frozenset[str]:
         """The fields whose objects are converted where they are made, once for all records that have them."""
-        return frozenset(each.field for each in self.source.related).union(self.source.constants)
+        looked_up = self.source.lookup.fields if self.source.lookup else ()
+        return frozenset(each.field for each in self.source.related).union(self.source.constants, looked_up)
 
     def with_constants(self, values: Mapping[str, Any], noticed: Findings | None = None) -> Projection:
         """Return the projection of records that all have these values, as far as their fields are selected."""
+        constants = {**self.source.constants, **self.fit_values(values)}
+        return Projection(replace(self.source, constants=constants), noticed)
+
+    def with_lookup(self, lookup: Lookup) -> Projection:
+        """Return the projection of records whose fields follow from the id of a known resource."""
+        return Projection(replace(self.source, lookup=lookup))
+
+    def fit_values(self, values: Mapping[str, Any]) -> dict[str, Raw]:
+        """Return values of fields as JSON that fits the schema, without the fields that are not selected."""
         selected = self.source.emitted["properties"]
-        chosen = {name: self._fitted(name, value) for name, value in values.items() if name in selected}
-        return Projection(replace(self.source, constants={**self.source.constants, **chosen}), noticed)
+        return {name: self._fitted(name, value) for name, value in values.items() if name in selected}
 
     def learn(self, findings: Findings) -> None:
         """Decode the next pages with what this one had beside the schema, as fast as if it were in it."""
@@ -131,6 +162,7 @@ class Projection:
             for each in self.related
             if each.shape != "id"
         ]
+        parts += [plain_resource((), each.type) for each in source.riders]
         self.decoder.expect(typed_resource(self.record_type.struct, relationships=self.relationships), *parts)
 
     def _fitted(self, name: str, value: Any) -> Raw:

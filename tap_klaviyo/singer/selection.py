@@ -61,6 +61,11 @@ class Selection:
         return self.stream.replication_key if self.replication_method == INCREMENTAL else None
 
 
+def select_key(stream: Stream) -> Selection:
+    """Return the selection of a stream's key and replication key alone."""
+    return Selection(stream, dict.fromkeys(sorted(stream.automatic)), stream.schema, stream.replication_method)
+
+
 def read_catalog(catalog: Any) -> list[Selection]:
     """Return what a user's catalog selects, in its order; the first entry that selects a stream counts.
 

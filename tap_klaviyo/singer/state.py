@@ -25,7 +25,9 @@ State = dict[str, Any]
 # The keys under which a bookmark's date is found: ours, singer-io's and the Meltano SDK's.
 _DATE_KEYS = ("timestamp", "since", "replication_key_value")
 # What else a bookmark may hold: the ids of the metrics, and what other taps keep beside the date.
-_OTHER_KEYS = frozenset({"metrics", "replication_key", "version", "starting_replication_value", "partitions"})
+_OTHER_KEYS = frozenset(
+    {"metrics", "parents", "replication_key", "version", "starting_replication_value", "partitions"}
+)
 # A bookmark this many seconds ahead of Klaviyo's clock counts as now: its servers' clocks differ by seconds.
 # Anything further ahead was moved there by an event dated in the future, so it does not show how far a run read.
 SMALL_LEAD = 300
@@ -88,6 +90,21 @@ def covered_metrics(state: State, stream: Stream) -> Collection[str] | None:
     if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
         raise StateError(f'Invalid state: "metrics" in the bookmark of {stream.name} must be an array of metric ids.')
     return ids
+
+
+def covered_parents(state: State, stream: Stream) -> Mapping[str, str]:
+    """Return the parents whose rows the stream's bookmark covers: digests of their definitions by id."""
+    entry = state.get("bookmarks", {}).get(stream.name)
+    parents = entry.get("parents", {}) if isinstance(entry, dict) else {}
+    if not isinstance(parents, dict):
+        raise StateError(f'Invalid state: "parents" in the bookmark of {stream.name} must be an object of ids.')
+    return parents
+
+
+def cover_parents(state: State, stream: Stream, parents: Mapping[str, str]) -> State:
+    """Return a state whose bookmark of the stream covers just these parents."""
+    mark = state.get("bookmarks", {}).get(stream.name) or {}
+    return {**state, "bookmarks": {**state.get("bookmarks", {}), stream.name: {**mark, "parents": dict(parents)}}}
 
 
 def start_of(mark: int | None, start_date: int, lookback: int, now: int) -> int:

@@ -1,20 +1,20 @@
-"""What only streams of events need: the metric that they count for, and their timestamps; pure."""
+"""What only streams of events need: the metric that they count for; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
 from msgspec import UNSET, Raw
 
-from tap_klaviyo.klaviyo.json_values import decode_array, decode_integer, decode_object, decode_text
+from tap_klaviyo.klaviyo.json_values import decode_array, decode_object, decode_text
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.conversion import convert_objects
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.objects import read_objects
-from tap_klaviyo.records.projection import Projection, Related
-from tap_klaviyo.records.structs import Record
+from tap_klaviyo.records.projection import Lookup, Projection, Related
 from tap_klaviyo.streams.model import Stream
-from tap_klaviyo.times import parse_time
 
 # An attribution has no attributes; its columns are the ids that its relationships point at.
 ATTRIBUTIONS = Related(
@@ -38,35 +38,35 @@ ATTRIBUTIONS = Related(
 
 def project_metric(projection: Projection, metric: Resource) -> Projection:
     """Return the projection of a metric's events, which have the metric's attributes in common."""
-    kind, findings = projection.record_type.nested["metric"], Findings()
+    findings = Findings()
+    values = {"type": "event", **_metric_values(projection, metric, findings)}
+    is_selected = "metric" in projection.source.emitted["properties"]
+    return projection.with_constants(values, findings if is_selected else None)
+
+
+def project_metrics(projection: Projection, metrics: Sequence[Resource]) -> Projection:
+    """Return the projection of the events of all metrics: each event names its own, which may be unknown."""
+    known = {metric.id: metric for metric in metrics}
+
+    @cache
+    def values(id: str) -> Mapping[str, Raw]:
+        metric = known.get(id) or Resource(id)
+        return projection.fit_values(_metric_values(projection, metric, Findings()))
+
+    fields = tuple(
+        name for name in ("metric_id", "metric_name", "metric") if name in projection.source.emitted["properties"]
+    )
+    return projection.with_constants({"type": "event"}).with_lookup(Lookup("metric", fields, values))
+
+
+def _metric_values(projection: Projection, metric: Resource, findings: Findings) -> dict[str, Any]:
+    """Return what all events of a metric have in common, by field."""
+    kind = projection.record_type.nested["metric"]
     (attributes,) = read_objects(kind, [metric.attributes], ("metric",), findings)
     name = None if attributes.name is UNSET else attributes.name
     attributes.id = metric.id
     convert_objects(kind, [attributes], ("metric",), findings)
-    constants = {"type": "event", "metric_id": metric.id, "metric_name": name, "metric": [attributes]}
-    is_selected = "metric" in projection.source.emitted["properties"]
-    return projection.with_constants(constants, findings if is_selected else None)
-
-
-def event_timestamps(records: Sequence[Record]) -> list[int]:
-    """Return the timestamps of events in epoch seconds; 0 for an event that has none, or one that is not an integer."""
-    moments = [each.timestamp for each in records]
-    if set(map(type, moments)) <= {int}:
-        return moments
-    return [each if type(each) is int else decode_integer(each) or 0 for each in moments]
-
-
-def event_datetimes(records: Sequence[Record]) -> list[int | None]:
-    """Return the date-times of events in epoch seconds; None for an event that has none, or if it is not selected."""
-    return [_moment_of(getattr(each, "datetime", None)) for each in records]
-
-
-def _moment_of(value: object) -> int | None:
-    text = value if isinstance(value, str) else decode_text(value)
-    try:
-        return parse_time(text) if text else None
-    except ValueError:
-        return None
+    return {"metric_id": metric.id, "metric_name": name, "metric": [attributes]}
 
 
 def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.filters import After, Before
+from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.records.projection import Finish, Projection, Related, Source
 
 INCREMENTAL = "INCREMENTAL"
 FULL_TABLE = "FULL_TABLE"
+CORE = "core"
 
 
 @dataclass(frozen=True)
 class TimeRange:
     """A time attribute that the endpoint filters by, so that a stream can be read from a bookmark and cut into slices.
 
-    `ordered` says that the endpoint sorts by it, so that a bookmark may move with each page.
+    Args:
+        field: what the filter calls it.
+        after: the operator for the start of a range.
+        before: the operator for its end.
+        ordered: whether rows come in its order over the whole stream, so that a bookmark may move with each page.
+        fixed: whether the time of a row never changes. A full read is cut into slices only by such a time: by another,
+            a row that changes meanwhile moves out of the slices that are still to be read.
     """
 
     field: str
-    after: Literal["greater-or-equal", "greater-than"] = "greater-or-equal"
-    before: Literal["less-than", "less-or-equal"] | None = "less-than"
+    after: After = "greater-or-equal"
+    before: Before = "less-than"
     ordered: bool = True
+    fixed: bool = False
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the operators find just the rows of a range: its start belongs to it, and its end does not."""
+        return self.after == "greater-or-equal" and self.before == "less-than"
 
 
 # How a stream is divided into queries: exactly one of the following.
@@ -50,11 +65,22 @@ class Filters:
 
 @dataclass(frozen=True)
 class Parent:
-    """One query for each row of another stream, whose id fills `{key}` in the path or in the filter."""
+    """One query for each row of another stream, whose id fills `{key}` in the path or in the filter.
+
+    Args:
+        stream: the other stream.
+        key: the name for the parent's id, which is also the column that holds it.
+        filter: the filter of each query, if the endpoint takes the parent's id there.
+        only: returns whether a parent can have rows, so that others cost no request.
+        included: the parent's relationship to the rows, if they can come with the parent. A request of their own is
+            sent only for a parent whose rows Klaviyo did not include in full.
+    """
 
     stream: str
     key: str
     filter: str | None = None
+    only: Callable[[Resource], bool] | None = None
+    included: Related | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +90,12 @@ class Metrics:
     names: tuple[str, ...]
 
 
-Split = Whole | Filters | Parent | Metrics
+@dataclass(frozen=True)
+class AllMetrics:
+    """One query for the events of all metrics; each event names its own."""
+
+
+Split = Whole | Filters | Parent | Metrics | AllMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +104,7 @@ class Stream:
 
     Args:
         name: the stream's name, which is its id in catalogs and states too.
+        group: what it is listed under, and selected by; the streams of "core" are selected by default.
         endpoint: where Klaviyo has it.
         schema_name: the schema file, without its ending; by default the stream's name.
         key: the fields that identify a row.
@@ -83,9 +115,11 @@ class Stream:
         derived: fields that are worked out, each with the attributes that it is worked out from.
         off: fields that are not selected by default.
         finish: completes the records of a page, for what only this stream needs.
+        id_field: the field that holds the resource's id.
     """
 
     name: str
+    group: str = CORE
     endpoint: Endpoint
     schema_name: str = ""
     key: tuple[str, ...] = ("id",)
@@ -96,6 +130,7 @@ class Stream:
     derived: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     off: frozenset[str] = frozenset()
     finish: Finish | None = None
+    id_field: str = "id"
 
     @property
     def replication_method(self) -> str:
@@ -108,6 +143,11 @@ class Stream:
         return self.split.names if isinstance(self.split, Metrics) else ()
 
     @property
+    def parent(self) -> Parent | None:
+        """What the stream is read for, if that is each row of another stream."""
+        return self.split if isinstance(self.split, Parent) else None
+
+    @property
     def automatic(self) -> frozenset[str]:
         """The fields that are always emitted: the key and the replication key."""
         return frozenset(self.key) | ({self.replication_key} if self.replication_key else frozenset())
@@ -117,8 +157,11 @@ class Stream:
         """The stream's JSON schema, every field of it."""
         return load_schema(self.schema_name or self.name)
 
-    def project(self, emitted: Mapping[str, Any]) -> Projection:
-        """Return how the stream's pages become records that fit a schema, which has the selected fields only."""
+    def project(self, emitted: Mapping[str, Any], riders: tuple[Related, ...] = ()) -> Projection:
+        """Return how the stream's pages become records that fit a schema, which has the selected fields only.
+
+        `riders` are relationships whose resources come with the pages for another stream.
+        """
         return Projection(
             Source(
                 name=self.schema_name or self.name,
@@ -126,8 +169,10 @@ class Stream:
                 emitted=emitted,
                 related=self.related,
                 finish=self.finish,
-                # Events are by far the most rows, so their speed counts.
-                keeps_text=not self.metric_names,
+                id_field=self.id_field,
+                riders=riders,
+                # What is read by time is by far the most, so its speed counts.
+                keeps_text=self.range is None,
             )
         )
 

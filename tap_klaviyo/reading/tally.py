@@ -1,0 +1,48 @@
+"""What the batches of one stream have shown so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.records.findings import Findings
+
+
+@dataclass
+class Tally:
+    """What one stream's batches have shown so far."""
+
+    rows: int = 0
+    newest: int = 0
+    bookmark_limit: int | None = None
+    rows_by_query: Counter[str] = field(default_factory=Counter)
+    # By id: the change of a row that was written last.
+    changes: dict[str, str] = field(default_factory=dict)
+    # By id: the digest of what decides which rows belong to a row, for the streams that are read for it.
+    definitions: dict[str, str] = field(default_factory=dict)
+    parents: int = 0
+    parents_gone: int = 0
+    denied: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+
+    def add(self, batch: Batch) -> None:
+        """Add what a batch shows."""
+        self.rows += batch.rows
+        self.newest = max(self.newest, batch.newest or 0)
+        self.rows_by_query[batch.query] += batch.rows
+        self.changes.update(batch.changes)
+        self.definitions.update(batch.definitions)
+        self.parents += batch.parents
+        self.parents_gone += batch.parents_gone
+        self.denied |= batch.denied
+        self.findings.add(batch.findings)
+        if batch.problem:
+            self.problems.append(batch.problem)
+        limits = [limit for limit in (self.bookmark_limit, batch.bookmark_limit) if limit is not None]
+        self.bookmark_limit = min(limits, default=None)
+
+    def limited(self, timestamp: int) -> int:
+        """Return a timestamp, or the limit that a bookmark must not pass."""
+        return timestamp if self.bookmark_limit is None else min(timestamp, self.bookmark_limit)
