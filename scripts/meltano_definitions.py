@@ -12,6 +12,7 @@ from typing import Any
 
 from tap_klaviyo.about import CAPABILITIES
 from tap_klaviyo.config import SETTINGS, Setting
+from tap_klaviyo.streams.model import CORE
 from tap_klaviyo.streams.table import STREAMS
 
 # The public index has another project under the tap's name, so no definition may name just that.
@@ -125,11 +126,14 @@ def _definition(pip_url: str) -> dict[str, Any]:
 
 def _select() -> list[str]:
     """Return patterns for the default selection; Meltano would select everything."""
+    core = [stream for stream in STREAMS if stream.group == CORE]
     off: dict[str, list[str]] = {}
-    for stream in STREAMS:
+    for stream in core:
         for field in sorted(stream.off):
             off.setdefault(field, []).append(stream.name)
-    return ["*.*"] + [f"!{streams[0] if len(streams) == 1 else '*'}.{field}" for field, streams in off.items()]
+    return [f"{stream.name}.*" for stream in core] + [
+        f"!{streams[0] if len(streams) == 1 else '*'}.{field}" for field, streams in off.items()
+    ]
 
 
 def _setting(setting: Setting) -> dict[str, Any]:

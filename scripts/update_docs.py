@@ -14,9 +14,9 @@ import meltano_definitions
 from tap_klaviyo.about import settings_table, streams_table
 from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
 from tap_klaviyo.reading.query import charged_endpoint
-from tap_klaviyo.singer.catalog import discover_catalog, select_all
+from tap_klaviyo.singer.catalog import discover_catalog, select_defaults
 from tap_klaviyo.singer.other_taps import other_names
-from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.model import CORE, Parent, Stream
 from tap_klaviyo.streams.table import STREAMS
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,8 @@ _STREAMS_HEAD = """\
 Every table and column that the tap writes. `scripts/update_docs.py` generates this page from the schemas
 and the table of streams; the [README](../README.md#streams) has a shorter list.
 
-- The catalog always has all of these streams, and all are selected by default.
+- The catalog always has all of these streams. Those of the group `core` are selected by default; you can select a
+  whole group by its name: `--select core,audience`.
 - A field in **bold** is always written: the key, and the replication key. You can deselect all others in the catalog;
   fields marked *off* are written only if you select them.
 - In a path, a dot leads into an object, and `[]` into the objects of an array. An `object` without listed fields is
@@ -65,7 +66,7 @@ def generated() -> dict[Path, str]:
     readme = _between(README.read_text("utf-8"), "streams", streams_table())
     return {
         README: _between(readme, "settings", settings_table()),
-        ROOT / "catalog.json": json.dumps(select_all(discover_catalog()), indent=2, ensure_ascii=False) + "\n",
+        ROOT / "catalog.json": json.dumps(select_defaults(discover_catalog()), indent=2, ensure_ascii=False) + "\n",
         ROOT / "docs" / "streams.md": streams_page(),
         MELTANO / "meltano.yml": meltano_definitions.project(),
         MELTANO / "tap-klaviyo.yml": meltano_definitions.addition(),
@@ -82,9 +83,10 @@ def names_table() -> str:
 
 def streams_page() -> str:
     """Return the page of all streams and fields: the event streams, which share a schema, and each full table."""
-    event_streams = [stream for stream in STREAMS if stream.metric_names]
+    event_streams = [stream for stream in STREAMS if stream.schema_name == "event"]
     metrics = _table(
-        ("stream", "metrics"), ((f"`{each.name}`", " · ".join(each.metric_names)) for each in event_streams)
+        ("stream", "group", "metrics"),
+        ((f"`{each.name}`", f"`{each.group}`", " · ".join(each.metric_names) or "all") for each in event_streams),
     )
     note = (
         f"The metrics are looked up at `{METRICS.path}` (scope `{METRICS.scopes[0]}`, {_limits(METRICS)}) once a run."
@@ -136,14 +138,31 @@ def _facts(stream: Stream) -> str:
     """Return a stream's key, replication, endpoint, scopes and limits as a list."""
     endpoint = stream.endpoint
     follows = f" by `{stream.replication_key}`" if stream.replication_key else ""
-    facts = [f"Key `{', '.join(stream.key)}`, {stream.replication_method}{follows}, selected by default."]
-    facts.append(f"Read from `{endpoint.path}`, which needs the scope `{endpoint.scopes[0]}`.")
+    facts = [f"Key `{', '.join(stream.key)}`, {stream.replication_method}{follows}, {_group(stream)}."]
+    scopes = " and ".join(f"`{scope}`" for scope in endpoint.scopes)
+    plural = "s" * (len(endpoint.scopes) > 1)
+    revision = f" in the API's revision {endpoint.revision}" if endpoint.revision else ""
+    facts.append(f"Read from `{endpoint.path}`{revision}, which needs the scope{plural} {scopes}.")
+    if stream.parent:
+        facts.append(
+            f"{_for_parent(stream.parent)} An unselected `{stream.parent.stream}` is read too, but not written."
+        )
     facts.append(f"{_sentence(_limits(endpoint))}{_page(endpoint)}.")
     for name in sorted(stream.off):
         costly = charged_endpoint(stream, {name: None})
         if costly != endpoint:
             facts.append(f"{_sentence(_limits(costly))} where `{name}` is selected.")
     return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _group(stream: Stream) -> str:
+    return "selected by default" if stream.group == CORE else f"group `{stream.group}`, off by default"
+
+
+def _for_parent(parent: Parent) -> str:
+    if parent.included:
+        return f"The rows come with the pages of `{parent.stream}`; a request is sent only for what was cut short."
+    return f"One request or more for each row of `{parent.stream}`{' that sends messages' if parent.only else ''}."
 
 
 def _limits(endpoint: Endpoint) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from tap_klaviyo import __version__
 from tap_klaviyo.config import SETTINGS, Setting
-from tap_klaviyo.streams.table import STREAMS
+from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.table import GROUPS, STREAMS
 
 CAPABILITIES = ("catalog", "discover", "properties", "state", "about", "activate-version", "structured-logging")
 
@@ -33,12 +34,22 @@ def as_markdown() -> str:
 
 
 def streams_table() -> str:
-    """Return the table of streams."""
-    source = {each.name: " · ".join(each.metric_names) or each.endpoint.path for each in STREAMS}
+    """Return the tables of streams, one for each group."""
+    return "\n\n".join(f"**`{group}`**: {what}.\n\n{_group_table(group)}" for group, what in GROUPS.items())
+
+
+def _group_table(group: str) -> str:
     rows = [
-        f"| {each.name} | {each.replication_method} | {', '.join(each.key)} | {source[each.name]} |" for each in STREAMS
+        f"| {each.name} | {each.replication_method} | {', '.join(each.key)} | {_source(each)} |"
+        for each in STREAMS
+        if each.group == group
     ]
     return "\n".join(["| stream | replication | key | from |", "|---|---|---|---|", *rows])
+
+
+def _source(stream: Stream) -> str:
+    names = " · ".join(stream.metric_names)
+    return names or f"{stream.endpoint.path}{f', revision {stream.endpoint.revision}' * bool(stream.endpoint.revision)}"
 
 
 def settings_table() -> str:

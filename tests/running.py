@@ -12,9 +12,10 @@ from tap_klaviyo import config
 from tap_klaviyo.errors import TapError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.sandbox import Sandbox
+from tap_klaviyo.sandbox import Account, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import Sync
@@ -101,9 +102,21 @@ def sync(
     return Run([json.loads(line) for line in b"".join(output.written).splitlines()], error)
 
 
+def all_events(account: Account, now: float, start: int = 0) -> list[str]:
+    """Return the ids of an account's events of every metric, from a second on."""
+    timeline = account.timeline
+    numbers = range(len(timeline.seconds))
+    return [
+        timeline.id(number).decode()
+        for number in numbers
+        if start <= timeline.seconds[number] < now and timeline.is_visible(number, now)
+    ]
+
+
 def catalog_of(*streams: str, fields: Sequence[str] | None = None) -> dict[str, Any]:
     """Return a catalog with just these streams, in this order; with `fields`, only those selected."""
-    entries = {entry["stream"]: entry for entry in discover_catalog()["streams"]}
+    catalog = select_by_names(discover_catalog(), ",".join(streams))
+    entries = {entry["stream"]: entry for entry in catalog["streams"]}
     return {"streams": [_with_fields(entries[name], fields) for name in streams]}
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.singer.catalog import discover_catalog, select_all
+from tap_klaviyo.singer.catalog import discover_catalog, select_defaults
 from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.streams.table import STREAMS
+from tap_klaviyo.streams.model import CORE
+from tap_klaviyo.streams.table import GROUPS, STREAMS
 
 ROOT = Path(__file__).parent.parent
 EVENT_STREAMS = {
@@ -28,8 +29,12 @@ def metadata_of(entry: dict[str, Any]) -> dict[tuple[str, ...], dict[str, Any]]:
     return {tuple(each["breadcrumb"]): each["metadata"] for each in entry["metadata"]}
 
 
+def is_default(entry: dict[str, Any]) -> bool:
+    return bool(metadata_of(entry)[()]["selected-by-default"])
+
+
 def test_the_streams_their_keys_and_methods() -> None:
-    streams = {entry["tap_stream_id"]: entry for entry in discover_catalog()["streams"]}
+    streams = {each["tap_stream_id"]: each for each in discover_catalog()["streams"] if is_default(each)}
     assert {name: entry["key_properties"] for name, entry in streams.items()} == {n: [k] for n, k in KEYS.items()}
     for name, entry in streams.items():
         root = metadata_of(entry)[()]
@@ -39,7 +44,21 @@ def test_the_streams_their_keys_and_methods() -> None:
         assert root["table-key-properties"] == entry["key_properties"]
         assert root["forced-replication-method"] == ("INCREMENTAL" if incremental else "FULL_TABLE")
         assert root.get("valid-replication-keys") == (["timestamp"] if incremental else None)
-        assert root["selected-by-default"] is True
+
+
+def test_streams_beyond_the_core_are_not_selected_by_default() -> None:
+    others = [each for each in discover_catalog()["streams"] if not is_default(each)]
+    assert len(others) > 30
+    for entry in others:
+        root = metadata_of(entry)[()]
+        assert root["selected-by-default"] is False
+        assert root["table-key-properties"] == entry["key_properties"]
+        assert root["forced-replication-method"] == ("INCREMENTAL" if entry.get("replication_key") else "FULL_TABLE")
+
+
+def test_no_group_has_the_name_of_a_stream() -> None:
+    assert not {*GROUPS, "all"} & {stream.name for stream in STREAMS}
+    assert {stream.group for stream in STREAMS} == set(GROUPS)
 
 
 def test_each_field_has_one_metadata_entry_and_keys_alone_are_automatic() -> None:
@@ -79,15 +98,15 @@ def test_schemas_are_such_that_every_target_loads_them(stream: Any) -> None:
     assert stream.schema["properties"][stream.key[0]]["type"] == ["string"]
 
 
-def test_the_committed_catalog_is_discovery_with_all_streams_selected() -> None:
-    assert json.loads((ROOT / "catalog.json").read_text()) == select_all(discover_catalog())
+def test_the_committed_catalog_is_discovery_with_the_core_selected() -> None:
+    assert json.loads((ROOT / "catalog.json").read_text()) == select_defaults(discover_catalog())
 
 
-def test_without_a_selection_all_streams_are_synced_without_the_costly_fields() -> None:
+def test_without_a_selection_the_core_streams_are_synced_without_the_costly_fields() -> None:
     selections = read_catalog(discover_catalog())
-    assert [each.stream.name for each in selections] == [stream.name for stream in STREAMS]
+    assert [each.stream.name for each in selections] == [stream.name for stream in STREAMS if stream.group == CORE]
     fields = {each.stream.name: set(each.fields) for each in selections}
-    for stream in STREAMS:
+    for stream in (each.stream for each in selections):
         assert fields[stream.name] == stream.schema["properties"].keys() - stream.off
     assert "attributions" not in fields["open"]
     assert "predictive_analytics" not in fields["global_exclusions"]

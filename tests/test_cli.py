@@ -17,6 +17,7 @@ import pytest
 from tap_klaviyo import __version__
 from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.streams.table import STREAMS
 
 ROOT = Path(__file__).parent.parent
 PUBLIC, WRONG = "AbC123", "pk_ffffffffffffffffffffffffffffffff"
@@ -108,7 +109,7 @@ def test_about_for_people_and_programs() -> None:
     people, programs = tap("--about").stdout, json.loads(tap("--about", "--format", "json").stdout)
     assert programs["version"] == __version__
     assert [each["name"] for each in programs["settings"] if each["required"]] == ["api_key", "start_date"]
-    assert len(programs["streams"]) == 21
+    assert len(programs["streams"]) == len(STREAMS)
     assert all(name in people for name in (*programs["streams"], *(each["name"] for each in programs["settings"])))
 
 

@@ -16,7 +16,7 @@ import pytest
 from tap_klaviyo.klaviyo import endpoints
 from tap_klaviyo.klaviyo.endpoints import OMNICHANNEL, XL, Endpoint, S
 from tap_klaviyo.records.projection import Related
-from tap_klaviyo.streams.model import Filters, Metrics, Parent, Stream, TimeRange, Whole
+from tap_klaviyo.streams.model import AllMetrics, Filters, Metrics, Parent, Stream, TimeRange, Whole
 from tap_klaviyo.streams.table import BY_NAME, STREAMS
 
 DOCUMENTS = Path(__file__).parents[1].parent / "shared" / "klaviyo-openapi"
@@ -105,6 +105,8 @@ def endpoint_disagreements(endpoint: Endpoint) -> Iterator[str]:
         yield f"no sort {endpoint.sort}"
     if not endpoint.sort and "id" in operation.allowed("sort"):
         yield "not sorted, so that pages may shift"
+    if bool(endpoint.additional) != (f"additional-fields[{endpoint.resource}]" in operation.parameters):
+        yield f"additional fields of {endpoint.resource or 'nothing'}"
     for name in sorted(set(endpoint.additional) - set(operation.additional)):
         yield f"no additional field {name}"
 
@@ -134,8 +136,13 @@ def column_disagreements(stream: Stream) -> Iterator[str]:
             yield f"no column {name}"
     if stream.endpoint.method == "POST":
         return  # A report has no attributes: its groupings and statistics fill its columns.
-    filled = {"id", "type", *made, *MAKER["read_document"](stream.endpoint.revision).attributes(stream.endpoint)}
-    if isinstance(stream.split, Metrics):
+    filled = {
+        stream.id_field,
+        "type",
+        *made,
+        *MAKER["read_document"](stream.endpoint.revision).attributes(stream.endpoint),
+    }
+    if isinstance(stream.split, Metrics | AllMetrics):
         filled |= OF_A_METRIC
     elif isinstance(stream.split, Parent):
         filled.add(stream.split.key)
@@ -194,7 +201,7 @@ MEMBERS = Stream(
     endpoint=endpoints.LIST_MEMBERS,
     key=("list_id", "profile_id"),
     split=Parent("lists", "list_id"),
-    derived={"profile_id": ("id",)},
+    id_field="profile_id",
 )
 WRONG: Mapping[str, tuple[Stream, list[str]]] = {
     "path": (replace(LISTS, endpoint=replace(LISTS.endpoint, path="/api/list")), ["no GET /api/list"]),
@@ -221,7 +228,7 @@ WRONG: Mapping[str, tuple[Stream, list[str]]] = {
     ),
     "additional field": (
         replace(LISTS, endpoint=replace(LISTS.endpoint, additional={"profile_count": None})),
-        ["no additional field profile_count"],
+        ["additional fields of nothing", "no additional field profile_count"],
     ),
     "include": (replace(LISTS, related=(Related("tags", "profiles", "profile"),)), ["no include profiles"]),
     "column": (

@@ -11,9 +11,8 @@ from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import Selection, read_catalog
-from tap_klaviyo.streams.table import STREAMS
+from tap_klaviyo.streams.table import GROUPS, STREAMS
 
-CHOICES = ("core", "all", "core,lists", "!open")
 EVENT_STREAMS = {stream.name for stream in STREAMS if stream.metric_names}
 
 
@@ -26,26 +25,31 @@ def defaults() -> dict[str, Any]:
     return {each.stream.name: each.fields for each in read_catalog(discover_catalog())}
 
 
-@pytest.mark.parametrize("names", ["core", "open , core", "*", "!lists,lists,*", "core,"])
-def test_core_and_patterns_select_streams_with_their_default_fields(names: str) -> None:
+def every() -> set[str]:
+    return {stream.name for stream in STREAMS}
+
+
+@pytest.mark.parametrize("names", ["core", "open , core", "core,!lists,lists", "core,"])
+def test_core_selects_streams_with_their_default_fields(names: str) -> None:
     expected = {name: fields for name, fields in defaults().items() if "!" not in names or name != "lists"}
     assert {name: each.fields for name, each in selected(names).items()} == expected
 
 
-def test_core_leaves_out_fields_that_are_off_by_default_and_all_does_not() -> None:
-    catalog = discover_catalog()
-    (lists,) = [entry for entry in catalog["streams"] if entry["stream"] == "lists"]
-    lists["metadata"][0]["metadata"]["selected-by-default"] = False
-    assert lists["metadata"][0]["breadcrumb"] == []
-    found = {names: read_catalog(select_by_names(catalog, names)) for names in CHOICES}
-    streams = {names: {each.stream.name for each in selections} for names, selections in found.items()}
-    assert streams["core"] == streams["all"] - {"lists"}
-    assert streams["!open"] == streams["core"] - {"open"}
-    assert streams["all"] == streams["core,lists"] == set(defaults())
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_selects_its_streams(group: str) -> None:
+    assert set(selected(group)) == {stream.name for stream in STREAMS if stream.group == group}
+
+
+def test_all_and_a_star_select_every_stream() -> None:
+    assert set(selected("all")) == set(selected("*")) == every()
+    assert set(selected("all,!shop,!audience,!l*")) == {
+        stream.name for stream in STREAMS if stream.group not in ("shop", "audience") and stream.name[0] != "l"
+    }
+    assert set(selected("!open")) == set(defaults()) - {"open"}
 
 
 def test_names_after_an_exclamation_mark_are_left_out_wherever_they_are() -> None:
-    assert set(selected("!*_sms,*_email,*_sms,open,!*automated*")) == {"dropped_email", "open"}
+    assert set(selected("!*_sms,*_email,*_sms,open,!*automated*")) == {"dropped_email", "open", "subscribed_to_email"}
     assert set(selected("!lists,!campaigns")) == set(defaults()) - {"lists", "campaigns"}
 
 
@@ -69,7 +73,8 @@ def test_only_the_named_fields_and_the_automatic_ones() -> None:
     assert fields["click"] == {"id": None, "timestamp": None, **place}
     assert fields["lists"] == {"id": None, "name": None}
     assert fields["open"] == {"id": None, "timestamp": None, **place, "metric": defaults()["open"]["metric"]}
-    assert set(fields) == EVENT_STREAMS | {"lists"}
+    events = {stream.name for stream in STREAMS if stream.schema_name == "event"}
+    assert set(fields) == events | {"lists"}
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_currently_syncing_comes_and_goes() -> None:
         {"replication_key": "datetime", "replication_key_value": "2026-11-20T00:00:00+00:00"},
     ],
 )
-@pytest.mark.parametrize("name", ["open", "SkDfHe", "opened_email", "events"])
+@pytest.mark.parametrize("name", ["open", "SkDfHe", "opened_email"])
 def test_other_taps_bookmarks_are_adopted(name: str, entry: object) -> None:
     adopted = adopt_bookmarks(marks(**{name: entry}), {"open": ["SkDfHe"]})
     assert adopted["bookmarks"]["open"] == {"timestamp": "2026-11-20T00:00:00Z"}

@@ -13,11 +13,9 @@ import pytest
 
 from tap_klaviyo.sandbox import Account, Sandbox
 from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.streams.table import BY_NAME, STREAMS
+from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import DAY, format_time
-from tests.running import sync
-
-TIMELINES = [stream.name for stream in STREAMS if stream.metric_names]
+from tests.running import all_events, sync
 
 # singer-io 1.2 and later: its name for a metric's stream, if this tap's name differs.
 TEXT_MESSAGES = {
@@ -42,11 +40,7 @@ OURS = {
     # Before 1.2.
     "subscribed_to_sms": "consented_to_receive",
 }
-NOT_OURS = (
-    "subscribed_to_email",
-    "subscribed_to_text_message_transactional",
-    "unsubscribed_from_text_message_transactional",
-)
+NOT_OURS = ("subscribed_to_push", "segment_exports")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +143,7 @@ def singer_metrics(account: Account) -> dict[str, str]:
 
 
 def test_entries_named_by_metric_ids_and_text_messages_are_written_under_our_names(sandbox: Sandbox) -> None:
-    names = [name for name in singer_metrics(sandbox.account) if name in OURS or name in TIMELINES]
+    names = [name for name in singer_metrics(sandbox.account) if name in OURS or name in BY_NAME]
     text_messages = set(names) & set(OURS)
     assert len(text_messages) > 3
     run = sync(sandbox, catalog=singer_catalog(sandbox.account, [*names, "lists"]))
@@ -226,15 +220,15 @@ def test_a_state_by_stream_names_is_resumed_from_the_older_of_two(sandbox: Sandb
         "clicked_sms": {"since": format_time(now - 90 * DAY)},
         "clicked_text_message": {"since": format_time(now - 30 * DAY)},
         "subscribed_to_sms": {"since": format_time(now - 50 * DAY)},
-        "subscribed_to_email": {"since": format_time(now - 50 * DAY)},
+        "subscribed_to_push": {"since": format_time(now - 50 * DAY)},
     }
     catalog = singer_catalog(sandbox.account, ["clicked_sms", "clicked_text_message", "subscribed_to_text_message"])
     run = sync(sandbox, state={"bookmarks": bookmarks}, catalog=catalog, lookback_days=0)
     clicked = sandbox.account.ledger(sandbox.now, now - 90 * DAY)["clicked_sms"]
     consented = sandbox.account.ledger(sandbox.now, now - 50 * DAY)["consented_to_receive"]
     assert run.keys() == {"clicked_sms": clicked, "consented_to_receive": consented}
-    assert run.state["bookmarks"]["subscribed_to_email"] == bookmarks["subscribed_to_email"]
-    assert run.state["bookmarks"].keys() == {*run.keys(), "subscribed_to_email"}
+    assert run.state["bookmarks"]["subscribed_to_push"] == bookmarks["subscribed_to_push"]
+    assert run.state["bookmarks"].keys() == {*run.keys(), "subscribed_to_push"}
 
 
 MELTANO_EVENT = {
@@ -279,7 +273,9 @@ def meltano_catalog(**selected: bool) -> dict[str, Any]:
     }
 
 
-def test_meltanolabs_events_are_all_timelines(sandbox: Sandbox, said: pytest.LogCaptureFixture) -> None:
+def test_meltanolabs_streams_are_read_as_ours_of_the_same_name(
+    sandbox: Sandbox, said: pytest.LogCaptureFixture
+) -> None:
     mark = int(sandbox.now) - 40 * DAY
     state = {
         "bookmarks": {
@@ -288,18 +284,13 @@ def test_meltanolabs_events_are_all_timelines(sandbox: Sandbox, said: pytest.Log
             "campaigns": {"partitions": [{"context": {"filter": "equals(messages.channel,'sms')"}}]},
         }
     }
-    run = sync(sandbox, state=state, catalog=meltano_catalog(events=True, lists=True, profiles=True))
-    later = sandbox.account.ledger(sandbox.now, mark - 7 * DAY)
-    assert {stream: sorted(keys) for stream, keys in run.keys().items()} == {
-        stream: sorted(later[stream]) for stream in [*TIMELINES, "lists"]
-    }
-    assert {"id", "timestamp", "event_properties", "profile", "metric"} <= run.records("open")[0].keys()
-    assert "events" not in run.state["bookmarks"]
-    assert set(TIMELINES) <= run.state["bookmarks"].keys()
-    assert [name for name in ("profiles", "listmembers") if f"not have: {name}." in said.text] == [
-        "profiles",
-        "listmembers",
-    ]
+    catalog = meltano_catalog(events=True, lists=True, profiles=True, listmembers=True)
+    run = sync(sandbox, state=state, catalog=catalog)
+    assert sorted(run.keys()["events"]) == sorted(all_events(sandbox.account, sandbox.now, mark - 7 * DAY))
+    assert sorted(run.keys()) == ["events", "list_members", "lists", "profiles"]
+    assert {"id", "timestamp", "event_properties", "profile", "metric"} <= run.records("events")[0].keys()
+    assert run.state["bookmarks"]["events"].keys() == {"timestamp"}
+    assert "What the catalog calls listmembers is read and written as list_members." in said.messages
 
 
 def test_meltanolabs_events_can_be_left_out(sandbox: Sandbox) -> None:
@@ -308,7 +299,6 @@ def test_meltanolabs_events_can_be_left_out(sandbox: Sandbox) -> None:
 
 def test_the_first_entry_that_selects_a_stream_holds() -> None:
     entry = singer_entry("open", "open", True, without=["uuid"])
-    first, *others = read_catalog({"streams": [entry, *meltano_catalog(events=True)["streams"]]})
-    assert (first.stream.name, "uuid" in first.fields) == ("open", False)
-    assert sorted(each.stream.name for each in [first, *others]) == sorted(TIMELINES)
-    assert all("uuid" in each.fields for each in others)
+    second = singer_entry("open", "open", True)
+    (only,) = read_catalog({"streams": [entry, second]})
+    assert (only.stream.name, "uuid" in only.fields) == ("open", False)

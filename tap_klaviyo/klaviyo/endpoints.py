@@ -62,6 +62,7 @@ def collection_endpoint(
     additional: Mapping[str, Limit | None] = MappingProxyType({}),
     resource: str = "",
     revision: str | None = None,
+    is_optional: bool = False,
 ) -> Endpoint:
     """Return the endpoint of a collection; `scopes` are the resources to read, separated by blanks.
 
@@ -76,6 +77,7 @@ def collection_endpoint(
         additional=additional,
         resource=resource,
         revision=revision,
+        is_optional=is_optional,
     )
 
 
@@ -106,7 +108,7 @@ PROFILES = collection_endpoint("profiles", "profiles", L, 100, "id", _ON_REQUEST
 PROFILES_BY_UPDATE = replace(PROFILES, sort="updated")
 # Sorted by the time that the filter asks for, as other endpoints demand of a date filter.
 SUPPRESSED_PROFILES = replace(PROFILES, sort="subscriptions.email.marketing.suppression.timestamp")
-PUSH_TOKENS = collection_endpoint("push-tokens", "push-tokens profiles", M, 100)
+PUSH_TOKENS = collection_endpoint("push-tokens", "push-tokens profiles", M, 100, is_optional=True)
 
 LISTS = collection_endpoint("lists", "lists", L, 10, "id")
 LIST_MEMBERS = collection_endpoint(
@@ -153,13 +155,15 @@ CATALOG_CATEGORY_ITEMS = collection_endpoint(
 COUPONS = collection_endpoint("coupons", "coupons", L, 100)
 COUPON_CODES = collection_endpoint("coupon-codes", "coupon-codes", XL, 100)
 
-DATA_SOURCES = collection_endpoint("data-sources", "custom-objects", S, 100)
-OBJECT_TYPES = collection_endpoint("object-types", "custom-objects", S)
-OBJECT_RECORDS = collection_endpoint("object-types/{object_type_id}/object-records", "custom-objects", S, 100)
+DATA_SOURCES = collection_endpoint("data-sources", "custom-objects", S, 100, is_optional=True)
+OBJECT_TYPES = collection_endpoint("object-types", "custom-objects", S, is_optional=True)
+OBJECT_RECORDS = collection_endpoint(
+    "object-types/{object_type_id}/object-records", "custom-objects", S, 100, is_optional=True
+)
 
 ACCOUNTS = collection_endpoint("accounts", "accounts", XS)
 TRACKING_SETTINGS = collection_endpoint("tracking-settings", "tracking-settings", M, 1)
-WEBHOOKS = collection_endpoint("webhooks", "webhooks", XS)
+WEBHOOKS = collection_endpoint("webhooks", "webhooks", XS, is_optional=True)
 BILLING_USAGE = collection_endpoint("billing-usage", "usage", M, revision=OMNICHANNEL)
 
 CAMPAIGN_VALUES = report_endpoint("campaign-values-reports", "campaigns")

@@ -79,6 +79,8 @@ def full_table_fetches(table: FullTable) -> Mapping[str, Fetch[Batch]]:
 def changed_fetches(table: FullTable) -> list[Fetch[Batch]]:
     """Return the fetches of the rows that changed since `table.since`, without the changes in `table.seen`."""
     changed = filter_from(table.changed_by or "", table.since)
+    # A filter by a date demands the order by the same date.
+    table = replace(table, parameters={**table.parameters, "sort": table.changed_by or ""})
     return [
         partial(_start, table, replace(query, condition=filter_all(query.condition, changed)))
         for query in _queries(table)

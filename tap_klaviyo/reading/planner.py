@@ -34,7 +34,7 @@ from tap_klaviyo.streams.events import project_metric, project_metrics
 from tap_klaviyo.streams.model import AllMetrics, Metrics, Parent, Stream, TimeRange
 from tap_klaviyo.times import DAY, format_time
 
-# 2000-01-01, before anything that Klaviyo keeps: what is read from here on is read in full.
+# 2000-01-01, before anything that Klaviyo keeps: a range from here on is a full read.
 _BEGINNING = 946_684_800
 
 
@@ -48,7 +48,7 @@ class Planner:
         selections: the selected streams, in their order.
         state: where the last run ended.
         start_date: where a stream without a bookmark begins, in epoch seconds.
-        end_date: what lies before it is read, in epoch seconds; None for all up to now.
+        end_date: rows before it are read, in epoch seconds; None for all up to now.
         lookback: seconds before the bookmark that are read again.
         activate_version: whether streams that are read in full carry versions.
     """
@@ -145,7 +145,7 @@ class Planner:
         return filter_all(*filter_between(span.field, self.start_date, self._end, span.after, span.before))
 
     def _children(self, selection: Selection, parent: Parent, is_silent: bool) -> Children:
-        """Return what is read for each row of a stream's parent."""
+        """Return how the rows of a stream follow from the pages of its parent."""
         stream = selection.stream
         if not selection.replication_key:
             return table_children(parent, self._table(selection, is_silent))

@@ -10,6 +10,9 @@ from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.records.projection import Fields, Projection
 from tap_klaviyo.streams.model import Stream
 
+# A small attribute of a resource of which only the id is selected: an empty list would ask for all.
+_LEAST = {"profile": "email", "metric": "name", "catalog-variant": "sku"}
+
 
 @dataclass(frozen=True)
 class Query:
@@ -37,13 +40,13 @@ def query_parameters(stream: Stream, fields: Fields, riders: tuple[str, ...] = (
         riders: relationships to include for other streams.
     """
     query = {"sort": stream.endpoint.sort} if stream.endpoint.sort else {}
-    wanted = [each.relationship for each in stream.related if each.field in fields and each.shape != "id"]
+    related = [each for each in stream.related if each.field in fields]
+    wanted = [each.relationship for each in related if each.shape != "id" or each.is_named]
     if include := [*wanted, *riders]:
         query["include"] = ",".join(include)
-    for each in stream.related:
-        # Only profiles are so large that leaving out attributes pays.
-        if each.type == "profile" and (profile := fields.get(each.field)):
-            query["fields[profile]"] = ",".join(name for name in profile if name != "id") or "email"
+    for each in related:
+        if each.is_sparse and (within := fields[each.field]):
+            query[f"fields[{each.type}]"] = ",".join(name for name in within if name != "id") or _LEAST[each.type]
     if stream.endpoint.additional:
         query |= _additional_fields(stream, fields)
     return query

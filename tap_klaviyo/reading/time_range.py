@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
-from tap_klaviyo.errors import ApiError, CursorError, MetricDeniedError, RequestError, UnreadablePageError
+from tap_klaviyo.errors import ApiError, CursorError, GoneError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.filters import filter_all, filter_between
@@ -239,6 +239,8 @@ def _go_around(timeline: Timeline, part: Slice, problem: ApiError) -> Fetched[Ba
         again = replace(part, restarts=part.restarts + 1, is_open=False)
     elif isinstance(problem, MetricDeniedError) and part.is_first:
         return Fetched(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)), 0)
+    elif isinstance(problem, GoneError) and part.queries[0].parent:
+        return Fetched(replace(_NOTHING, parents_gone=1), 0)
     elif isinstance(problem, UnreadablePageError):
         return _around_unreadable(timeline, part, problem)
     elif _is_refused_end(part, problem):
@@ -358,4 +360,5 @@ def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:
 def _batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings) -> Batch:
     # Klaviyo gives rows in order of time; the bounds keep a bookmark from ever passing the run's start.
     bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
-    return Batch(lines, len(lines), rows, bookmark, findings=findings)
+    parents = int(part.is_first and bool(part.queries[0].parent))
+    return Batch(lines, len(lines), rows, bookmark, findings=findings, parents=parents)

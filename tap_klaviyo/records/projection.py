@@ -38,6 +38,9 @@ class Related:
         relationship: the relationship's name, as JSON:API has it.
         type: the resources' JSON:API type.
         shape: an "array" and an "object" hold the resources' attributes, an "id" only the id.
+        is_sparse: whether Klaviyo is asked for the selected attributes of the resources only: where they are large, or
+            where the schema has few of them. Klaviyo leaves out the resources' own relationships then.
+        is_named: whether an "id" is in the relationship only if the resources are included.
         related: fields of these resources that come from their own relationships.
         finish: completes these resources before their values are converted.
     """
@@ -46,6 +49,8 @@ class Related:
     relationship: str
     type: str
     shape: Literal["array", "object", "id"] = "array"
+    is_sparse: bool = False
+    is_named: bool = False
     related: tuple[Related, ...] = ()
     finish: Callable[[RecordType, Record, Findings], None] | None = None
 
@@ -113,8 +118,8 @@ class Projection:
     @property
     def relationships(self) -> frozenset[str]:
         """The relationships of the resources that records are made by, as far as their fields are selected."""
-        others = [*self.source.riders, *([self.source.lookup] if self.source.lookup else [])]
-        return frozenset(each.relationship for each in (*self.related, *others))
+        looked_up = {self.source.lookup.relationship} if self.source.lookup else frozenset[str]()
+        return frozenset(each.relationship for each in (*self.related, *self.source.riders)).union(looked_up)
 
     @property
     def made(self) -> frozenset[str]:

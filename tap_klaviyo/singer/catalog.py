@@ -7,7 +7,7 @@ from typing import Any
 
 import singer
 
-from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.model import CORE, Stream
 from tap_klaviyo.streams.table import STREAMS
 
 
@@ -16,8 +16,8 @@ def discover_catalog() -> dict[str, Any]:
     return {"streams": [_entry(stream) for stream in STREAMS]}
 
 
-def select_all(catalog: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the catalog with every stream selected."""
+def select_defaults(catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the catalog with just the streams selected that are selected by default."""
     return {
         "streams": [
             {**entry, "metadata": [_chosen(each) for each in entry["metadata"]]} for entry in catalog["streams"]
@@ -46,7 +46,7 @@ def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
             replication_method=stream.replication_method,
         )
     )
-    singer.metadata.write(known, (), "selected-by-default", True)
+    singer.metadata.write(known, (), "selected-by-default", stream.group == CORE)
     for name in stream.schema["properties"]:
         for key, value in field_metadata(stream, name).items():
             singer.metadata.write(known, ("properties", name), key, value)
@@ -85,5 +85,5 @@ def field_metadata(stream: Stream, name: str) -> dict[str, Any]:
 
 
 def _chosen(entry: Mapping[str, Any]) -> dict[str, Any]:
-    selected = {} if entry["breadcrumb"] else {"selected": True}
+    selected = {} if entry["breadcrumb"] else {"selected": entry["metadata"]["selected-by-default"]}
     return {**entry, "metadata": {**entry["metadata"], **selected}}

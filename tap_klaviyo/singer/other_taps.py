@@ -13,12 +13,11 @@ from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.times import format_time
 
-# MeltanoLabs' tap keeps all metrics in one stream of this name.
-ALL_EVENTS = "events"
 # Names that singer-io's tap gives to some streams, if they differ from the metric's name.
 _SHORTENED = {
     "consented_to_receive": ("subscribed_to_sms", "subscribed_to_text_message"),
     "unsubscribed_from_sms": ("unsubscribed_from_text_message",),
+    "list_members": ("listmembers",),
 }
 
 
@@ -30,8 +29,7 @@ def other_names(stream: Stream) -> list[str]:
 
 
 STREAMS_BY_NAME: Mapping[str, Sequence[Stream]] = MappingProxyType(
-    {ALL_EVENTS: [stream for stream in STREAMS if stream.metric_names]}
-    | {name: [stream] for stream in STREAMS for name in other_names(stream)}
+    {name: [stream] for stream in STREAMS for name in other_names(stream)}
     | {stream.name: [stream] for stream in STREAMS}
 )
 
@@ -51,11 +49,11 @@ def adopt_bookmarks(state: State, metric_ids: Mapping[str, Iterable[str]]) -> St
     """
     bookmarks = dict(state.get("bookmarks", {}))
     adopted: dict[str, Any] = {}
-    replaced = {ALL_EVENTS}
+    replaced: set[str] = set()
     for stream in STREAMS:
         if stream.replication_key:
             key, own = stream.replication_key, bookmarks.get(stream.name)
-            names = [*other_names(stream), *metric_ids.get(stream.name, ()), ALL_EVENTS]
+            names = [*other_names(stream), *metric_ids.get(stream.name, ())]
             found = [
                 read_bookmark(own, stream.name, key),
                 *(read_bookmark(bookmarks.get(name), name) for name in names),
@@ -63,7 +61,7 @@ def adopt_bookmarks(state: State, metric_ids: Mapping[str, Iterable[str]]) -> St
             oldest = min((each for each in found if each is not None), default=None)
             replaced.update([stream.name, *names])
             if oldest is not None:
-                kept = {name: own[name] for name in ("metrics",) if isinstance(own, dict) and name in own}
+                kept = {name: own[name] for name in ("metrics", "parents") if isinstance(own, dict) and name in own}
                 adopted[stream.name] = {**kept, key: format_time(oldest)}
     rest = {name: entry for name, entry in bookmarks.items() if name not in replaced}
     return {**state, "bookmarks": rest | adopted}

@@ -11,9 +11,9 @@ from typing import Any
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.singer.entries import FieldPath, path_of
 from tap_klaviyo.singer.other_taps import other_names
-from tap_klaviyo.streams.table import BY_NAME
+from tap_klaviyo.streams.model import CORE
+from tap_klaviyo.streams.table import BY_NAME, GROUPS
 
-CORE = "core"
 ALL = "all"
 _EXAMPLE = 'try --select "open,click.profile"'
 
@@ -33,8 +33,9 @@ def select_by_names(catalog: Mapping[str, Any], text: str) -> dict[str, Any]:
     Args:
         catalog: what discovery gives.
         text: names separated by commas. `open` selects a stream with its default fields; `click.profile` and
-            `click.profile.email` only these fields of one, and the automatic ones; both add up. `core` is all streams
-            that are selected by default, `all` every stream. `*` and `?` match any characters and any one. A name
+            `click.profile.email` only these fields of one, and the automatic ones; both add up. A group such as
+            `audience` is all its streams, `core` those that are
+            selected by default, `all` every stream. `*` and `?` match any characters and any one. A name
             after `!` is left out, whatever else selects it; if there are only such names, they are left out of `core`.
 
     Raises:
@@ -68,14 +69,12 @@ class _Fields:
 
     paths: tuple[FieldPath, ...]
     automatic: frozenset[FieldPath]
-    is_core: bool
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> _Fields:
         by_path = {path_of(each["breadcrumb"]) or (): each["metadata"] for each in entry["metadata"]}
         automatic = [path for path, metadata in by_path.items() if metadata.get("inclusion") == "automatic"]
-        is_core = bool(by_path[()].get("selected-by-default"))
-        return cls(tuple(path for path in by_path if path), frozenset(automatic), is_core)
+        return cls(tuple(path for path in by_path if path), frozenset(automatic))
 
     def matching(self, pattern: FieldPath) -> list[FieldPath]:
         return [path for path in self.paths if len(path) == len(pattern) and all(map(fnmatchcase, path, pattern))]
@@ -102,8 +101,8 @@ def _matches(
 
 def _streams(name: str, entries: Mapping[str, _Fields]) -> list[str]:
     """Return the streams of a group, of a pattern, or of a name."""
-    if name in (CORE, ALL):
-        return [stream for stream, fields in entries.items() if name == ALL or fields.is_core]
+    if name in (*GROUPS, ALL):
+        return [stream for stream in entries if name == ALL or BY_NAME[stream].group == name]
     found = [stream for stream in entries if fnmatchcase(stream, name)]
     if not found:
         raise ConfigError([f'--select: unknown stream "{name}"{_hint(name, entries)}'])
@@ -112,7 +111,7 @@ def _streams(name: str, entries: Mapping[str, _Fields]) -> list[str]:
 
 def _hint(name: str, streams: Collection[str]) -> str:
     """Return the end of a sentence, with the nearest stream by its name, its metrics, or what another tap calls it."""
-    by_word = {stream: stream for stream in (*streams, CORE, ALL)}
+    by_word = {stream: stream for stream in (*streams, *GROUPS, ALL)}
     for stream in filter(None, map(BY_NAME.get, streams)):
         by_word |= {word.lower(): stream.name for word in (*other_names(stream), *stream.metric_names)}
     near = difflib.get_close_matches(name.lower(), [*by_word, *streams], 1)

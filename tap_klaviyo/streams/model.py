@@ -72,8 +72,8 @@ class Parent:
         key: the name for the parent's id, which is also the column that holds it.
         filter: the filter of each query, if the endpoint takes the parent's id there.
         only: returns whether a parent can have rows, so that others cost no request.
-        included: the parent's relationship to the rows, if they can come with the parent. A request of their own is
-            sent only for a parent whose rows Klaviyo did not include in full.
+        included: the parent's relationship to the rows, if they can come with the parent. A separate request is sent
+            only for a parent whose rows Klaviyo did not include in full.
     """
 
     stream: str
@@ -171,7 +171,7 @@ class Stream:
                 finish=self.finish,
                 id_field=self.id_field,
                 riders=riders,
-                # What is read by time is by far the most, so its speed counts.
+                # By far the most rows are those of streams with a time range, so their speed counts.
                 keeps_text=self.range is None,
             )
         )

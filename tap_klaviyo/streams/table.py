@@ -5,32 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tap_klaviyo.klaviyo.endpoints import CAMPAIGNS, EVENTS, LISTS, SUPPRESSED_PROFILES
+from tap_klaviyo.klaviyo import endpoints as at
+from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.records.projection import Related
 from tap_klaviyo.streams.campaigns import MESSAGES
 from tap_klaviyo.streams.events import ATTRIBUTIONS
 from tap_klaviyo.streams.exclusions import complete_exclusions
-from tap_klaviyo.streams.model import Filters, Metrics, Stream, TimeRange
+from tap_klaviyo.streams.flows import sends_messages
+from tap_klaviyo.streams.model import CORE, AllMetrics, Filters, Metrics, Parent, Split, Stream, TimeRange
 
 _TAGS = Related("tags", "tags", "tag")
-_BY_DATETIME = TimeRange("datetime")
 
 
-def _event_stream(name: str, *metric_names: str) -> Stream:
+def _event_stream(name: str, *metric_names: str, group: str = CORE, split: Split | None = None) -> Stream:
     return Stream(
         name=name,
-        endpoint=EVENTS,
+        group=group,
+        endpoint=at.EVENTS,
         schema_name="event",
         replication_key="timestamp",
-        range=_BY_DATETIME,
-        split=Metrics(metric_names),
+        range=TimeRange("datetime", fixed=True),
+        split=split or Metrics(metric_names),
         related=(
-            Related("profile", "profile", "profile"),
+            Related("profile", "profile", "profile", is_sparse=True),
             Related("profile_id", "profile", "profile", "id"),
             ATTRIBUTIONS,
         ),
         off=frozenset({"attributions"}),
     )
+
+
+def _members(name: str, parent: str, endpoint: Endpoint) -> Stream:
+    key = f"{parent.removesuffix('s')}_id"
+    return Stream(
+        name=name,
+        group="audience",
+        endpoint=endpoint,
+        key=(key, "profile_id"),
+        replication_key="joined_group_at",
+        range=TimeRange("joined_group_at", ordered=False),
+        split=Parent(parent, key),
+        id_field="profile_id",
+    )
+
+
+def _id_of(name: str, relationship: str = "", kind: str = "", is_named: bool = False) -> Related:
+    """Return the field that holds the id which a to-one relationship points at."""
+    relationship = relationship or name.replace("_", "-")
+    return Related(f"{name}_id", relationship, kind or relationship, "id", is_named=is_named)
 
 
 # The endpoint lists nothing without a filter for the channel, and omits archived campaigns unless asked for them.
@@ -46,6 +68,10 @@ _CHANNELS = Filters(
 _SUPPRESSED = Filters(
     {"greater-or-equal(subscriptions.email.marketing.suppression.timestamp,1970-01-01T00:00:00Z)": {}}
 )
+
+# Archived flows and hidden images are left out of the list unless it is asked for them.
+_ARCHIVED = Filters({f"equals(archived,{each})": {} for each in ("false", "true")}, changed_by="updated")
+_HIDDEN = Filters({f"equals(hidden,{each})": {} for each in ("false", "true")}, changed_by="updated_at")
 
 # The names before and after Klaviyo called SMS "Text Message" (July 2026) feed one stream, so no table is split.
 STREAMS: tuple[Stream, ...] = (
@@ -85,17 +111,17 @@ STREAMS: tuple[Stream, ...] = (
         "Unsubscribed from SMS Marketing",
         "Unsubscribed from SMS",
     ),
-    Stream(name="lists", endpoint=LISTS, schema_name="list", related=(_TAGS,)),
+    Stream(name="lists", endpoint=at.LISTS, schema_name="list", related=(_TAGS,)),
     Stream(
         name="campaigns",
-        endpoint=CAMPAIGNS,
+        endpoint=at.CAMPAIGNS,
         schema_name="campaign",
         split=_CHANNELS,
         related=(MESSAGES, _TAGS),
     ),
     Stream(
         name="global_exclusions",
-        endpoint=SUPPRESSED_PROFILES,
+        endpoint=at.SUPPRESSED_PROFILES,
         schema_name="global_exclusion",
         key=("email",),
         split=_SUPPRESSED,
@@ -103,6 +129,158 @@ STREAMS: tuple[Stream, ...] = (
         off=frozenset({"predictive_analytics"}),
         finish=complete_exclusions,
     ),
+    _event_stream("subscribed_to_email", "Subscribed to Email Marketing", group="other_events"),
+    _event_stream(
+        "subscribed_to_text_message_transactional",
+        "Subscribed to Text Messaging Transactional",
+        "Subscribed to SMS Transactional",
+        group="other_events",
+    ),
+    _event_stream(
+        "unsubscribed_from_text_message_transactional",
+        "Unsubscribed from Text Messaging Transactional",
+        "Unsubscribed from SMS Transactional",
+        group="other_events",
+    ),
+    _event_stream("events", group="other_events", split=AllMetrics()),
+    Stream(name="metrics", group="other_events", endpoint=at.METRICS),
+    Stream(
+        name="metric_properties",
+        group="other_events",
+        endpoint=at.METRIC_PROPERTIES,
+        split=Parent("metrics", "metric_id"),
+        off=frozenset({"sample_values"}),
+    ),
+    Stream(
+        name="custom_metrics",
+        group="other_events",
+        endpoint=at.CUSTOM_METRICS,
+        related=(Related("metrics", "metrics", "metric", is_sparse=True),),
+    ),
+    Stream(
+        name="mapped_metrics",
+        group="other_events",
+        endpoint=at.MAPPED_METRICS,
+        related=(_id_of("metric"), _id_of("custom_metric")),
+    ),
+    Stream(
+        name="profiles",
+        group="audience",
+        endpoint=at.PROFILES_BY_UPDATE,
+        replication_key="updated",
+        range=TimeRange("updated", "greater-than"),
+        off=frozenset({"predictive_analytics"}),
+    ),
+    _members("list_members", "lists", at.LIST_MEMBERS),
+    Stream(name="segments", group="audience", endpoint=at.SEGMENTS, related=(_TAGS,)),
+    _members("segment_members", "segments", at.SEGMENT_MEMBERS),
+    Stream(name="push_tokens", group="audience", endpoint=at.PUSH_TOKENS, related=(_id_of("profile", is_named=True),)),
+    Stream(name="flows", group="automation", endpoint=at.FLOWS, split=_ARCHIVED, related=(_TAGS,)),
+    Stream(
+        name="flow_actions",
+        group="automation",
+        endpoint=at.FLOW_ACTIONS,
+        split=Parent("flows", "flow_id", included=Related("", "flow-actions", "flow-action")),
+    ),
+    Stream(
+        name="flow_messages",
+        group="automation",
+        endpoint=at.FLOW_MESSAGES,
+        split=Parent("flow_actions", "flow_action_id", only=sends_messages),
+        related=(_id_of("template"),),
+    ),
+    Stream(name="tags", group="content", endpoint=at.TAGS, related=(_id_of("tag_group"),)),
+    Stream(name="tag_groups", group="content", endpoint=at.TAG_GROUPS),
+    Stream(
+        name="templates",
+        group="content",
+        endpoint=at.TEMPLATES,
+        replication_key="updated",
+        range=TimeRange("updated"),
+        off=frozenset({"definition"}),
+    ),
+    Stream(name="universal_content", group="content", endpoint=at.UNIVERSAL_CONTENT),
+    Stream(
+        name="images",
+        group="content",
+        endpoint=at.IMAGES,
+        replication_key="updated_at",
+        range=TimeRange("updated_at"),
+        split=_HIDDEN,
+    ),
+    Stream(name="forms", group="content", endpoint=at.FORMS),
+    Stream(name="form_versions", group="content", endpoint=at.FORM_VERSIONS, split=Parent("forms", "form_id")),
+    Stream(name="web_feeds", group="content", endpoint=at.WEB_FEEDS),
+    Stream(
+        name="reviews",
+        group="shop",
+        endpoint=at.REVIEWS,
+        replication_key="created",
+        range=TimeRange("created", "greater-or-equal", "less-or-equal", fixed=True),
+        related=(_id_of("catalog_item", "item", "catalog-item"),),
+    ),
+    Stream(
+        name="catalog_items",
+        group="shop",
+        endpoint=at.CATALOG_ITEMS,
+        related=(Related("variants", "variants", "catalog-variant", is_sparse=True),),
+    ),
+    Stream(name="catalog_variants", group="shop", endpoint=at.CATALOG_VARIANTS),
+    Stream(name="catalog_categories", group="shop", endpoint=at.CATALOG_CATEGORIES),
+    Stream(
+        name="catalog_category_items",
+        group="shop",
+        endpoint=at.CATALOG_CATEGORY_ITEMS,
+        key=("catalog_category_id", "catalog_item_id"),
+        split=Parent("catalog_categories", "catalog_category_id"),
+        id_field="catalog_item_id",
+    ),
+    Stream(name="coupons", group="shop", endpoint=at.COUPONS),
+    Stream(
+        name="coupon_codes",
+        group="shop",
+        endpoint=at.COUPON_CODES,
+        split=Parent("coupons", "coupon_id", 'equals(coupon.id,"{coupon_id}")'),
+        related=(_id_of("profile"),),
+    ),
+    Stream(name="accounts", group="settings", endpoint=at.ACCOUNTS),
+    Stream(name="tracking_settings", group="settings", endpoint=at.TRACKING_SETTINGS),
+    Stream(
+        name="webhooks",
+        group="settings",
+        endpoint=at.WEBHOOKS,
+        related=(Related("topics", "webhook-topics", "webhook-topic"),),
+    ),
+    Stream(name="data_sources", group="settings", endpoint=at.DATA_SOURCES),
+    Stream(
+        name="object_types",
+        group="settings",
+        endpoint=at.OBJECT_TYPES,
+        related=(
+            _id_of("current_schema", "current-schema", "object-schema", is_named=True),
+            _id_of("draft_schema", "draft-schema", "object-schema", is_named=True),
+        ),
+    ),
+    Stream(
+        name="object_records",
+        group="settings",
+        endpoint=at.OBJECT_RECORDS,
+        split=Parent("object_types", "object_type_id"),
+    ),
+    Stream(name="billing_usage", group="settings", endpoint=at.BILLING_USAGE),
+)
+
+# What streams are listed under, and selected by, with what is in each.
+GROUPS: Mapping[str, str] = MappingProxyType(
+    {
+        CORE: "Selected by default: the events of e-mails and text messages, lists, campaigns and suppressed profiles",
+        "other_events": "All other events, and the metrics that they belong to",
+        "audience": "Profiles, segments, and who is in which list or segment",
+        "automation": "Flows, what they do and what they send",
+        "content": "Templates, forms, images and tags",
+        "shop": "The shop's catalog, coupons and reviews",
+        "settings": "The account's settings and custom objects",
+    }
 )
 
 BY_NAME: Mapping[str, Stream] = MappingProxyType({stream.name: stream for stream in STREAMS})
