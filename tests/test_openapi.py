@@ -77,6 +77,7 @@ def exchanges_of(sandbox: Sandbox) -> list[Exchange]:
             "status": each.status,
             "response_headers": dict(each.response_headers),
             "body": each.body.decode(),
+            "request_body": each.request_body.decode(),
         }
         for each in sandbox.exchanges
     ]
@@ -112,6 +113,31 @@ def test_every_collection_of_the_sandbox_looks_as_klaviyo_documents(revision: st
         exchanges = exchanges_of(sandbox)
     assert [exchange["body"] for exchange in exchanges if exchange["status"] != 200] == []
     assert violations(exchanges, document) == []
+
+
+@needs_validator
+def test_reports_and_counts_look_as_klaviyo_documents() -> None:
+    account = Account.build(events=600, seed=7)
+    order = next(each.id for each in account.metrics if each.kind.name == "Placed Order")
+    month = {"start": "2026-08-01T00:00:00+00:00", "end": "2026-09-01T00:00:00+00:00"}
+    statistics = {"campaign": "open_rate", "flow": "open_rate", "form": "submit_rate", "segment": "total_members"}
+    bounds = ["greater-or-equal(datetime,2026-08-01T00:00:00)", "less-than(datetime,2026-09-01T00:00:00)"]
+    counts = {"metric_id": order, "measurements": ["count", "sum_value", "unique"], "filter": bounds, "by": ["$flow"]}
+    with Sandbox(account, record=True, limits=False) as sandbox, requests.Session() as session:
+        session.headers.update({"Authorization": f"Klaviyo-API-Key {sandbox.api_key}", "revision": "2026-07-15"})
+        session.headers["Content-Type"] = "application/vnd.api+json"
+        for endpoint in ENDPOINTS:
+            if endpoint.method == "POST":
+                kind = endpoint.type.split("-")[0]
+                asked = counts if kind == "metric" else {"statistics": [statistics[kind]], "timeframe": month}
+                asked = asked | ({"interval": "daily"} if "series" in endpoint.type else {})
+                asked = asked | ({"conversion_metric_id": order} if kind in ("campaign", "flow") else {})
+                body = {"data": {"type": endpoint.type, "attributes": asked}}
+                session.post(f"{sandbox.url}{endpoint.path}", data=json.dumps(body))
+        exchanges = exchanges_of(sandbox)
+    assert [exchange["body"] for exchange in exchanges if exchange["status"] != 200] == []
+    assert len(exchanges) == 8
+    assert violations(exchanges) == []
 
 
 def paths_of(account: Account, endpoint: Endpoint) -> list[str]:

@@ -14,8 +14,9 @@ from tap_klaviyo.sandbox.event_pages import EventPages
 from tap_klaviyo.sandbox.item_pages import ItemPages
 from tap_klaviyo.sandbox.limits import Limits
 from tap_klaviyo.sandbox.query import Query
-from tap_klaviyo.sandbox.refusals import RefusalError
+from tap_klaviyo.sandbox.refusals import RefusalError, invalid
 from tap_klaviyo.sandbox.rendering import Renderer
+from tap_klaviyo.sandbox.reports import REPORTS, report_page
 from tap_klaviyo.sandbox.traffic import Page, Reply, Request
 
 API_KEY = "pk_sandbox_0123456789abcdef0123456789"
@@ -112,7 +113,13 @@ class Api:
 
     def _posted(self, request: Request, endpoint: Endpoint, now: float) -> bytes:
         attributes = bodies.read_attributes(endpoint, request)
-        return metric_aggregates(self._account, self._renderer, attributes, now)
+        for name in request.query:
+            if name != "page_cursor" or endpoint.type not in REPORTS or not REPORTS[endpoint.type].paged:
+                raise invalid(f"'{name}' is not an allowed parameter for this resource.", name)
+        if endpoint.type not in REPORTS:
+            return metric_aggregates(self._account, self._renderer, attributes, now)
+        url, cursor = f"{self._origin}{request.path}", request.query.get("page_cursor")
+        return report_page(self._account, endpoint, attributes, url, cursor, now)
 
     def _page(self, request: Request, asked: Query, parent_id: str | None, now: float, repeat: bool) -> Page:
         url = f"{self._origin}{request.url}"

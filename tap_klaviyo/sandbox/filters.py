@@ -21,6 +21,8 @@ _FIELD = re.compile(r"[A-Za-z_][\w.]*")
 _TEXT = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""", re.DOTALL)
 _WORD = re.compile(r"""[^,()\[\]"']+""")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+# Operators that take a list, or nothing.
+_SEVERAL = ("any", "contains-all", "contains-any", "equals", "has")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d)(:\d\d)?(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?)?")
 
@@ -88,7 +90,7 @@ def _condition(operator: str, text: str, at: int, endpoint: Endpoint) -> tuple[C
         raise invalid(f"'{name[0]}' is not a filterable field for the resource '{endpoint.type}'.", "filter")
     if operator not in filterable.operators:
         raise invalid(f"'{operator}' is not an allowed operator for the field '{name[0]}'.", "filter")
-    if (filterable.kind == "none") != (not tokens) or (len(tokens) != 1 and operator not in ("any", "equals", "has")):
+    if (filterable.kind == "none") != (not tokens) or (len(tokens) != 1 and operator not in _SEVERAL):
         raise _malformed()
     return Condition(operator, name[0], tuple(_checked(token, name[0], filterable) for token in tokens)), at
 
@@ -179,6 +181,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, tuple[Any, ...]], bool]] = {
     "equals": lambda own, given: own in given,
     "any": lambda own, given: own in given,
     "contains": lambda own, given: given[0] in own,
+    "contains-any": lambda own, given: own in given,
     "starts-with": lambda own, given: own.startswith(given[0]),
     "ends-with": lambda own, given: own.endswith(given[0]),
     "greater-than": lambda own, given: own > given[0],
@@ -193,6 +196,8 @@ def meets(condition: Condition, own: object, endpoint: Endpoint) -> bool:
 
     Null meets no condition. If the resource has several values, one is enough.
     """
+    if condition.operator == "contains-all":
+        return isinstance(own, tuple) and set(condition.values) <= set(own)
     if isinstance(own, tuple):
         return any(meets(condition, each, endpoint) for each in own)
     if own is None:

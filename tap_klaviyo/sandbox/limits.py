@@ -1,4 +1,4 @@
-"""Rate limits: fixed windows of a second and of a minute for each endpoint, and the headers that tell of them."""
+"""Rate limits: fixed windows of a second, a minute and a day for each endpoint, and the headers that report them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Window:
-    """What is used up of a window of so many seconds."""
+    """A window of `length` seconds: how many requests it allows, and how many it has had."""
 
     length: int
     allowed: int
@@ -22,36 +22,40 @@ class Window:
     used: int = 0
 
     def turn(self, now: float) -> None:
-        """Begin anew if another window has begun."""
+        """Start counting again if a new window has begun."""
         number = floor(now / self.length)
         if number != self.number:
             self.number, self.used = number, 0
 
     def left(self, now: float) -> float:
-        """Return the seconds to the window's end."""
+        """Return the seconds until the window ends."""
         return (self.number + 1) * self.length - now
 
     @property
     def remaining(self) -> int:
-        """The requests that it still allows."""
+        """How many more requests it allows."""
         return self.allowed - self.used
 
 
 @dataclass
 class Limits:
-    """The windows of all endpoints; the clock counts seconds from anywhere."""
+    """The windows of all endpoints; the clock counts seconds, from any beginning."""
 
     clock: Clock
     _windows: dict[str, list[Window]] = field(default_factory=dict)
 
     def charge(self, name: str, limit: Limit) -> dict[str, str]:
-        """Count a request to what bears the name, and return the headers of its answer.
+        """Count a request and return the headers of its answer.
+
+        Args:
+            name: what the request is charged to.
+            limit: of that.
 
         Raises:
-            RefusalError: one request too many; a request that is refused does not count.
+            RefusalError: a window is full. Refused requests do not count.
         """
         now = self.clock()
-        windows = self._windows.setdefault(name, [Window(1, limit.burst), Window(60, limit.steady)])
+        windows = self._windows.setdefault(name, _make_windows(limit))
         for window in windows:
             window.turn(now)
         full = [window for window in windows if not window.remaining]
@@ -66,3 +70,8 @@ class Limits:
             "RateLimit-Remaining": str(binding.remaining),
             "RateLimit-Reset": str(floor(binding.left(now))),
         }
+
+
+def _make_windows(limit: Limit) -> list[Window]:
+    windows = [Window(1, limit.burst), Window(60, limit.steady)]
+    return windows if limit.daily is None else [*windows, Window(86_400, limit.daily)]

@@ -182,7 +182,7 @@ class Sandbox:
 
     def _exchange(self, request: Request, reply: Reply, headers: Mapping[str, str]) -> Exchange:
         url = f"{self.url}{request.url}"
-        return Exchange(request.method, url, request.headers, reply.status, headers, reply.body)
+        return Exchange(request.method, url, request.headers, reply.status, headers, reply.body, request.body)
 
 
 def _cut_gzip(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:

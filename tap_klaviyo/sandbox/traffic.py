@@ -99,7 +99,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request with its whole answer; `body` is the answer's, decompressed."""
+    """A request with its whole answer; `body` is the answer's, decompressed, `request_body` that of a POST."""
 
     method: str
     url: str
@@ -107,6 +107,7 @@ class Exchange:
     status: int
     response_headers: Mapping[str, str]
     body: bytes
+    request_body: bytes = b""
 
 
 def next_url(url: str, cursor: str) -> str:

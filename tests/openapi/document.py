@@ -48,12 +48,16 @@ DEVIATIONS: tuple[Deviation, ...] = (
         {"type": "object", "nullable": True},
         "the stable revision after the beta has it",
     ),
+    Deviation("ObjectLinks", ("next",), {"type": "string", **_NULLABLE}, "recorded: reports have pages"),
+    Deviation("ObjectLinks", ("prev",), {"type": "string", **_NULLABLE}, "recorded: reports have pages"),
     Deviation("VariationDefinition", ("details",), {"anyOf": [{}]}, "the stable revision has details of WhatsApp too"),
 )
 
 
 def fit(document: Schema, paths: Iterable[str]) -> Schema:
-    """Return the part of the document that describes GET on the paths, as strict as it can be.
+    """Return the part of the document that describes reading the paths, as strict as it can be.
+
+    That is GET, or POST for reports, which have no GET.
 
     Objects are closed, so that a name which the document does not have is found. `oneOf` becomes `anyOf`,
     because the document's alternatives overlap: the send options of e-mail, SMS and push are the same.
@@ -61,7 +65,7 @@ def fit(document: Schema, paths: Iterable[str]) -> Schema:
     there.
     Errors stay open: live ones have more fields than the document's.
     """
-    kept = {path: {"get": document["paths"][path]["get"]} for path in paths}
+    kept = {path: {verb: document["paths"][path][verb]} for path in paths for verb in [reading_verb(document, path)]}
     components = _needed(document, kept)
     schemas = {name: _strict(document, each) for name, each in components.pop("schemas", {}).items()}
     for deviation in DEVIATIONS:
@@ -76,6 +80,11 @@ def fit(document: Schema, paths: Iterable[str]) -> Schema:
             "securitySchemes": document["components"]["securitySchemes"],
         },
     }
+
+
+def reading_verb(document: Schema, path: str) -> str:
+    """Return the method by which a path is read."""
+    return "get" if "get" in document["paths"][path] else "post"
 
 
 def _needed(document: Schema, kept: Schema) -> dict[str, Schema]:

@@ -2,7 +2,8 @@
 
     python -m tests.openapi.validate stable.json < exchanges.jsonl
 
-Each line of stdin is an exchange: {"method", "url", "request_headers", "status", "response_headers", "body"}.
+Each line of stdin is an exchange: {"method", "url", "request_headers", "status", "response_headers", "body"}, for a
+POST with "request_body" too.
 Stdout is a JSON list of violations: {"exchange", "part", "problem"}. The exchange is the number of its
 line, from 0, and the part is request or response.
 """
@@ -63,7 +64,8 @@ def _problems(openapi: OpenAPI, paths: dict[str, Any], exchange: Exchange) -> It
         headers=exchange["response_headers"],
         content_type=_header(exchange["response_headers"], "content-type"),
     )
-    for problem in _unknown(request, paths[path]["get"]):
+    (operation,) = paths[path].values()
+    for problem in _unknown(request, operation):
         yield "request", problem
     for problem in _in_words(openapi.iter_request_errors(request)):
         yield "request", problem
@@ -85,7 +87,15 @@ def _request(exchange: Exchange) -> MockRequest:
     # A "+" that is not encoded is a space, and so an error in date-times.
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     headers = exchange["request_headers"]
-    return MockRequest(HOST, exchange["method"], url.path, args=query, headers=headers)
+    return MockRequest(
+        HOST,
+        exchange["method"],
+        url.path,
+        args=query,
+        headers=headers,
+        data=exchange.get("request_body", "").encode() or None,
+        content_type=_header(headers, "content-type") or "application/json",
+    )
 
 
 def _header(headers: dict[str, str], wanted: str) -> str:
