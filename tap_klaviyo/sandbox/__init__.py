@@ -9,7 +9,8 @@ It shares no code with the tap, so that neither can hide the other's mistakes.
 from tap_klaviyo.sandbox.account import Account
 from tap_klaviyo.sandbox.endpoints import ENDPOINTS, SCOPES, Endpoint
 from tap_klaviyo.sandbox.faults import Fault
+from tap_klaviyo.sandbox.oauth import OAuth
 from tap_klaviyo.sandbox.server import Sandbox
 from tap_klaviyo.sandbox.traffic import Exchange, Request
 
-__all__ = ["ENDPOINTS", "SCOPES", "Account", "Endpoint", "Exchange", "Fault", "Request", "Sandbox"]
+__all__ = ["ENDPOINTS", "SCOPES", "Account", "Endpoint", "Exchange", "Fault", "OAuth", "Request", "Sandbox"]

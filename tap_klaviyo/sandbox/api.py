@@ -13,6 +13,7 @@ from tap_klaviyo.sandbox.endpoints import BETA, OMNICHANNEL, STABLE, Endpoint, f
 from tap_klaviyo.sandbox.event_pages import EventPages
 from tap_klaviyo.sandbox.item_pages import ItemPages
 from tap_klaviyo.sandbox.limits import Limits
+from tap_klaviyo.sandbox.oauth import TOKEN_PATH, OAuth
 from tap_klaviyo.sandbox.query import Query
 from tap_klaviyo.sandbox.refusals import RefusalError, invalid
 from tap_klaviyo.sandbox.rendering import Renderer
@@ -21,7 +22,7 @@ from tap_klaviyo.sandbox.traffic import Page, Reply, Request
 
 API_KEY = "pk_sandbox_0123456789abcdef0123456789"
 OPT_OUT = "X-Klaviyo-Revision-Fall-Forward-Opt-Out"
-_SCHEME = "Klaviyo-API-Key "
+_SCHEME, _BEARER = "Klaviyo-API-Key ", "Bearer "
 _REVISION = re.compile(r"(\d{4}-\d\d-\d\d)(\.pre)?")
 _LIFE = timedelta(days=730)
 # More than any collection has.
@@ -38,6 +39,7 @@ class Api:
         scopes: Iterable[str],
         limits: Limits | None,
         largest_page: int | None = None,
+        oauth: OAuth | None = None,
     ) -> None:
         """Serve an account.
 
@@ -47,12 +49,14 @@ class Api:
             scopes: what the key may read.
             limits: the rate limits, None for no limits.
             largest_page: the most resources of a page, whatever a request asks for.
+            oauth: the app that the account has installed, None if it has none.
         """
         self._account = account
         self._origin = origin
         self._scopes = frozenset(scopes)
         self._limits = limits
         self._largest_page = largest_page
+        self._oauth = oauth
         self._renderer = Renderer(account, origin)
         self._events = EventPages(account, self._renderer)
         self._items = ItemPages(account, self._renderer)
@@ -65,6 +69,8 @@ class Api:
             now: decides which events are visible, and which bounds of filters are in the future.
             repeat: begin a page that has a cursor with the item that the page before ended with.
         """
+        if self._oauth is not None and request.path == TOKEN_PATH:
+            return self._oauth.answer(request, self._scopes, now)
         headers: dict[str, str] = {}
         try:
             endpoint, parent_id = self._endpoint(request, now)
@@ -86,7 +92,7 @@ class Api:
         found = [each for each in at_path if each[0].method == request.method]
         if not found:
             raise RefusalError("method_not_allowed", f'Method "{request.method}" not allowed.')
-        _authenticate(request.headers)
+        self._authenticate(request.headers, now)
         revision = _served_revision(request.headers, now)
         known = [each for each in found if each[0].revision <= revision]
         if not known:
@@ -94,6 +100,17 @@ class Api:
             detail = f"Revision date requested is before the earliest available, use a date after {earliest}"
             raise RefusalError("not_found", detail)
         return max(known, key=lambda each: each[0].revision)
+
+    def _authenticate(self, headers: Mapping[str, str], now: float) -> None:
+        authorization = headers.get("Authorization", "")
+        if self._oauth is not None and authorization.startswith(_BEARER):
+            if not self._oauth.is_valid(authorization.removeprefix(_BEARER), now):
+                raise RefusalError("not_authenticated", "Missing or invalid access token.")
+            return
+        if not authorization.startswith(_SCHEME):
+            raise RefusalError("not_authenticated", "Missing or invalid private key.")
+        if authorization.removeprefix(_SCHEME) != API_KEY:
+            raise RefusalError("authentication_failed", "Incorrect authentication credentials.")
 
     def _admit(self, endpoint: Endpoint) -> None:
         for scope in endpoint.scopes:
@@ -106,10 +123,12 @@ class Api:
         if self._limits is None:
             return {}
         requested = request.query.get(f"additional-fields[{endpoint.type}]", "")
+        # Each app has limits of its own; all private keys of an account share theirs.
+        app = _BEARER if request.headers.get("Authorization", "").startswith(_BEARER) else ""
         for name, limit in endpoint.charged.items():
             if name in requested:
-                return self._limits.charge(f"{endpoint.path} with {name}", limit)
-        return self._limits.charge(endpoint.path, endpoint.limit)
+                return self._limits.charge(f"{app}{endpoint.path} with {name}", limit)
+        return self._limits.charge(f"{app}{endpoint.path}", endpoint.limit)
 
     def _posted(self, request: Request, endpoint: Endpoint, now: float) -> bytes:
         attributes = bodies.read_attributes(endpoint, request)
@@ -134,14 +153,6 @@ def refused(refusal: RefusalError, request: Request, headers: Mapping[str, str])
     if refusal.retry_after is not None:
         headers = {"Retry-After": str(refusal.retry_after)}
     return Reply(refusal.status, refusal.body(request.index), headers)
-
-
-def _authenticate(headers: Mapping[str, str]) -> None:
-    authorization = headers.get("Authorization", "")
-    if not authorization.startswith(_SCHEME):
-        raise RefusalError("not_authenticated", "Missing or invalid private key.")
-    if authorization.removeprefix(_SCHEME) != API_KEY:
-        raise RefusalError("authentication_failed", "Incorrect authentication credentials.")
 
 
 def _served_revision(headers: Mapping[str, str], now: float) -> str:

@@ -1,4 +1,4 @@
-"""The sandbox as a server on loopback, in a thread of its own."""
+"""The sandbox as a server on loopback, in a separate thread."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tap_klaviyo.sandbox.api import API_KEY, Api
 from tap_klaviyo.sandbox.endpoints import SCOPES
 from tap_klaviyo.sandbox.faults import Fault, Schedule
 from tap_klaviyo.sandbox.limits import Clock, Limits
+from tap_klaviyo.sandbox.oauth import OAuth
 from tap_klaviyo.sandbox.templates import stamp
 from tap_klaviyo.sandbox.traffic import Exchange, Reply, Request, page_of
 
@@ -29,9 +30,9 @@ _GRACE = 0.05
 
 
 class Sandbox:
-    """A small Klaviyo on loopback, while it is entered.
+    """A small Klaviyo on loopback; it runs as long as its `with` block.
 
-    Its time stands still, unless it is advanced or runs in real time. `account` and `faults` may be exchanged
+    Its time does not change unless it is advanced or runs in real time. `account` and `faults` can be replaced
     between requests.
     """
 
@@ -51,21 +52,24 @@ class Sandbox:
         port: int = 0,
         realtime: bool = False,
         largest_page: int | None = None,
+        oauth: OAuth | None = None,
     ) -> None:
         """Prepare to serve an account.
 
         Args:
             account: the data.
-            latency: what each answer takes, in seconds.
+            latency: seconds before each answer.
             limits: whether there are rate limits.
-            scopes: what the key may read; an endpoint beyond them answers 403.
-            faults: says of each request what goes wrong with it.
-            clock: the rate limits' clock, in seconds.
-            record: keep whole exchanges.
-            gzip: compress where the client accepts it.
-            port: 0 for any that is free.
-            realtime: whether time goes on by itself.
-            largest_page: how many resources a page has at the most, whatever is asked for.
+            scopes: what the key may read; endpoints that need other scopes answer 403.
+            faults: decides for each request what goes wrong with it.
+            clock: the clock of the rate limits, in seconds.
+            record: whether to keep whole exchanges.
+            gzip: whether to compress answers if the client accepts that.
+            port: to listen on; 0 takes a free one.
+            realtime: whether time passes by itself.
+            largest_page: the most resources of a page, whatever a request asks for.
+            oauth: the app that can get access tokens at /oauth/token; by default one that does not rotate its
+                refresh token.
         """
         self.faults = faults
         self.requests: list[Request] = []
@@ -73,6 +77,7 @@ class Sandbox:
         self._latency, self._gzip, self._record, self._port = latency, gzip, record, port
         self._scopes = frozenset(scopes)
         self._largest_page = largest_page
+        self.oauth = OAuth() if oauth is None else oauth
         self._clock = clock
         self._limits = Limits(clock) if limits else None
         self._now, self._since = float(account.now), time.monotonic() if realtime else None
@@ -98,7 +103,7 @@ class Sandbox:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close all connections, and end the thread."""
+        """Close all connections and end the thread."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
@@ -109,9 +114,24 @@ class Sandbox:
 
     @property
     def config(self) -> dict[str, str]:
-        """A config that makes the tap read all of this account's past."""
-        start = stamp(self._account.start).decode().replace("+00:00", "Z")
-        return {"api_key": self.api_key, "base_url": self.url, "start_date": start}
+        """A config that makes the tap read all of the account's past."""
+        return {"api_key": self.api_key, "base_url": self.url, "start_date": self._start_date}
+
+    @property
+    def oauth_config(self) -> dict[str, str]:
+        """A config like `config`, with the credentials of the app instead of the key."""
+        app = self.oauth
+        return {
+            "client_id": app.client_id,
+            "client_secret": app.client_secret,
+            "refresh_token": app.refresh_token,
+            "base_url": self.url,
+            "start_date": self._start_date,
+        }
+
+    @property
+    def _start_date(self) -> str:
+        return stamp(self._account.start).decode().replace("+00:00", "Z")
 
     @property
     def account(self) -> Account:
@@ -121,11 +141,11 @@ class Sandbox:
     @account.setter
     def account(self, account: Account) -> None:
         self._account = account
-        self._api = Api(account, self._url, self._scopes, self._limits, self._largest_page)
+        self._api = Api(account, self._url, self._scopes, self._limits, self._largest_page, self.oauth)
 
     @property
     def now(self) -> float:
-        """The sandbox's time in epoch seconds: it decides what is visible, and what Date says."""
+        """The sandbox's time in epoch seconds; it decides what is visible, and is sent as Date."""
         return self._now if self._since is None else self._now + time.monotonic() - self._since
 
     @now.setter
