@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 
 from benchmarks.traffic import Served
 
-_COUNTED = re.compile(r'^INFO METRIC: (\{.*"record_count".*\})$', re.MULTILINE)
+_COUNTED = re.compile(r'^(?:\S+ )?INFO METRIC: (\{.*"record_count".*\})$', re.MULTILINE)
 _CHUNK = 1 << 16
 
 

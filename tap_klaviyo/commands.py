@@ -8,13 +8,13 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from rich.console import Console
 
-from tap_klaviyo import about, check, config, log, progress
+from tap_klaviyo import about, check, config, display, log
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
 from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
@@ -133,8 +133,8 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
     settings = config.check_settings(values)
     for file in exposed_files(options.config):
         log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)
-    console = progress.stderr_terminal()
-    log.set_up(_level(options), (settings.api_key,), progress.TerminalHandler(console) if console else None)
+    console = display.stderr_terminal()
+    log.set_up(_level(options), (settings.api_key,), display.TerminalHandler(console) if console else None)
     selections = _selections(options)
     state = _state(options)
     return _test(settings, selections) if options.test else _sync(options, settings, selections, state, console)
@@ -187,16 +187,27 @@ def _sync(
     with _stdout() as stdout:
         client = Client(settings, after_page=stay_small)
         sync = Sync(client, settings, Writer(stdout))
-        watched = console is not None and not options.quiet and selections
-        shown = progress.shown_live(sync.progress, console, client.spent) if console and watched else nullcontext()
-        with handled_signals(sync.interrupt) as signals, shown:
+        with handled_signals(sync.interrupt) as signals, _shown(options, sync, client, console):
             try:
                 sync.run(selections, given)
             except OutputError:
                 # Ctrl-C ends the target as well, so the broken pipe is not worth a line.
                 signals.raise_if_asked()
                 raise
+    log.logger.debug("Rate limits delayed requests by %.0f s in all, over all threads.", client.waited)
+    log.log_last(logging.INFO, "%s", display.final_line(sync.progress, client.requests))
     return 0
+
+
+def _shown(
+    options: argparse.Namespace, sync: Sync, client: Client, console: Console | None
+) -> AbstractContextManager[None]:
+    """Return the display of a sync's progress."""
+    if options.quiet:
+        return nullcontext()
+    if console and display.can_redraw(console):
+        return display.shown_live(sync.progress, console, lambda: client.requests)
+    return display.shown_in_lines(sync.progress, lambda: client.requests, console.width if console else None)
 
 
 def _print(text: str) -> int:

@@ -10,6 +10,9 @@ import logging
 import os
 import re
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +44,11 @@ class OneVoice(logging.Handler):
 class MaskingFormatter(logging.Formatter):
     """Format records with secrets masked, whatever they came in by: message, arguments or traceback."""
 
-    def __init__(self, secrets: tuple[str, ...] = (), structured: bool = False) -> None:
-        """Take the secrets to mask, and whether lines are to be JSON."""
-        super().__init__("%(levelname)s %(message)s")
+    def __init__(self, secrets: tuple[str, ...] = (), structured: bool = False, timed: bool = False) -> None:
+        """Take the secrets to mask, whether lines are to be JSON, and whether other lines begin with the time."""
+        form = "%(levelname)s %(message)s"
+        super().__init__(f"%(asctime)s {form}" if timed and not structured else form, "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
         self._secrets = secrets
         self._structured = structured
 
@@ -77,7 +82,7 @@ def mask_secrets(text: str, *secrets: str) -> str:
 
 
 def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: logging.Handler | None = None) -> None:
-    """Send the tap's log lines to stderr from now on.
+    """Send the tap's log lines to stderr from now on; off a terminal, they begin with the time.
 
     Args:
         level: of `logging`; lines below it are left out.
@@ -86,9 +91,29 @@ def set_up(level: int = logging.INFO, secrets: tuple[str, ...] = (), handler: lo
     """
     _metrics.disabled = handler is not None and level > logging.DEBUG
     handler = handler or logging.StreamHandler(sys.stderr)
-    handler.setFormatter(MaskingFormatter(secrets, _is_structured()))
+    is_timed = isinstance(handler, logging.StreamHandler) and not handler.stream.isatty()
+    handler.setFormatter(MaskingFormatter(secrets, _is_structured(), is_timed))
     logger.handlers[:] = [OneVoice(handler)]
     logger.setLevel(level)
+
+
+def log_progress(text: str, *arguments: object) -> None:
+    """Log a line about the progress of one stream; a live table shows the same, and hides it."""
+    logger.info(text, *arguments, extra={"is_progress": True})
+
+
+@contextmanager
+def without_progress_lines() -> Iterator[None]:
+    """Hide the lines of `log_progress` for a while."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not getattr(record, "is_progress", False)
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def log_last(level: int, text: str, *arguments: object) -> None:
@@ -109,7 +134,7 @@ def _is_structured() -> bool:
 
 
 def log_metric(kind: str, name: str, value: float, **tags: Any) -> None:
-    """Log one of Singer's METRIC lines.
+    """Log one of Singer's METRIC lines; those of timers, one for each request, only with debug lines.
 
     Args:
         kind: "counter" or "timer".
@@ -117,5 +142,6 @@ def log_metric(kind: str, name: str, value: float, **tags: Any) -> None:
         value: the count, or the seconds.
         tags: "endpoint", "http_status_code", "status".
     """
-    if _metrics.isEnabledFor(logging.INFO) and not _metrics.disabled:
+    level = logging.DEBUG if kind == "timer" else logging.INFO
+    if _metrics.isEnabledFor(level) and not _metrics.disabled:
         singer.metrics.log(_metrics, singer.metrics.Point(kind, name, value, tags))

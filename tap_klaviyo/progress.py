@@ -1,117 +1,141 @@
-"""How far a run is: numbers by stream, shown live on a terminal and as plain lines elsewhere."""
+"""The numbers of a run by stream: rows written and fetched, and how much is left. `display` shows them."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from tap_klaviyo.times import format_time
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+# A share below this says little about the time left.
+_LEAST_SHARE = 0.02
 
 
 @dataclass
 class StreamProgress:
-    """One stream's numbers: rows, rows reported, seconds since its start, the date reached (epoch seconds)."""
+    """One stream's numbers.
+
+    Args:
+        began: when its writing began (monotonic seconds).
+        since: where its time range begins (epoch seconds); None for a stream without a range.
+        until: where its time range ends.
+        expected: the number of rows by Klaviyo's count; None if it is not known.
+        rows: rows written.
+        reported: the rows of these that METRIC lines have counted.
+        seconds: how long it has been written.
+        reached: the time that its rows have reached (epoch seconds).
+        has_ended: whether it is complete, or was given up.
+    """
 
     began: float
+    since: int | None = None
+    until: int | None = None
+    expected: int | None = None
     rows: int = 0
-    told: int = 0
+    reported: int = 0
     seconds: float = 0.0
     reached: int | None = None
+    has_ended: bool = False
 
     @property
     def rate(self) -> float:
         """Rows per second; 0 if the stream was too short to measure, because it was read in parallel with another."""
         return self.rows / self.seconds if self.seconds >= 1 else 0.0
 
+    @property
+    def share(self) -> float | None:
+        """The share that is written, from 0 to 1: of the expected rows, or else of the time range."""
+        if self.has_ended:
+            return 1.0
+        if self.expected:
+            return min(self.rows / self.expected, 1.0)
+        if self.since is None or self.until is None or self.until <= self.since:
+            return None
+        reached = self.since if self.reached is None else self.reached
+        return min(max((reached - self.since) / (self.until - self.since), 0.0), 1.0)
+
 
 @dataclass
 class Progress:
-    """A run's numbers; `requests` counts those to Klaviyo, `waited` are seconds spent for its rate limits."""
+    """A run's numbers.
+
+    Args:
+        monotonic: the clock, in seconds.
+        streams: the streams that have begun, in their order.
+        names: all streams of the run, in their order.
+        expected: by stream, the number of rows by Klaviyo's count.
+        fetched: rows fetched from Klaviyo, whether written yet or not.
+        now: the start of the run by Klaviyo's clock (epoch seconds).
+    """
 
     monotonic: Callable[[], float]
     streams: dict[str, StreamProgress] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    expected: Mapping[str, int] = field(default_factory=dict)
+    fetched: int = 0
     now: int | None = None
 
-    def begin(self, stream: str) -> None:
-        """Note that a stream begins."""
-        self.streams[stream] = StreamProgress(self.monotonic())
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self._began = self.monotonic()
+
+    def begin(self, stream: str, since: int | None = None) -> None:
+        """Note that a stream begins, and where its time range does (epoch seconds)."""
+        self.streams[stream] = StreamProgress(
+            self.monotonic(), since, None if since is None else self.now, self.expected.get(stream)
+        )
 
     def add(self, stream: str, rows: int, reached: int | None) -> None:
-        """Note a page of rows, and how far in time it reached."""
+        """Note a page of written rows, and the time that it reached (epoch seconds)."""
         progress = self.streams[stream]
         progress.rows += rows
         progress.seconds = self.monotonic() - progress.began
         progress.reached = reached if reached is not None else progress.reached
 
-    def untold(self, stream: str) -> int:
-        """Return how many rows there are since this was asked last."""
+    def end(self, stream: str) -> None:
+        """Note that a stream has ended."""
+        self.streams[stream].has_ended = True
+
+    def take_unreported(self, stream: str) -> int:
+        """Return how many rows there are since the last call."""
         progress = self.streams[stream]
-        rows, progress.told = progress.rows - progress.told, progress.rows
+        rows, progress.reported = progress.rows - progress.reported, progress.rows
         return rows
 
-    def line(self, stream: str) -> str:
-        """Return a stream's numbers as a sentence."""
-        progress = self.streams[stream]
-        rate = f", {progress.rate:,.0f} a second" if progress.rate else ""
-        reached = f", up to {format_time(progress.reached)}" if progress.reached else ""
-        return f"{stream}: {progress.rows:,} records so far{rate}{reached}."
+    @property
+    def rows(self) -> int:
+        """Rows written."""
+        return sum(each.rows for each in list(self.streams.values()))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the run."""
+        return self.monotonic() - self._began
+
+    @property
+    def current(self) -> tuple[str, StreamProgress] | None:
+        """The stream that began last."""
+        return next(reversed(list(self.streams.items())), None)
+
+    @property
+    def share(self) -> float | None:
+        """The share of the run that is written, from 0 to 1; None unless the rows of each stream are expected.
+
+        Streams differ too much in size to take the share of the streams for the share of the rows.
+        """
+        if not self.names or any(name not in self.expected for name in self.names):
+            return None
+        total = sum(self.expected.values())
+        written = sum(min(each.rows, self.expected.get(name, 0)) for name, each in list(self.streams.items()))
+        return written / total if total else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds left of the run or, if that is not known, of the current stream; None if neither is."""
+        if self.share is not None:
+            return _left(self.share, self.elapsed)
+        if self.current is None or self.current[1].share is None:
+            return None
+        return _left(self.current[1].share, self.monotonic() - self.current[1].began)
 
 
-@contextmanager
-def shown_live(progress: Progress, console: Console, status: Callable[[], str]) -> Iterator[None]:
-    """Show the numbers on a terminal while the run goes on, and leave them there as a table when it ends."""
-    from rich.live import Live
-
-    with Live(get_renderable=lambda: _table(progress, status()), console=console, refresh_per_second=4):
-        yield
-
-
-def stderr_terminal() -> Console | None:
-    """Return the terminal on stderr; None if stderr goes elsewhere."""
-    import sys
-
-    if not sys.stderr.isatty():
-        return None
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-class TerminalHandler(logging.Handler):
-    """Shows log lines above the live numbers."""
-
-    def __init__(self, console: Console) -> None:
-        """Take the terminal."""
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a line as it is, without markup."""
-        self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
-
-
-def _table(progress: Progress, status: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, caption=status, caption_justify="left")
-    for name in ("stream", "rows", "rows/s", "time", "up to"):
-        table.add_column(name, justify="left" if name in ("stream", "up to") else "right")
-    for stream, each in progress.streams.items():
-        rate = f"{each.rate:,.0f}" if each.rate else ""
-        reached = f"{format_time(each.reached)}{_lag(each, progress)}" if each.reached else ""
-        table.add_row(stream, f"{each.rows:,}", rate, f"{each.seconds:.1f} s", reached)
-    return table
-
-
-def _lag(stream: StreamProgress, progress: Progress) -> str:
-    if stream.reached is None or progress.now is None:
-        return ""
-    hours = (progress.now - stream.reached) / 3600
-    return f" ({hours / 24:.0f} d ago)" if hours >= 48 else f" ({hours:.0f} h ago)"
+def _left(share: float, seconds: float) -> float | None:
+    return seconds * (1 - share) / share if share >= _LEAST_SHARE else None

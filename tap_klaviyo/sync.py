@@ -26,7 +26,8 @@ from tap_klaviyo.singer.state import State
 from tap_klaviyo.times import Clock
 
 STATE_INTERVAL = 10.0
-LINE_INTERVAL = 30.0
+# Seconds between two METRIC lines that count a stream's records.
+METRIC_INTERVAL = 30.0
 # Fetches beyond the maximum of parallel requests: a page that is being parsed must not hold up a request.
 _AT_WORK = 3
 # How often a full read asks for the rows that changed meanwhile. Each round takes a moment, and finds the changes of
@@ -64,7 +65,7 @@ class Sync:
         self.progress = Progress(self._clock.monotonic)
         self._state_interval = state_interval
         self._state_due = self._clock.monotonic() + state_interval
-        self._line_due = self._clock.monotonic() + LINE_INTERVAL
+        self._metric_due = self._clock.monotonic() + METRIC_INTERVAL
         self._failed: list[str] = []
         # The streams that were not read to their end, and those of which a row may have been missed.
         self._incomplete: set[str] = set()
@@ -78,6 +79,7 @@ class Sync:
             disk=parking_room(),
             judge=judge_failure,
             watch=writer.check_reader,
+            taken=self._note_fetched,
         )
 
     def interrupt(self, reason: BaseException) -> None:
@@ -100,6 +102,7 @@ class Sync:
         self.progress.now = account.now
         self._state = adopt_bookmarks(given, account.metric_ids)
         plans = self._plans(account, rotate_selections(selections, self._state.get("currently_syncing")))
+        self.progress.names = [plan.stream.name for plan in plans if not plan.is_silent]
         with self._pipeline, closing(self._client):
             self._writing = True
             for plan in plans:
@@ -110,6 +113,9 @@ class Sync:
         self._writer.state(self._state)
         if self._failed:
             raise SyncError(f"Incomplete streams: {', '.join(self._failed)}; see the errors above.")
+
+    def _note_fetched(self, batch: Batch) -> None:
+        self.progress.fetched += batch.rows
 
     def _plans(self, account: Account, selections: Sequence[Selection]) -> list[Plan]:
         planner = Planner(
@@ -130,11 +136,11 @@ class Sync:
         if plan.drops_bookmark:
             self._state = state.drop_bookmark(self._state, stream)
         self._writer.schema(name, plan.selection.schema, stream.key, plan.selection.replication_key)
-        self.progress.begin(name)
+        self.progress.begin(name, self._begins_at(plan))
         try:
             self._read(plan, tally)
             self._finish(plan, tally)
-            logger.info("%s: %s records.", name, f"{tally.rows:,}")
+            log.log_progress("%s: %s records.", name, f"{tally.rows:,}")
         except AuthError:
             raise
         except PlanError as problem:
@@ -143,6 +149,7 @@ class Sync:
         except ApiError as problem:
             tally.problems.append(f"{problem} The other streams go on.")
         finally:
+            self.progress.end(name)
             self._report(plan, tally)
             self._writer.state(self._state)
 
@@ -160,6 +167,13 @@ class Sync:
         except ApiError as problem:
             self._incomplete.add(name)
             logger.error("%s: %s", name, problem)
+
+    def _begins_at(self, plan: Plan) -> int | None:
+        """Return where a stream's time range begins, for the progress; None if it has no range."""
+        if not plan.selection.replication_key:
+            return None
+        lookback, now = lookback_seconds(self._config.lookback_days), self.progress.now or 0
+        return state.start_of(plan.mark or None, self._config.start_date, lookback, now)
 
     def _read(self, plan: Plan, tally: Tally) -> None:
         """Write the records of a stream's fetches, batch by batch.
@@ -297,18 +311,17 @@ class Sync:
             self._incomplete.add(name)
 
     def _count(self, stream: str) -> None:
-        log.log_metric("counter", "record_count", self.progress.untold(stream), endpoint=stream)
+        log.log_metric("counter", "record_count", self.progress.take_unreported(stream), endpoint=stream)
 
     def _keep_up(self, stream: str) -> None:
-        """Between two batches, write the state and report the progress, each when it is time."""
+        """Between two batches, write the state and count the records, each when it is time."""
         now = self._clock.monotonic()
         if now >= self._state_due:
             self._writer.state(self._state)
             self._state_due = now + self._state_interval
-        if now >= self._line_due:
-            logger.info("%s", self.progress.line(stream))
+        if now >= self._metric_due:
             self._count(stream)
-            self._line_due = now + LINE_INTERVAL
+            self._metric_due = now + METRIC_INTERVAL
 
 
 def rotate_selections(selections: Sequence[Selection], currently_syncing: object) -> list[Selection]:

@@ -49,6 +49,15 @@ def format_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def format_duration(seconds: float) -> str:
+    """Return a duration in words, to two units, such as "51 s", "3 min 5 s" and "2 h 10 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def _within_years(seconds: float) -> int:
     """Return whole seconds; a zone can move a date out of the years that can be written, 1 to 9999."""
     format_time(int(seconds))

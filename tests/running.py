@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,13 @@ class Run:
     def state(self) -> dict[str, Any]:
         """The last state."""
         return self.states[-1]
+
+
+def last_line(stderr: str) -> str:
+    """Return the last line of a log without the time, which lines have unless they go to a terminal."""
+    found = re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)", stderr.splitlines()[-1])
+    assert found, stderr
+    return found[1]
 
 
 def sync(

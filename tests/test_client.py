@@ -373,12 +373,15 @@ def lend(client: Client, url: str, held: Held) -> None:
 
 def test_six_bodies_are_in_memory_at_once_and_the_others_wait(sandbox: Sandbox) -> None:
     client, held = client_of(sandbox.url), Held(total=48)
+    level = log.logger.level
     log.logger.addHandler(held)
+    log.logger.setLevel(logging.DEBUG)
     try:
         with ThreadPoolExecutor(16) as threads:
             url = client.url(LISTS, {"sort": "id"})
             list(threads.map(lambda _: lend(client, url, held), range(held.total)))
     finally:
+        log.logger.setLevel(level)
         log.logger.removeHandler(held)
     assert (held.most, held.used) == (6, held.total)
 

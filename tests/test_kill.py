@@ -20,6 +20,7 @@ import pytest
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tests.chaos.harness import Message, Target, as_sets, messages
+from tests.running import last_line
 
 KILLS = 100
 CHAINS = 4
@@ -229,7 +230,7 @@ def test_a_reader_that_goes_away_is_one_sentence_and_loses_nothing(
     written = tap.read(int(share * 300_000))
     err, code = tap.hang_up()
     assert code == 1
-    assert err.splitlines()[-1] == "CRITICAL The target closed the pipe; see its own messages."
+    assert last_line(err) == "CRITICAL The target closed the pipe; see its own messages."
     assert "Traceback" not in err
     target = Target()
     target.load(confirmed(whole_lines(written)))
@@ -269,7 +270,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, sandbox: Sandbox) -> None:
     with open("/dev/full", "wb") as full:
         _, err, code = Tap(tmp_path, sandbox, stdout=full).end()
     assert code == 1
-    assert err.splitlines()[-1] == "CRITICAL Standard output cannot be written: the disk is full."
+    assert last_line(err) == "CRITICAL Standard output cannot be written: the disk is full."
     assert "Traceback" not in err
 
 
@@ -281,7 +282,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines_to_resume_from(tmp_path: Path, 
             [*limited, "--catalog", str(tmp_path / "catalog.json")], stdout=stdout, stderr=subprocess.PIPE, timeout=60
         )
     assert ended.returncode == 1
-    assert ended.stderr.decode().splitlines()[-1].startswith("CRITICAL Standard output cannot be written: ")
+    assert last_line(ended.stderr.decode()).startswith("CRITICAL Standard output cannot be written: ")
     target = Target()
     target.load(confirmed(whole_lines(out.read_bytes())))
     assert target.state is not None

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 
 from tap_klaviyo import log
+
+
+class Terminal(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_nothing_follows_the_last_line() -> None:
@@ -15,7 +23,18 @@ def test_nothing_follows_the_last_line() -> None:
     log.log_last(logging.WARNING, "Ended by %s.", "SIGTERM")
     log.logger.warning("A request in another thread failed.")
     log.log_metric("timer", "http_request_duration", 0.1)
-    assert shown.getvalue() == "INFO Reads.\nWARNING Ended by SIGTERM.\n"
+    lines = shown.getvalue().splitlines()
+    assert [line.split("Z ")[1] for line in lines] == ["INFO Reads.", "WARNING Ended by SIGTERM."]
+
+
+def test_lines_carry_the_time_in_utc_unless_they_go_to_a_terminal() -> None:
+    for stream, expected in (
+        (io.StringIO(), r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO Reads\.\n"),
+        (Terminal(), r"INFO Reads\.\n"),
+    ):
+        log.set_up(logging.INFO, (), logging.StreamHandler(stream))
+        log.logger.info("Reads.")
+        assert re.fullmatch(expected, stream.getvalue())
 
 
 def test_secrets_and_what_looks_like_one_are_masked() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from tap_klaviyo.sandbox import Account, Fault, Sandbox
 from tests.chaos.harness import as_sets, messages
+from tests.running import last_line
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,7 +70,7 @@ def test_with_stdin_closed_the_run_is_whole(sandbox: Sandbox, command: list[str]
 def test_with_stdout_closed_it_says_so(command: list[str]) -> None:
     ended = shell('"$@" >&-', command)
     assert ended.returncode == 1
-    assert ended.stderr.decode().splitlines()[-1].startswith("CRITICAL Standard output is closed")
+    assert last_line(ended.stderr.decode()).startswith("CRITICAL Standard output is closed")
 
 
 @pytest.mark.parametrize("limit", ["ulimit -n 64", "ulimit -n 32"])
@@ -131,4 +132,4 @@ def test_ctrl_c_at_both_ends_of_a_pipe_is_quiet(sandbox: Sandbox, command: list[
         said = tap.stderr.read().decode()
         assert tap.wait(20) == 130
     assert "CRITICAL" not in said
-    assert said.splitlines()[-1].startswith("WARNING Ended by SIGINT")
+    assert last_line(said).startswith("WARNING Ended by SIGINT")

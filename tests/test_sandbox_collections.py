@@ -263,7 +263,7 @@ def test_events_name_a_flow_and_a_form_that_exist() -> None:
     assert {each["form_id"] for each in properties if "form_id" in each} <= forms
 
 
-# What comes only on request, and what is missing
+# Parts that come only on request, and missing ones
 
 
 @pytest.mark.parametrize(("path", "flag"), [("/api/flows", "archived"), ("/api/images", "hidden")])
@@ -346,7 +346,7 @@ def test_a_count_of_members_comes_only_on_request(sandbox: Sandbox) -> None:
 # Revisions, and what a plan lacks
 
 
-def test_a_revision_lacks_what_came_later(sandbox: Sandbox) -> None:
+def test_a_revision_lacks_later_additions(sandbox: Sandbox) -> None:
     new = {each.path for each in COLLECTIONS if each.revision == OMNICHANNEL} - {"/api/campaigns"}
     for path in new:
         detail = "Revision date requested is before the earliest available, use a date after 2026-10-15"

@@ -156,9 +156,10 @@ class Client:
         """How many requests were sent."""
         return self._requests
 
-    def spent(self) -> str:
-        """Return, in words, how many requests were sent so far, and how long rate limits delayed them."""
-        return f"{self._requests:,} requests; {self._waited:,.0f} s waited for rate limits, over all threads"
+    @property
+    def waited(self) -> float:
+        """Seconds for which rate limits delayed requests, over all threads."""
+        return self._waited
 
     def url(self, endpoint: Endpoint, parameters: Mapping[str, str], **ids: str) -> str:
         """Return the URL of a query's first page; `ids` fill the names in the endpoint's path."""

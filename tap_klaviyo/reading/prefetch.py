@@ -86,6 +86,7 @@ class Pipeline(Generic[Item]):
         judge: Callable[[BaseException], Failure] = lambda _: Failure.LASTING,
         watch: Callable[[], None] = lambda: None,
         watch_interval: float = WATCH_INTERVAL,
+        taken: Callable[[Item], None] = lambda _: None,
         workers: Workers[_Node[Item], Fetched[Item]] | None = None,
     ) -> None:
         """Start no thread yet.
@@ -100,6 +101,7 @@ class Pipeline(Generic[Item]):
             watch: called whenever the consumer waits, and every `watch_interval` seconds of that; ends the wait by
                 raising an error.
             watch_interval: in seconds.
+            taken: called with each item when its fetch has ended, by the consumer's thread.
             workers: run the fetches; by default threads.
         """
         self._max_concurrency = max_concurrency
@@ -111,6 +113,7 @@ class Pipeline(Generic[Item]):
         self._judge = judge
         self._watch = watch
         self._watch_interval = watch_interval
+        self._taken = taken
         self._workers = workers or Threads[_Node[Item], Fetched[Item]]()
         self._groups: dict[Hashable, list[_Node[Item]]] = {}
         self._in_memory = 0
@@ -205,6 +208,7 @@ class Pipeline(Generic[Item]):
 
     def _place(self, node: _Node[Item], nodes: list[_Node[Item]], result: Fetched[Item]) -> None:
         """Keep a result, and put the fetches that follow from it in their places."""
+        self._taken(result.item)
         self._in_memory += result.size
         place = nodes.index(node) + 1
         following = self._nodes(result.then, node.lane)

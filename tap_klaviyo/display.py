@@ -1,0 +1,218 @@
+"""How a run's progress is shown on stderr: a live table, or a plain line every ten seconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tap_klaviyo import log
+from tap_klaviyo.progress import Progress, StreamProgress
+from tap_klaviyo.times import format_duration, format_time
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+# Seconds between two plain lines.
+LINE_INTERVAL = 10.0
+# Columns that the level takes at the beginning of a log line.
+_LEVEL = len("INFO ")
+# The column of a stream's name is never narrower.
+_LEAST_NAME = 12
+
+
+def stderr_terminal() -> Console | None:
+    """Return the terminal on stderr; None if stderr goes elsewhere."""
+    import sys
+
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def can_redraw(console: Console) -> bool:
+    """Return whether a live table disturbs nothing. A program that reads stdout may write to the same terminal."""
+    try:
+        mode = os.fstat(1).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and console.is_terminal and not console.is_dumb_terminal
+
+
+class TerminalHandler(logging.Handler):
+    """Shows log lines on a terminal, above the live table if there is one."""
+
+    def __init__(self, console: Console) -> None:
+        """Take the terminal."""
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line as it is, without markup."""
+        self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def shown_live(progress: Progress, console: Console, requests: Callable[[], int]) -> Iterator[None]:
+    """Show a live table; when the run ends, the rows of all streams stay on the terminal."""
+    from rich.live import Live
+
+    is_over = False
+
+    def render() -> RenderableType:
+        return stream_table(progress, console) if is_over else live_view(progress, console, requests())
+
+    # The table shows what the lines of single streams say.
+    with log.without_progress_lines(), Live(get_renderable=render, console=console, refresh_per_second=4):
+        try:
+            yield
+        finally:
+            is_over = True
+
+
+@contextmanager
+def shown_in_lines(progress: Progress, requests: Callable[[], int], width: int | None = None) -> Iterator[None]:
+    """Log a line every ten seconds, also while the run waits for Klaviyo or for the target; two if one is too long.
+
+    Args:
+        progress: the numbers.
+        requests: returns how many requests were sent.
+        width: the columns of the terminal; None elsewhere.
+    """
+    ended = threading.Event()
+
+    def show() -> None:
+        while not ended.wait(LINE_INTERVAL):
+            phrases = run_status(progress, requests())
+            for line in pack_phrases(phrases, width - _LEVEL) if width else [", ".join(phrases)]:
+                log.logger.info("%s", line)
+
+    thread = threading.Thread(target=show, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def run_status(progress: Progress, requests: int) -> list[str]:
+    """Return the state of the run in phrases, the most important first."""
+    return [*_place(progress), *_amounts(progress, requests)]
+
+
+def final_line(progress: Progress, requests: int) -> str:
+    """Return the last line of a complete run."""
+    return f"Done: {progress.rows:,} records, {requests:,} requests, {format_duration(progress.elapsed)}"
+
+
+def live_view(progress: Progress, console: Console, requests: int) -> RenderableType:
+    """Return the table of the last streams, as many as fit, and the state of the run below it."""
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = [
+        line
+        for phrases in (_place(progress), _amounts(progress, requests))
+        for line in pack_phrases(phrases, console.width)
+    ]
+    rows = max(console.height - len(lines) - 2, 1)
+    return Group(
+        stream_table(progress, console, rows), *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
+    )
+
+
+def stream_table(progress: Progress, console: Console, rows: int | None = None) -> Table:
+    """Return the table of the streams that have begun, or of the last `rows` of them, within the terminal's width."""
+    from rich.table import Table
+
+    columns = [each for each in _COLUMNS if console.width >= each.least]
+    streams = list(progress.streams.items())
+    found = Table(box=None, pad_edge=False)
+    room = console.width - sum(each.width + 2 for each in columns)
+    found.add_column("stream", no_wrap=True, overflow="ellipsis", max_width=max(room, _LEAST_NAME))
+    for each in columns:
+        found.add_column(each.name, no_wrap=True, justify=each.justify, min_width=each.width)
+    for name, stream in streams[-rows:] if rows else streams:
+        found.add_row(name, *(each.value(stream) for each in columns))
+    return found
+
+
+def pack_phrases(phrases: Sequence[str], width: int) -> list[str]:
+    """Return phrases in as few lines as a terminal's width allows."""
+    lines: list[str] = []
+    for phrase in phrases:
+        if lines and len(lines[-1]) + 2 + len(phrase) <= width:
+            lines[-1] += f", {phrase}"
+        else:
+            lines.append(phrase)
+    return lines
+
+
+def _place(progress: Progress) -> list[str]:
+    """Return which stream is written, how much of it or of the run is done, and the time left."""
+    if progress.current is None:
+        return ["starting", f"{format_duration(progress.elapsed)} so far"]
+    name, stream = progress.current
+    total = max(len(progress.names), len(progress.streams))
+    phrases = [f"stream {len(progress.streams)} of {total}: {name}"]
+    if progress.share is not None:
+        phrases.append(f"{progress.share:.0%} of all records")
+    elif stream.share is not None and not stream.has_ended:
+        phrases[0] += f" {stream.share:.0%}"
+    if progress.seconds_left is not None and not stream.has_ended:
+        phrases.append(f"{format_duration(progress.seconds_left)} left")
+    return phrases
+
+
+def _amounts(progress: Progress, requests: int) -> list[str]:
+    fetched = max(progress.fetched, progress.rows)
+    return [
+        f"{progress.rows:,} records written",
+        f"{fetched:,} fetched",
+        f"{requests:,} requests",
+        format_duration(progress.elapsed),
+    ]
+
+
+def _rows(stream: StreamProgress) -> str:
+    return f"{stream.rows:,}"
+
+
+def _done(stream: StreamProgress) -> str:
+    return "" if stream.share is None else f"{stream.share:.0%}"
+
+
+def _rate(stream: StreamProgress) -> str:
+    return f"{stream.rate:,.0f}" if stream.rate else ""
+
+
+def _reached(stream: StreamProgress) -> str:
+    return format_time(stream.reached)[:16].replace("T", " ") if stream.reached else ""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table; terminals with fewer than `least` columns leave it out."""
+
+    name: str
+    width: int
+    value: Callable[[StreamProgress], str]
+    least: int = 0
+    justify: Literal["left", "right"] = "right"
+
+
+_COLUMNS = (
+    _Column("records", 11, _rows),
+    _Column("done", 4, _done),
+    _Column("rows/s", 7, _rate, least=70),
+    _Column("up to", 16, _reached, least=50, justify="left"),
+)
