@@ -30,8 +30,10 @@ def answering(answer: Callable[[str], Answer], tls: ssl.SSLContext | None = None
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Headers and body leave together; apart, the body waits 40 ms for the headers to be acknowledged.
+        # Headers and body leave together if they fit the buffer. If they do not, the body would wait 40 ms for the
+        # headers to be acknowledged.
         wbufsize = -1
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             given = answer(self.path)
