@@ -199,7 +199,8 @@ def test_retries_last_minutes_with_jitter_and_end_in_a_sentence(
         ids(client_of(sandbox.url, time))
     assert 300 <= time.slept <= 600
     assert len(set(time.naps)) == len(time.naps)
-    assert len(time.naps) <= len(sandbox.requests) - 1 <= len(time.naps) + 3
+    # Three times, the last and the first list are asked for instead.
+    assert len(time.naps) <= len(sandbox.requests) - 1 <= len(time.naps) + 6
     assert re.fullmatch(
         r"Klaviyo gave no usable answer to GET /api/lists: HTTP 503 \(A server error occurred; error id [\w-]+\) "
         r"\(try \d+, after \d+ s\)\. Run the tap again later; it resumes from the last STATE\.",
@@ -273,7 +274,28 @@ def test_a_page_that_cannot_be_had_is_asked_for_at_half_the_size_and_the_size_re
     sandbox.faults = None
     while not pages.ended:
         next_ids(pages)
-    assert sizes(sandbox)[6:11] == [124, 248, 496, 992, 1000]
+    assert sizes(sandbox)[6:12] == [62, 124, 248, 496, 992, 1000]
+
+
+def test_after_a_smaller_page_the_first_failure_halves_the_size(sandbox: Sandbox) -> None:
+    sandbox.faults = poisoned(100)
+    pages = Pages(client_of(sandbox.url), EVENTS, PAST)
+    assert [len(next_ids(pages)) for _ in range(5)] == [62] * 5
+    assert sizes(sandbox)[5:] == [62, 62, 124, 62, 62, 124, 62]
+
+
+@pytest.mark.parametrize("code", [500, 502, 503, 504, 520, 521, 522, 523, 524])
+def test_errors_of_klaviyo_and_of_cloudflare_before_it_make_a_page_smaller(sandbox: Sandbox, code: int) -> None:
+    sandbox.faults = lambda request: status(code) if int(request.query["page[size]"]) > 500 else None
+    assert len(next_ids(Pages(client_of(sandbox.url), EVENTS, PAST))) == 500
+    assert sizes(sandbox) == [1000, 1000, 500]
+
+
+@pytest.mark.parametrize("code", [408, 429])
+def test_what_says_nothing_about_a_page_leaves_its_size(sandbox: Sandbox, code: int) -> None:
+    sandbox.faults = first(4, status(code))
+    next_ids(Pages(client_of(sandbox.url), EVENTS, PAST))
+    assert sizes(sandbox) == [1000] * 5
 
 
 def test_a_page_that_never_has_links_is_the_last() -> None:
@@ -303,7 +325,7 @@ def test_a_page_that_fails_at_every_size_is_unreadable_if_klaviyo_answers_other_
     sandbox.faults = lambda request: fails(request) if "filter" in request.query else None
     with pytest.raises(UnreadablePageError, match=r"cannot serve an item .*HTTP 50\d.*/api/events\?.*filter="):
         ids(client_of(sandbox.url, time), EVENTS, PAST)
-    assert sizes(sandbox) == [1000, 1000, 500, 250, 125, 62, 31, 15, 7, 3, 1, 1, 1, 1]
+    assert sizes(sandbox) == [1000, 1000, 500, 250, 125, 62, 31, 15, 7, 3, 1, 1, 1, 1, 1]
     assert "filter" not in sandbox.requests[-1].query
     assert time.slept <= 60
     sandbox.faults = poisoned(1)

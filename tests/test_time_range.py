@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
-from tap_klaviyo.errors import CursorError, RequestError
+from tap_klaviyo.errors import CursorError, RequestError, UnreadablePageError
 from tap_klaviyo.reading.slices import Slice, plan_slices
+from tap_klaviyo.reading.unreadable import find_unreadable
 from tests.timelines import Event, Memory, ids_in, read_timeline, shown
 
 BEGIN = 1_767_225_600
@@ -36,6 +38,45 @@ def test_refusals_with_progress_between_them_do_not_end_the_stream() -> None:
     # The range is too short to be cut, so that one slice meets all the refusals.
     assert len(set(read_timeline(memory, ["M"], BEGIN, BEGIN + 150 * 60).ids)) == 150
     assert next(turns) > 2 * 5
+
+
+def test_a_cursor_that_fails_is_left_for_the_filter_and_costs_no_event() -> None:
+    turns = iter(range(1000))
+    memory = Memory(spread(150), 10, spoil=lambda: next(turns) % 2 == 0)
+    reading = read_timeline(memory, ["M"], BEGIN, BEGIN + 150 * 60)
+    assert (set(reading.ids), reading.problems) == ({each.id for each in spread(150)}, [])
+    crowd = Memory([Event(BEGIN + 5, f"{number:04}", "M") for number in range(95)], 10, spoil=lambda: True)
+    with pytest.raises(UnreadablePageError):
+        read_timeline(crowd, ["M"], BEGIN, BEGIN + YEAR)
+    assert len(crowd.requests) <= 7
+
+
+@pytest.mark.parametrize("place", [0, 1, 3599, 3600, 86_399, 20_000_000, YEAR - 1])
+@pytest.mark.parametrize("wrong", [(), (0,), (3, 4), (9,)])
+def test_the_second_of_an_unreadable_event_is_found_though_some_requests_fail_by_chance(
+    place: int, wrong: tuple[int, ...]
+) -> None:
+    tries = list[int]()
+
+    def fails(time: int) -> bool:
+        tries.append(time)
+        return time <= BEGIN + place or len(tries) - 1 in wrong
+
+    assert find_unreadable(fails, BEGIN, BEGIN + YEAR) == BEGIN + place
+    assert len(tries) <= 30 * (1 + len(wrong))
+
+
+@pytest.mark.parametrize("wrong", [(), (0,), (1, 2)])
+def test_a_page_that_no_longer_fails_has_no_unreadable_event(wrong: tuple[int, ...]) -> None:
+    tries = iter(range(100))
+    assert find_unreadable(lambda _: next(tries) in wrong, BEGIN, BEGIN + YEAR) is None
+
+
+def test_a_search_among_random_answers_ends() -> None:
+    chance = random.Random(5)
+    for _ in range(200):
+        tries = iter(range(100))  # one more would raise
+        find_unreadable(lambda _: next(tries) >= 0 and chance.random() < 0.5, BEGIN, BEGIN + YEAR)  # noqa: B023
 
 
 @pytest.mark.parametrize("denied", ["M", "N", "O"])

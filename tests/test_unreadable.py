@@ -67,6 +67,17 @@ def test_an_event_that_klaviyo_cannot_render_costs_its_second_and_the_bookmark_s
     assert set(later.keys()[stream]) | set(ended.keys()[stream]) == {each["id"] for each in records}
 
 
+@pytest.mark.parametrize(("stream", "share"), [("receive", 0.0), ("receive", 0.5), ("unsubscribe", 0.2), ("open", 0.7)])
+def test_an_event_that_klaviyo_cannot_render_costs_a_few_dozen_requests(
+    sandbox: Sandbox, stream: str, share: float
+) -> None:
+    records = sync(sandbox, catalog=catalog_of(stream)).records(stream)
+    usual = len(sandbox.requests)
+    sandbox.faults = Unreadable(records, records[int(share * (len(records) - 1))])
+    sync(sandbox, catalog=catalog_of(stream))
+    assert len(sandbox.requests) - 2 * usual < 70
+
+
 def test_a_full_read_that_skipped_an_event_removes_no_row(sandbox: Sandbox) -> None:
     catalog = catalog_of("receive")
     for entry in catalog["streams"]:

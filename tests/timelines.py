@@ -51,7 +51,9 @@ class Event:
 class Memory:
     """Serves events by Klaviyo's filter and cursors.
 
-    `refuse` decides whether a cursor is refused, and `now` is the clock of the server: a bound ahead of it is refused.
+    `refuse` decides whether a cursor is refused, `spoil` whether a page by cursor fails like one with an event that
+    cannot be rendered, and `err` whether the answer to a small page is wrong. `now` is the clock of the server: a bound
+    ahead of it is refused.
     """
 
     events: Sequence[Event]
@@ -61,6 +63,9 @@ class Memory:
     requests: list[tuple[str, int, int, bool, bool]] = field(default_factory=list)
     late: list[Event] = field(default_factory=list)
     denied: frozenset[str] = frozenset()
+    err: Callable[[], bool] = lambda: False
+    spoil: Callable[[], bool] = lambda: False
+    probes: int = 0
 
     def __post_init__(self) -> None:
         """Sort the events of each metric."""
@@ -82,6 +87,7 @@ class Memory:
         size: int | None,
         decoder: PageDecoder = PLAIN,
         visited: Set[str] = frozenset(),
+        is_reduced: bool = False,
     ) -> Iterator[Answer]:
         """Lend a page."""
         metric, start, end, cursor = json.loads(url)
@@ -89,6 +95,8 @@ class Memory:
             raise MetricDeniedError(f"Klaviyo answers 400: Metric IDs ['{metric}'] do not exist.", 400)
         if end > self.now:
             raise RequestError("Klaviyo answers 400: a bound is in the future.", 400)
+        if cursor and self.spoil():
+            raise UnreadablePageError("Klaviyo answers 500 to a cursor.", 500)
         if cursor and self.refuse():
             raise CursorError("Klaviyo answers 400: Invalid cursor provided.", 400)
         events = self.of_metric.get(metric, [])
@@ -111,6 +119,13 @@ class Memory:
             event = self.late.pop()
             self.of_metric.setdefault(event.metric, []).append(event)
             self.of_metric[event.metric].sort()
+
+    def answers(self, endpoint: Endpoint, url: str, size: int = 1) -> bool:
+        """Return whether the first events at a URL can be rendered; the answer is wrong now and then."""
+        metric, start, end, _ = json.loads(url)
+        self.probes += 1
+        found = [each for each in self.of_metric.get(metric, []) if start <= each.time < end]
+        return all(each.is_readable for each in found[:size]) and not self.err()
 
 
 def metric_resources(names: Sequence[str]) -> list[Resource]:

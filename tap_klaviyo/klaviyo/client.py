@@ -38,7 +38,9 @@ _FAIR_PART = 0.25
 _LINKLESS_TRIES = 4
 # A page of one item that fails this often, while the endpoint answers another request, has an item that Klaviyo cannot
 # render. Each time costs that other request, so they are few.
-_UNREADABLE_TRIES = (3, 6, 12)
+_UNREADABLE_TRIES = (4, 8, 12)
+# How often `answers` asks while Klaviyo says that the rate limit is reached.
+_LIMITED_TRIES = 5
 # Errors that a smaller page can avoid: Klaviyo ran out of time or memory, or something between cut the answer.
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
@@ -101,6 +103,7 @@ class _Request:
     size: int | None
     decoder: PageDecoder
     visited: Set[str]
+    is_reduced: bool
     may_lack_links: bool = False
     failures_at_one: int = 0
 
@@ -174,6 +177,7 @@ class Client:
         size: int | None,
         decoder: PageDecoder = PLAIN,
         visited: Set[str] = frozenset(),
+        is_reduced: bool = False,
     ) -> Iterator[Answer]:
         """Fetch the page at a URL, and lend it until the block ends.
 
@@ -186,6 +190,8 @@ class Client:
             size: how many resources to ask for; halved while Klaviyo cannot serve that many.
             decoder: decodes the page.
             visited: URLs that must not come next.
+            is_reduced: whether the size is smaller than usual because of an earlier failure. It is halved at the first
+                failure then; at other times the first one counts as chance.
 
         Raises:
             AuthError, ScopeError, RequestError: at once.
@@ -194,7 +200,7 @@ class Client:
             UnavailableError: no usable answer within the retries.
         """
         with ExitStack() as lent:
-            answer = self._retried(_Request(endpoint, url, size, decoder, visited), lent)
+            answer = self._retried(_Request(endpoint, url, size, decoder, visited, is_reduced), lent)
             yield answer
             answer.page.data.clear()
             answer.page.included.clear()
@@ -226,13 +232,13 @@ class Client:
         is_heavy = trouble.status in _HEAVY and not trouble.is_local
         if request.size == 1 and is_heavy:
             request.failures_at_one += 1
-            if request.failures_at_one in _UNREADABLE_TRIES and self._answers(request):
+            if request.failures_at_one in _UNREADABLE_TRIES and self._answers_others(request):
                 raise UnreadablePageError(
                     f"Klaviyo cannot serve an item ({trouble}), though it answers other requests; report this to its "
                     f"support: GET {_place(request.url)}.",
                     trouble.status,
                 )
-        shrinks = bool(request.size and budget.attempt > 1 and is_heavy)
+        shrinks = bool(request.size and is_heavy and (budget.attempt > 1 or request.is_reduced))
         wait = budget.next_wait(trouble, is_other=shrinks and request.failures_at_one < _UNREADABLE_TRIES[0])
         if trouble.status == 429:
             self._limits.of(request.endpoint).pause(wait)
@@ -240,22 +246,38 @@ class Client:
             request.size = max(1, request.size // 2)
         return wait
 
-    def _answers(self, request: _Request) -> bool:
-        """Return whether the endpoint answers at all: asked without a filter, for one other item."""
+    def answers(self, endpoint: Endpoint, url: str, size: int = 1) -> bool:
+        """Return whether Klaviyo serves some items at a URL. It is asked once, and again only after a rate limit.
+
+        Raises:
+            UnavailableError: the run has ended.
+        """
+        for _ in range(_LIMITED_TRIES):
+            if self._closed:
+                raise UnavailableError("The run has ended.")
+            self._waited += self._limits.of(endpoint).wait(self._slots)
+            with ExitStack() as room:
+                try:
+                    self._sent(endpoint, _resized(url, size), room, self._timeout)
+                    return True
+                except TryAgainError as trouble:
+                    if trouble.status != 429:
+                        return False
+                    self._limits.of(endpoint).pause(trouble.retry_after or 1.0)
+                except ApiError:
+                    return True
+                finally:
+                    self._slots.release()
+        return False
+
+    def _answers_others(self, request: _Request) -> bool:
+        """Return whether the endpoint answers at all, without a filter: with its last item, or its first."""
         sort = request.endpoint.sort
-        query = urlencode({"page[size]": "1"} | ({"sort": f"-{sort}"} if sort else {}))
-        probe = urlunsplit(urlsplit(request.url)._replace(query=query))
-        self._waited += self._limits.of(request.endpoint).wait(self._slots)
-        with ExitStack() as room:
-            try:
-                self._sent(request.endpoint, probe, room, self._timeout)
-            except TryAgainError:
-                return False
-            except ApiError:
-                return True
-            finally:
-                self._slots.release()
-        return True
+        queries = [{"sort": f"-{sort}"}, {"sort": sort}] if sort else [{}]
+        parts = urlsplit(request.url)
+        return any(
+            self.answers(request.endpoint, urlunsplit(parts._replace(query=urlencode(query)))) for query in queries
+        )
 
     def _tried(self, request: _Request, budget: Budget, lent: ExitStack) -> Answer:
         """Send one request. If its answer is a page, the room that it takes goes to `lent`."""

@@ -50,12 +50,19 @@ class Pages:
         """Whether the last page has been read."""
         return self._url is None
 
+    @property
+    def reduced_size(self) -> int | None:
+        """How many resources the next page is asked for; None for as many as the endpoint allows."""
+        return self._size if self._size != self._endpoint.page_size else None
+
     @contextmanager
     def next(self) -> Iterator[Answer]:
         """Lend the next page until the block ends; after an error it can be asked for again.
 
-        After a page that Klaviyo could serve only at a smaller size, the size doubles with each page, up to the full
-        size. If Klaviyo refuses the cursor, the pages start over, so resources can come twice.
+        After a page that Klaviyo could serve only at a smaller size, the next one has that size too: if an item cannot
+        be rendered, it is among the next ones. After that the size doubles with each page, up to the full size.
+
+        If Klaviyo refuses the cursor, the pages start over, so resources can come twice.
 
         Raises:
             ApiError: as `Client.page` does.
@@ -66,8 +73,9 @@ class Pages:
             yield self._opened(self._url, lent)
 
     def _opened(self, url: str, lent: ExitStack) -> Answer:
+        is_reduced = self.reduced_size is not None
         try:
-            page = self._client.page(self._endpoint, url, self._size, self._decoder, self._visited)
+            page = self._client.page(self._endpoint, url, self._size, self._decoder, self._visited, is_reduced)
             answer = lent.enter_context(page)
         except CursorError as problem:
             if not self._restarts:
@@ -75,7 +83,8 @@ class Pages:
             self._restart(problem)
             return self._opened(self._first, lent)
         if self._endpoint.page_size and answer.page_size:
-            self._size = min(self._endpoint.page_size, answer.page_size * 2)
+            doubled = min(self._endpoint.page_size, answer.page_size * 2)
+            self._size = doubled if answer.page_size == self._size else answer.page_size
         self._visited.add(url)
         self._url = answer.next
         return answer

@@ -49,7 +49,7 @@ class Slice:
         is_first: whether nothing was read before.
         is_last: whether it reaches to the end of the range.
         is_open: whether the cursor that it is read by leads beyond its end.
-        is_suspect: whether it may begin with a row that Klaviyo cannot render, so that it begins with small pages.
+        page_size: how many rows to ask for at first; None for as many as possible.
     """
 
     queries: tuple[Query, ...]
@@ -63,7 +63,7 @@ class Slice:
     is_first: bool = False
     is_last: bool = False
     is_open: bool = False
-    is_suspect: bool = False
+    page_size: int | None = None
 
     def knows(self, id: str) -> bool:
         """Return whether a row was emitted already."""
@@ -135,7 +135,8 @@ class Run:
     `lines` are the RECORD lines, in one piece: parsed, a page would take several times the memory, and thousands of
     small blocks that wait for the other queries' pages would lie all over it. `ids`, `moments`, `floors` and `untimed`
     are those of the lines; `last`, `density` and the `count` of rows those of the page, as in PlacedRows; `findings`
-    are what the page has beside its records; `is_whole` means that no page follows.
+    are what the page has beside its records; `is_whole` means that no page follows; `page_size` is how many rows to ask
+    for in the next page.
     """
 
     query: Query
@@ -149,6 +150,7 @@ class Run:
     count: int
     findings: Findings
     is_whole: bool = True
+    page_size: int | None = None
 
     def reaches(self, horizon: int) -> bool:
         """Return whether there may be rows of this query at or behind a horizon."""
@@ -244,6 +246,7 @@ def _cut_at(part: Slice, cuts: Sequence[int]) -> list[Slice]:
             start=start,
             end=end,
             seen=part.seen if start == part.start else frozenset(),
+            page_size=part.page_size if start == part.start else None,
             is_last=part.is_last and end == part.end,
         )
         for start, end in pairwise((part.start, *cuts, part.end))
@@ -306,17 +309,6 @@ def plan_slices(
         for (start, end), density in zip(pairwise([*cuts, part.end]), densities, strict=True)
         if start < end
     ]
-
-
-def split_unreadable(part: Slice) -> list[Slice]:
-    """Cut a slice with a row that Klaviyo cannot render, somewhere from its start on, into parts to find it in.
-
-    The row is probably near, so the first parts are short; a part that fails again is cut in the same way.
-    """
-    seconds = part.end - part.start
-    steps = _growing_steps(1, min(_MOST_GUESSES, seconds), seconds)[1:]
-    cuts = sorted({part.start + max(1, round(step)) for step in steps} - {part.end})
-    return _cut_at(replace(part, is_open=False, is_suspect=True), cuts)
 
 
 def merge_runs(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:

@@ -34,8 +34,8 @@ from tap_klaviyo.reading.slices import (
     follow_page,
     merge_runs,
     place_rows,
-    split_unreadable,
 )
+from tap_klaviyo.reading.unreadable import cut_around, find_unreadable
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.structs import Record
@@ -48,6 +48,8 @@ _MOST_RESTARTS = 5
 # Seconds by which the end of the range is lowered, time after time, if Klaviyo refuses it: the clocks of its servers
 # differ by seconds, and a time that is ahead of the server that answers is an error.
 _RETREATS = (10, 60)
+# A page with fewer rows, because it was asked for in part, does not show how dense they are.
+_FEWEST_ROWS = 10
 _NOTHING = Batch(b"", 0, 0)
 
 
@@ -130,17 +132,21 @@ def _all_fetches(timeline: Timeline, parts: Sequence[Slice]) -> list[Fetch[Batch
 
 
 def _pages(timeline: Timeline, query: Query, part: Slice) -> Pages:
-    span = timeline.range
-    bounds = filter_between(span.field, part.start, part.end, span.after, span.before)
     return Pages(
         timeline.client,
         timeline.endpoint,
-        {**timeline.parameters, "filter": filter_all(query.condition, *bounds) or ""},
+        _parameters(timeline, query, part.start, part.end),
         query.projection.decoder,
         restarts=0,
         ids=query.parent,
-        size=1 if part.is_suspect else None,
+        size=part.page_size,
     )
+
+
+def _parameters(timeline: Timeline, query: Query, start: int, end: int) -> Mapping[str, str]:
+    span = timeline.range
+    bounds = filter_between(span.field, start, end, span.after, span.before)
+    return {**timeline.parameters, "filter": filter_all(query.condition, *bounds) or ""}
 
 
 def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) -> Fetched[Batch]:
@@ -212,7 +218,8 @@ def _rest(
 ) -> list[Fetch[Batch]]:
     """Return how a slice goes on behind a page: by its cursor, or the first of several parts by its cursor."""
     behind = page.behind
-    if not page.ends_timed or part.end - page.last < 2:
+    shows_density = page.count >= min(full, _FEWEST_ROWS)
+    if not page.ends_timed or not shows_density or part.end - page.last < 2:
         return [partial(_read_page, timeline, behind, pages, asked_end)]
     # The cursor leads through the second that the page ends in, so the cuts lie behind it.
     first, *others = cut_slice(replace(behind, start=page.last), page.density, full, idle)
@@ -227,8 +234,14 @@ def _rest(
     return [partial(_read_page, timeline, going_on, pages, asked_end), *_all_fetches(timeline, closed)]
 
 
-def _go_around(timeline: Timeline, part: Slice, problem: ApiError) -> Fetched[Batch]:
-    """Return how a slice goes on in spite of an error.
+def _go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query | None = None) -> Fetched[Batch]:
+    """Return the fetches that continue a slice despite an error.
+
+    Args:
+        timeline: the stream's.
+        part: the slice.
+        problem: the error.
+        query: the query that failed; None if the slice has one only.
 
     Raises:
         ApiError: it cannot.
@@ -242,7 +255,7 @@ def _go_around(timeline: Timeline, part: Slice, problem: ApiError) -> Fetched[Ba
     elif isinstance(problem, GoneError) and part.queries[0].parent:
         return Fetched(replace(_NOTHING, parents_gone=1), 0)
     elif isinstance(problem, UnreadablePageError):
-        return _around_unreadable(timeline, part, problem)
+        return _around_unreadable(timeline, part, problem, query or part.queries[0])
     elif _is_refused_end(part, problem):
         again = replace(part, end=part.end - _RETREATS[part.retreats], retreats=part.retreats + 1)
         logger.warning("%s Rows are read up to %s only; the next run reads the rest.", where, format_time(again.end))
@@ -259,18 +272,42 @@ def _is_refused_end(part: Slice, problem: ApiError) -> bool:
     return can_retreat and not is_other and isinstance(problem, RequestError) and problem.status == 400
 
 
-def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError) -> Fetched[Batch]:
-    """Look for the second with the row that Klaviyo cannot render, and continue after it."""
-    if part.end - part.start > 1:
-        return Fetched(_NOTHING, 0, _all_fetches(timeline, split_unreadable(part)))
-    if len(part.queries) > 1:
-        return Fetched(_NOTHING, 0, _all_fetches(timeline, _of_each_query(part)))
-    name = part.queries[0].name
+def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError, query: Query) -> Fetched[Batch]:
+    """Find the second with the row that Klaviyo cannot render, and continue around it.
+
+    Raises:
+        UnreadablePageError: there is no such row, but the slice cannot be read.
+    """
+    second = part.start if part.end - part.start == 1 else _unreadable_second(timeline, part, query)
+    if second is None:
+        # A cursor may fail although the filter finds the rows behind it.
+        if part.restarts == _MOST_RESTARTS:
+            raise problem
+        again = replace(part, restarts=part.restarts + 1, is_open=False)
+        return Fetched(_NOTHING, 0, _slice_fetches(timeline, again))
+    before, own, after = cut_around(part, second)
+    behind = [after] if after else []
+    if before or len(part.queries) > 1:
+        # Within a second, the order of the queries is free.
+        parts = [*([before] if before else []), *_of_each_query(own), *behind]
+        return Fetched(_NOTHING, 0, _all_fetches(timeline, parts))
     text = (
-        f"Rows of {format_time(part.start)}{f' ({name})' if name else ''} cannot be read and were skipped; the "
+        f"Rows of {format_time(second)}{f' ({query.name})' if query.name else ''} cannot be read and were skipped; the "
         f"bookmark stays there until they can. {problem}"
     )
-    return Fetched(replace(_NOTHING, problem=text, bookmark_limit=part.start), 0)
+    return Fetched(replace(_NOTHING, problem=text, bookmark_limit=second), 0, _all_fetches(timeline, behind))
+
+
+def _unreadable_second(timeline: Timeline, part: Slice, query: Query) -> int | None:
+    # The row comes after those that were emitted already, so the page has to reach beyond them.
+    size = min(len(part.seen) + len(part.emitted) + 1, timeline.endpoint.page_size or 1)
+
+    def fails(start: int) -> bool:
+        parameters = _parameters(timeline, query, start, part.end)
+        url = timeline.client.url(timeline.endpoint, parameters, **query.parent)
+        return not timeline.client.answers(timeline.endpoint, url, size)
+
+    return find_unreadable(fails, part.start, part.end)
 
 
 def _read_run(
@@ -280,8 +317,10 @@ def _read_run(
     query, attempts, queued = part.queries[place], 1, False
     came: Run | ApiError
     try:
-        with _pages(timeline, query, part).next() as answer:
-            came = replace(_run(timeline, part, query, answer.page), is_whole=answer.next is None)
+        pages = _pages(timeline, query, part)
+        with pages.next() as answer:
+            run = _run(timeline, part, query, answer.page)
+            came = replace(run, is_whole=pages.ended, page_size=pages.reduced_size)
             attempts, queued = answer.attempts, answer.queued
     except (UnreadablePageError, RequestError) as problem:
         came = problem
@@ -303,7 +342,7 @@ def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> F
     denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
-            return _go_around(timeline, part, each)
+            return _go_around(timeline, part, each, part.queries[place])
     names = frozenset(part.queries[place].name for place in denied)
     merged = _merged(timeline, replace(part, is_first=False), [each for each in came if isinstance(each, Run)])
     return replace(merged, item=replace(merged.item, denied=names))
@@ -326,7 +365,8 @@ def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Bat
         return Fetched(batch, batch.size)
     untimed = frozenset[str]().union(*(run.untimed_before(horizon) for run in live))
     queries, emitted = tuple(run.query for run in live), part.emitted | untimed
-    behind = replace(part, queries=queries, start=horizon, seen=frozenset(), emitted=emitted)
+    page_size = min((run.page_size for run in live if run.page_size), default=None)
+    behind = replace(part, queries=queries, start=horizon, seen=frozenset(), emitted=emitted, page_size=page_size)
     return Fetched(batch, batch.size, rest=partial(_merged_rest, timeline, behind, unfinished))
 
 

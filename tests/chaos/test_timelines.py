@@ -54,12 +54,14 @@ def draw(seed: int) -> Drawn:
     now = end - chance.choice((0, 0, 0, 3, 40)) if end - start > 100 else end
     # A slice that makes no progress is given up after more refusals than these.
     refusals = iter(range(5))
+    failing = chance.choice((0, 0, 0.1, 0.3))
     memory = Memory(
         events,
         chance.choice((1, 2, 5, 10, 40)),
         lambda: chance.random() < refused and next(refusals, None) is not None,
         now,
         late=late,
+        err=lambda: chance.random() < failing,
     )
     return Drawn(memory, metrics, start, end, refused, is_late, unreadable, chance)
 
