@@ -23,6 +23,7 @@ _KINDS = {
     "whole number": "integer",
     "true or false": "boolean",
     "text": "string",
+    "array": "array",
     "URL": "string",
 }
 # Scalars that YAML reads as text without quotes.

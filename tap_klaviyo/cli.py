@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_modes(group: argparse._MutuallyExclusiveGroup) -> None:
     group.add_argument("-d", "--discover", action="store_true", help="print the catalog; needs no network")
     group.add_argument("--test", action="store_true", help="check the API key and each scope that the streams need")
+    group.add_argument(
+        "--metrics", action="store_true", help="list the account's metrics, and the streams that have them"
+    )
     group.add_argument("--about", action="store_true", help="print version, settings and streams")
 
 
@@ -86,4 +89,6 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
         type=int,
         help="read from the built-in sandbox, with this many events (2000)",
     )
-    group.add_argument("--format", choices=("json", "markdown"), help="the format of --about (markdown)")
+    group.add_argument(
+        "--format", choices=("json", "markdown"), help="the format of --about (markdown) and --metrics (a table)"
+    )

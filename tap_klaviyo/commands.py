@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 from rich.console import Console
 
 from tap_klaviyo import about, check, config, display, log
+from tap_klaviyo.account_metrics import list_metrics, metrics_json, metrics_table
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
 from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
@@ -27,6 +28,8 @@ from tap_klaviyo.singer.messages import Writer, write_all
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.singer.state import State, read_state
+from tap_klaviyo.streams.metric_streams import streams_with
+from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.sync import Sync
 
 # The exit code of a program that wrote to a pipe whose reader has ended: 128 + SIGPIPE.
@@ -65,7 +68,7 @@ def _ended_reader(problem: OutputError) -> int:
 def _level(options: argparse.Namespace) -> int:
     if options.verbose:
         return logging.DEBUG
-    return logging.WARNING if options.quiet or options.test else logging.INFO
+    return logging.WARNING if options.quiet or options.test or options.metrics else logging.INFO
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -74,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
         return _print(about.as_json() if options.format == "json" else about.as_markdown())
     values = read_config(options.config, config.setting_names())
     if options.discover:
-        return _discover(options)
+        return _discover(options, values)
     if options.sandbox is None and not options.config:
         raise ConfigError(
             ["No configuration. Pass --config FILE with api_key and start_date, or try the tap with --sandbox."]
@@ -94,8 +97,10 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     problems = []
     if options.select is not None and options.catalog:
         problems.append("--select and --catalog exclude each other; --discover --select prints a catalog.")
-    if options.format and not options.about:
-        problems.append("--format is for --about only.")
+    if options.format and not (options.about or options.metrics):
+        problems.append("--format is for --about and --metrics only.")
+    if options.metrics and (options.catalog or options.select is not None or options.state):
+        problems.append("--metrics lists the metrics of the account; it takes no catalog, selection or state.")
     if options.sandbox is not None and options.sandbox < 0:
         problems.append("--sandbox takes a number of events that is not negative.")
     if options.sandbox is not None and (options.about or options.discover):
@@ -121,9 +126,17 @@ def _sandbox(events: int) -> Iterator[dict[str, Any]]:
         yield sandbox.config
 
 
-def _discover(options: argparse.Namespace) -> int:
-    catalog = discover_catalog()
-    return _print(json.dumps(catalog if options.select is None else select_by_names(catalog, options.select), indent=2))
+def _discover(options: argparse.Namespace, values: Mapping[str, Any]) -> int:
+    streams = streams_with(config.read_setting("metric_streams", values))
+    catalog = discover_catalog(streams)
+    if options.select is not None:
+        catalog = select_by_names(catalog, options.select, streams)
+    return _print(json.dumps(catalog, indent=2))
+
+
+def _list_metrics(options: argparse.Namespace, settings: Config) -> int:
+    rows = list_metrics(Client(settings), streams_with(settings.metric_streams))
+    return _print(metrics_json(rows) if options.format == "json" else metrics_table(rows))
 
 
 def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
@@ -135,18 +148,20 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
         log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)
     console = display.stderr_terminal()
     log.set_up(_level(options), (settings.api_key,), display.TerminalHandler(console) if console else None)
-    selections = _selections(options)
+    if options.metrics:
+        return _list_metrics(options, settings)
+    selections = _selections(options, streams_with(settings.metric_streams))
     state = _state(options)
     return _test(settings, selections) if options.test else _sync(options, settings, selections, state, console)
 
 
-def _selections(options: argparse.Namespace) -> list[Selection]:
-    given = discover_catalog()
+def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[Selection]:
+    given = discover_catalog(streams)
     if options.select is not None:
-        given = select_by_names(given, options.select)
+        given = select_by_names(given, options.select, streams)
     elif options.catalog:
         given = read_json(options.catalog, "catalog", CatalogError)
-    selections = read_catalog(given)
+    selections = read_catalog(given, streams)
     if not selections:
         log.logger.warning(
             "The catalog selects no stream, so there is nothing to do. To select a stream, set "

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.log import mask_secrets
+from tap_klaviyo.streams.metric_streams import MetricStream, read_metric_streams
 from tap_klaviyo.times import parse_time
 
 # A start date may be ahead of a host whose clock is behind; Klaviyo's own clock decides later (sync.py).
@@ -41,6 +42,7 @@ class Config:
     activate_version: bool
     base_url: str
     api_revision: str
+    metric_streams: tuple[MetricStream, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Revision of Klaviyo's API.",
         default=DEFAULT_REVISION,
     ),
+    Setting(
+        "metric_streams",
+        read_metric_streams,
+        "array",
+        'Event streams by the name of their metric: `["Placed Order", {"metric": "Placed Order", "integration": '
+        '"Shopify", "stream": "shopify_orders"}]`. `tap-klaviyo --metrics` lists the metrics of the account.',
+        default=[],
+    ),
 )
 
 
@@ -238,6 +248,19 @@ def check_settings(values: Mapping[str, Any]) -> Config:
     if problems:
         raise ConfigError(problems)
     return Config(**settings)
+
+
+def read_setting(name: str, values: Mapping[str, Any]) -> Any:
+    """Return one setting, checked, where the others are not needed.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    (setting,) = (each for each in SETTINGS if each.name == name)
+    try:
+        return _read(setting, values)
+    except ValueError as problem:
+        raise ConfigError([str(problem)]) from None
 
 
 def setting_names() -> list[str]:
@@ -274,7 +297,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
 
 def _read(setting: Setting, values: Mapping[str, Any]) -> Any:
     name, value = _given(setting, values)
-    if value in (None, ""):
+    if value in (None, "", []):
         if setting.required:
             also = "".join(f" (or {alias})" for alias in setting.aliases)
             raise ValueError(f"{setting.name}{also} is missing: {setting.description}")

@@ -23,6 +23,7 @@ from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
+from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.times import Clock
 
 STATE_INTERVAL = 10.0
@@ -95,12 +96,13 @@ class Sync:
             SyncError: streams were given up, each with its reason in the log.
             AuthError, StateError, OutputError: the run cannot go on.
         """
-        for sentence in unknown_bookmarks(given):
+        table = streams_with(self._config.metric_streams)
+        for sentence in unknown_bookmarks(given, table):
             logger.warning("%s", sentence)
         streams = [selection.stream for selection in selections]
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
-        self._state = adopt_bookmarks(given, account.metric_ids)
+        self._state = adopt_bookmarks(given, account.metric_ids, table)
         plans = self._plans(account, rotate_selections(selections, self._state.get("currently_syncing")))
         self.progress.names = [plan.stream.name for plan in plans if not plan.is_silent]
         with self._pipeline, closing(self._client):

@@ -19,6 +19,8 @@ from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.singer.state import read_state
+from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.sync import Sync
 from tap_klaviyo.times import Clock
 
@@ -96,6 +98,7 @@ def sync(
     state: object = None,
     catalog: object = None,
     retries: Retries | None = None,
+    streams: Sequence[Stream] = STREAMS,
     **settings: object,
 ) -> Run:
     """Run a sync in this process, on a clock that does not wait."""
@@ -104,7 +107,7 @@ def sync(
     tap = Sync(Client(checked, clock, retries), checked, Writer(cast(BinaryIO, output)), clock)
     error = None
     try:
-        tap.run(read_catalog(catalog or discover_catalog()), read_state(state))
+        tap.run(read_catalog(catalog or discover_catalog(), streams), read_state(state))
     except TapError as problem:
         error = problem
     return Run([json.loads(line) for line in b"".join(output.written).splitlines()], error)

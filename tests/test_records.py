@@ -22,7 +22,7 @@ from tap_klaviyo.records.times import epoch_seconds
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.singer.selection import prune_schema, read_catalog
-from tap_klaviyo.streams.events import is_native, metric_name, project_metric
+from tap_klaviyo.streams.events import belongs_to, metric_name, metrics_of, project_metric
 from tap_klaviyo.streams.table import BY_NAME
 from tests.decoding import plain_decoder
 from tests.validity import validator_of
@@ -393,9 +393,14 @@ def test_the_text_of_an_attribute_whatever_it_was_decoded_as(stream: str) -> Non
         assert [attribute_text(each, name) for each in parse_page(body, decoder).data] == ["2026", None]
 
 
-def test_metric_names_are_compared_in_any_case() -> None:
-    for name, expected in (("Opened EMAIL", "opened email"), (None, ""), (5, "")):
+def test_a_metrics_name_is_text_or_empty() -> None:
+    for name, expected in (("Opened EMAIL", "Opened EMAIL"), (None, ""), (5, "")):
         assert metric_name(Resource("m", attributes=Raw(json.dumps({"name": name}).encode()))) == expected
+
+
+def test_metrics_are_found_by_name_in_any_case() -> None:
+    metric = Resource("m", attributes=Raw(b'{"name": "OPENED email"}'))
+    assert metrics_of(BY_NAME["open"].split, [metric]) == [metric]
 
 
 def test_a_field_that_a_message_has_of_itself_is_not_replaced_by_its_definition() -> None:
@@ -659,7 +664,7 @@ def test_a_message_fits_its_columns() -> None:
 )
 def test_which_metrics_are_klaviyos_own(integration: object, native: bool) -> None:
     metric = Resource("m", type="metric", attributes=Raw(json.dumps({"integration": integration}).encode()))
-    assert is_native(metric) is native
+    assert belongs_to(metric, "klaviyo") is native
 
 
 def test_the_default_selection_is_emitted_whole() -> None:

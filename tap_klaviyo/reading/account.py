@@ -64,4 +64,4 @@ def read_account(client: Client, streams: Sequence[Stream], wall: Callable[[], f
     except ApiError as error:
         problem = error
     now = int(client.server_time or wall()) - CLOCK_MARGIN
-    return Account({stream.name: metrics_of(stream, found) for stream in streams}, now, problem, found)
+    return Account({stream.name: metrics_of(stream.split, found) for stream in streams}, now, problem, found)

@@ -30,7 +30,7 @@ from tap_klaviyo.singer.state import (
     last_version,
     start_of,
 )
-from tap_klaviyo.streams.events import project_metric, project_metrics
+from tap_klaviyo.streams.events import missing_metric, project_metric, project_metrics
 from tap_klaviyo.streams.model import AllMetrics, Metrics, Parent, Stream, TimeRange
 from tap_klaviyo.times import DAY, format_time
 
@@ -193,7 +193,7 @@ class Planner:
         plan = self._covering(self._bookmarked(selection), metrics)
         if not metrics:
             # A missing metric may have been renamed: its rows must not be removed because of that.
-            logger.info("%s: the account has no metric named %s, so no records.", stream.name, " or ".join(split.names))
+            logger.info("%s: %s", stream.name, missing_metric(split, account.all_metrics))
             return replace(plan, version=None)
         queries = metric_queries(projection, metrics)
         added = [query for query in queries if query.name not in plan.covered]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import singer
 
-from tap_klaviyo.streams.model import CORE, Stream
+from tap_klaviyo.streams.model import DEFAULT_GROUPS, Stream
 from tap_klaviyo.streams.table import STREAMS
 
 
-def discover_catalog() -> dict[str, Any]:
-    """Return the catalog: all streams, whatever the account has. Needs no network."""
-    return {"streams": [_entry(stream) for stream in STREAMS]}
+def discover_catalog(streams: Sequence[Stream] = STREAMS) -> dict[str, Any]:
+    """Return the catalog of the streams, whatever the account has. Needs no network."""
+    return {"streams": [_entry(stream) for stream in streams]}
 
 
 def select_defaults(catalog: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def _metadata_for(stream: Stream) -> list[dict[str, Any]]:
             replication_method=stream.replication_method,
         )
     )
-    singer.metadata.write(known, (), "selected-by-default", stream.group == CORE)
+    singer.metadata.write(known, (), "selected-by-default", stream.group in DEFAULT_GROUPS)
     for name in stream.schema["properties"]:
         for key, value in field_metadata(stream, name).items():
             singer.metadata.write(known, ("properties", name), key, value)

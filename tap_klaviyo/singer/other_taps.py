@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from tap_klaviyo.singer.state import State, read_bookmark
@@ -28,13 +27,14 @@ def other_names(stream: Stream) -> list[str]:
     return [name for name in names if name != stream.name]
 
 
-STREAMS_BY_NAME: Mapping[str, Sequence[Stream]] = MappingProxyType(
-    {name: [stream] for stream in STREAMS for name in other_names(stream)}
-    | {stream.name: [stream] for stream in STREAMS}
-)
+def known_names(streams: Sequence[Stream]) -> Mapping[str, Stream]:
+    """Return the streams by each of their names; a stream's own name counts before what another tap calls others."""
+    return {name: stream for stream in streams for name in other_names(stream)} | {each.name: each for each in streams}
 
 
-def adopt_bookmarks(state: State, metric_ids: Mapping[str, Iterable[str]]) -> State:
+def adopt_bookmarks(
+    state: State, metric_ids: Mapping[str, Iterable[str]], streams: Sequence[Stream] = STREAMS
+) -> State:
     """Return the state with the bookmarks that other taps wrote for our streams under our own names, in our format.
 
     A stream takes the oldest of the bookmarks found for it, so that nothing is skipped. The entries under other names
@@ -43,6 +43,7 @@ def adopt_bookmarks(state: State, metric_ids: Mapping[str, Iterable[str]]) -> St
     Args:
         state: from `state.read_state`.
         metric_ids: the ids of the metrics that feed each stream, by the stream's name.
+        streams: all that the catalog has.
 
     Raises:
         StateError: a bookmark of one of our streams is not understood.
@@ -50,10 +51,12 @@ def adopt_bookmarks(state: State, metric_ids: Mapping[str, Iterable[str]]) -> St
     bookmarks = dict(state.get("bookmarks", {}))
     adopted: dict[str, Any] = {}
     replaced: set[str] = set()
-    for stream in STREAMS:
+    own_names = {stream.name for stream in streams}
+    for stream in streams:
         if stream.replication_key:
             key, own = stream.replication_key, bookmarks.get(stream.name)
-            names = [*other_names(stream), *metric_ids.get(stream.name, ())]
+            names = [name for name in other_names(stream) if name not in own_names]
+            names += metric_ids.get(stream.name, ())
             found = [
                 read_bookmark(own, stream.name, key),
                 *(read_bookmark(bookmarks.get(name), name) for name in names),
@@ -67,9 +70,9 @@ def adopt_bookmarks(state: State, metric_ids: Mapping[str, Iterable[str]]) -> St
     return {**state, "bookmarks": rest | adopted}
 
 
-def unknown_bookmarks(state: State) -> list[str]:
+def unknown_bookmarks(state: State, streams: Sequence[Stream] = STREAMS) -> list[str]:
     """Return a sentence for each bookmark whose name is close to a stream's, but not a name that we know."""
-    known = {*STREAMS_BY_NAME, *(stream.name for stream in STREAMS)}
+    known = known_names(streams)
     sentences = []
     for name in state.get("bookmarks", {}):
         if name not in known and (near := difflib.get_close_matches(str(name), known, 1, cutoff=0.7)):

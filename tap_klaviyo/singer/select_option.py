@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.singer.entries import FieldPath, path_of
 from tap_klaviyo.singer.other_taps import other_names
-from tap_klaviyo.streams.model import CORE
-from tap_klaviyo.streams.table import BY_NAME, GROUPS
+from tap_klaviyo.streams.model import CORE, METRIC_STREAMS, Stream
+from tap_klaviyo.streams.table import GROUPS, STREAMS
 
 ALL = "all"
 _EXAMPLE = 'try --select "open,click.profile"'
@@ -27,11 +27,11 @@ class _Choice:
     left_out: set[FieldPath] = field(default_factory=set)
 
 
-def select_by_names(catalog: Mapping[str, Any], text: str) -> dict[str, Any]:
+def select_by_names(catalog: Mapping[str, Any], text: str, streams: Sequence[Stream] = STREAMS) -> dict[str, Any]:
     """Return the catalog with what the text names selected, and nothing else.
 
     Args:
-        catalog: what discovery gives.
+        catalog: what discovery gives of the streams.
         text: names separated by commas. `open` selects a stream with its default fields; `click.profile` and
             `click.profile.email` only these fields of one, and the automatic ones; both add up. A group such as
             `audience` is all its streams, `core` those that are
@@ -44,7 +44,8 @@ def select_by_names(catalog: Mapping[str, Any], text: str) -> dict[str, Any]:
     terms = [each.strip() for each in text.split(",") if each.strip()]
     if not terms:
         raise ConfigError([f"--select names no stream; {_EXAMPLE}."])
-    entries = {entry["tap_stream_id"]: _Fields.of(entry) for entry in catalog["streams"]}
+    rows = {stream.name: stream for stream in streams}
+    entries = {name: _Fields.of(entry, rows[name]) for entry in catalog["streams"] if (name := entry["tap_stream_id"])}
     chosen: dict[str, _Choice] = {}
     included = [each for each in terms if not each.startswith("!")] or [CORE]
     for term in included:
@@ -65,16 +66,17 @@ def select_by_names(catalog: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Fields:
-    """The fields of a catalog entry, at every depth."""
+    """The fields of a catalog entry, at every depth, and the row of its stream."""
 
+    row: Stream
     paths: tuple[FieldPath, ...]
     automatic: frozenset[FieldPath]
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> _Fields:
+    def of(cls, entry: Mapping[str, Any], row: Stream) -> _Fields:
         by_path = {path_of(each["breadcrumb"]) or (): each["metadata"] for each in entry["metadata"]}
         automatic = [path for path, metadata in by_path.items() if metadata.get("inclusion") == "automatic"]
-        return cls(tuple(path for path in by_path if path), frozenset(automatic))
+        return cls(row, tuple(path for path in by_path if path), frozenset(automatic))
 
     def matching(self, pattern: FieldPath) -> list[FieldPath]:
         return [path for path in self.paths if len(path) == len(pattern) and all(map(fnmatchcase, path, pattern))]
@@ -101,20 +103,20 @@ def _matches(
 
 def _streams(name: str, entries: Mapping[str, _Fields]) -> list[str]:
     """Return the streams of a group, of a pattern, or of a name."""
-    if name in (*GROUPS, ALL):
-        return [stream for stream in entries if name == ALL or BY_NAME[stream].group == name]
+    if name in (*GROUPS, METRIC_STREAMS, ALL):
+        return [stream for stream, fields in entries.items() if name in (ALL, fields.row.group)]
     found = [stream for stream in entries if fnmatchcase(stream, name)]
     if not found:
         raise ConfigError([f'--select: unknown stream "{name}"{_hint(name, entries)}'])
     return found
 
 
-def _hint(name: str, streams: Collection[str]) -> str:
+def _hint(name: str, entries: Mapping[str, _Fields]) -> str:
     """Return the end of a sentence, with the nearest stream by its name, its metrics, or what another tap calls it."""
-    by_word = {stream: stream for stream in (*streams, *GROUPS, ALL)}
-    for stream in filter(None, map(BY_NAME.get, streams)):
+    by_word = {each: each for each in (*entries, *GROUPS, ALL)}
+    for stream in (fields.row for fields in entries.values()):
         by_word |= {word.lower(): stream.name for word in (*other_names(stream), *stream.metric_names)}
-    near = difflib.get_close_matches(name.lower(), [*by_word, *streams], 1)
+    near = difflib.get_close_matches(name.lower(), [*by_word, *entries], 1)
     return f'; did you mean "{by_word[near[0]]}"?' if near else "."
 
 

@@ -23,7 +23,7 @@ from tap_klaviyo.singer.entries import (
     read_inclusion,
     show_value,
 )
-from tap_klaviyo.singer.other_taps import STREAMS_BY_NAME
+from tap_klaviyo.singer.other_taps import known_names
 from tap_klaviyo.singer.overrides import (
     UNKNOWN_FIELDS,
     legacy_metadata,
@@ -31,6 +31,7 @@ from tap_klaviyo.singer.overrides import (
     override_schema,
 )
 from tap_klaviyo.streams.model import FULL_TABLE, INCREMENTAL, Stream
+from tap_klaviyo.streams.table import STREAMS
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def select_key(stream: Stream) -> Selection:
     return Selection(stream, dict.fromkeys(sorted(stream.automatic)), stream.schema, stream.replication_method)
 
 
-def read_catalog(catalog: Any) -> list[Selection]:
+def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Selection]:
     """Return what a user's catalog selects, in its order; the first entry that selects a stream counts.
 
     Catalogs of other taps are understood: an entry is known by its `tap_stream_id`, which may be a metric's id, or
@@ -76,18 +77,22 @@ def read_catalog(catalog: Any) -> list[Selection]:
     Raises:
         CatalogError: it is not a catalog, or it asks for what cannot be.
     """
-    ignored = Ignored()
+    ignored, known = Ignored(), known_names(streams)
     selections: dict[str, Selection] = {}
     for entry in read_entries(catalog, ignored):
-        streams = _streams_of(entry)
-        if not streams:
-            logger.warning("The catalog names a stream that this tap does not have: %s.%s", entry.name, _hint(entry))
-        for stream in streams:
-            selection = _select_stream(stream, entry, ignored)
-            if selection and stream.name in selections:
-                ignored.add("Only the first of several catalog entries counts for these streams", stream.name)
-            elif selection:
-                selections[stream.name] = selection
+        stream = next((known[name] for name in entry.names if name in known), None)
+        if stream is None:
+            logger.warning(
+                "The catalog names a stream that this tap does not have: %s.%s", entry.name, _hint(entry, known)
+            )
+            continue
+        if entry.name != stream.name:
+            logger.info("What the catalog calls %s is read and written as %s.", entry.name, stream.name)
+        selection = _select_stream(stream, entry, ignored)
+        if selection and stream.name in selections:
+            ignored.add("Only the first of several catalog entries counts for these streams", stream.name)
+        elif selection:
+            selections[stream.name] = selection
     ignored.log()
     return list(selections.values())
 
@@ -105,16 +110,8 @@ def prune_schema(schema: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     return {**schema, "properties": properties}
 
 
-def _streams_of(entry: Entry) -> Sequence[Stream]:
-    known: Sequence[Stream] = next((STREAMS_BY_NAME[name] for name in entry.names if name in STREAMS_BY_NAME), ())
-    ids = [stream.name for stream in known]
-    if known and entry.name not in ids:
-        logger.info("What the catalog calls %s is read and written as %s.", entry.name, ", ".join(ids))
-    return known
-
-
-def _hint(entry: Entry) -> str:
-    near = difflib.get_close_matches(entry.name, list(STREAMS_BY_NAME), 1)
+def _hint(entry: Entry, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(entry.name, list(known), 1)
     return f" Did you mean {near[0]}?" if near else " It is ignored."
 
 

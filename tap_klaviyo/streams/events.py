@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from tap_klaviyo.records.conversion import convert_objects
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.objects import read_objects
 from tap_klaviyo.records.projection import Lookup, Projection, Related
-from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.model import KLAVIYO, Metrics, Split
 
 # An attribution has no attributes; its columns are the ids that its relationships point at.
 ATTRIBUTIONS = Related(
@@ -69,31 +70,60 @@ def _metric_values(projection: Projection, metric: Resource, findings: Findings)
     return {"metric_id": metric.id, "metric_name": name, "metric": [attributes]}
 
 
-def metrics_of(stream: Stream, metrics: Sequence[Resource]) -> list[Resource]:
-    """Return the metrics that feed a stream: those of its names that are Klaviyo's own."""
-    wanted = {name.casefold() for name in stream.metric_names}
-    return [metric for metric in metrics if metric_name(metric) in wanted and is_native(metric)]
+def metrics_of(split: Split, metrics: Sequence[Resource]) -> list[Resource]:
+    """Return the metrics that feed a stream; none if it is not divided by metrics."""
+    if not isinstance(split, Metrics):
+        return []
+    wanted = {name.casefold() for name in split.names}
+    return [
+        metric
+        for metric in metrics
+        if metric_name(metric).casefold() in wanted and belongs_to(metric, split.integration)
+    ]
 
 
 def metric_name(metric: Resource) -> str:
-    """Return a metric's name in lower case, for comparison: Klaviyo has changed the case of some."""
+    """Return a metric's name, empty if it has none."""
     attributes = decode_object(metric.attributes) or {}
-    return (decode_text(attributes.get("name")) or "").casefold()
+    return decode_text(attributes.get("name")) or ""
 
 
-def is_native(metric: Resource) -> bool:
-    """Return whether a metric is Klaviyo's own; users can create metrics of the same names through the API.
+def missing_metric(split: Metrics, metrics: Sequence[Resource]) -> str:
+    """Return a sentence that says which metric an account lacks, with the nearest that it has."""
+    known = {metric_name(each): integration_name(each) for each in metrics if metric_name(each)}
+    by_lower = {name.casefold(): name for name in known}
+    owner = "" if split.integration in (None, KLAVIYO) else f" of {split.integration}"
+    sentence = f"the account has no metric named {' or '.join(split.names)}{owner}, so no records"
+    near = difflib.get_close_matches(split.names[0].casefold(), by_lower, 1, cutoff=0.85)
+    if not near:
+        return f"{sentence}."
+    name = by_lower[near[0]]
+    return f'{sentence}; did you mean "{name}" of {known[name] or "no integration"}?'
 
-    A metric without an integration counts as Klaviyo's own.
+
+def integration_name(metric: Resource) -> str:
+    """Return the name of a metric's integration, empty if it has none."""
+    names = _integration_names((decode_object(metric.attributes) or {}).get("integration"))
+    return next(filter(None, names), "")
+
+
+def belongs_to(metric: Resource, integration: str | None) -> bool:
+    """Return whether a metric belongs to an integration, by its name or key; None stands for any.
+
+    Users can create metrics of any name through the API. A metric without an integration counts as Klaviyo's own.
     """
-    integration = (decode_object(metric.attributes) or {}).get("integration")
-    return integration is None or bytes(integration) == b"null" or _names_klaviyo(integration)
+    if integration is None:
+        return True
+    given = (decode_object(metric.attributes) or {}).get("integration")
+    if given is None or bytes(given) == b"null":
+        return integration.casefold() == KLAVIYO.casefold()
+    return integration.casefold() in [name.casefold() for name in _integration_names(given)]
 
 
-def _names_klaviyo(integration: Raw) -> bool:
-    """Return whether an integration is Klaviyo: an object with its key or name; a name or an array is odd but clear."""
+def _integration_names(integration: Raw | None) -> list[str]:
+    """Return an integration's name and key; a bare name, or an array of integrations, is odd but clear."""
     if (several := decode_array(integration)) is not None:
-        return any(map(_names_klaviyo, several))
+        return [name for each in several for name in _integration_names(each)]
     members = decode_object(integration) or {}
-    names = [decode_text(integration), *(decode_text(members.get(key)) for key in ("key", "name"))]
-    return "klaviyo" in [(name or "").casefold() for name in names]
+    texts = [decode_text(integration), *(decode_text(members.get(key)) for key in ("name", "key"))]
+    return [text for text in texts if text]

@@ -18,6 +18,11 @@ from tap_klaviyo.records.projection import Finish, Projection, Related, Source
 INCREMENTAL = "INCREMENTAL"
 FULL_TABLE = "FULL_TABLE"
 CORE = "core"
+# A stream that the user names in a setting is wanted.
+METRIC_STREAMS = "metric_streams"
+DEFAULT_GROUPS = frozenset({CORE, METRIC_STREAMS})
+# The integration that Klaviyo's own metrics belong to.
+KLAVIYO = "Klaviyo"
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,15 @@ class Parent:
 
 @dataclass(frozen=True)
 class Metrics:
-    """One query for each metric of these names, newest first, in Klaviyo's spelling."""
+    """One query for each metric of these names, in any case, that belongs to an integration.
+
+    Args:
+        names: newest first, in Klaviyo's spelling.
+        integration: its name or key, in any case; None for metrics of all integrations.
+    """
 
     names: tuple[str, ...]
+    integration: str | None = KLAVIYO
 
 
 @dataclass(frozen=True)

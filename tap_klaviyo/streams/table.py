@@ -12,12 +12,17 @@ from tap_klaviyo.streams.campaigns import MESSAGES
 from tap_klaviyo.streams.events import ATTRIBUTIONS
 from tap_klaviyo.streams.exclusions import complete_exclusions
 from tap_klaviyo.streams.flows import sends_messages
-from tap_klaviyo.streams.model import CORE, AllMetrics, Filters, Metrics, Parent, Split, Stream, TimeRange
+from tap_klaviyo.streams.model import CORE, KLAVIYO, AllMetrics, Filters, Metrics, Parent, Split, Stream, TimeRange
 
 _TAGS = Related("tags", "tags", "tag")
 
 
-def _event_stream(name: str, *metric_names: str, group: str = CORE, split: Split | None = None) -> Stream:
+def event_stream(name: str, *metric_names: str, group: str = CORE, integration: str | None = KLAVIYO) -> Stream:
+    """Return the row of a stream of events: those of metrics with these names, of an integration or of all (None)."""
+    return _events(name, group, Metrics(metric_names, integration))
+
+
+def _events(name: str, group: str, split: Split) -> Stream:
     return Stream(
         name=name,
         group=group,
@@ -25,7 +30,7 @@ def _event_stream(name: str, *metric_names: str, group: str = CORE, split: Split
         schema_name="event",
         replication_key="timestamp",
         range=TimeRange("datetime", fixed=True),
-        split=split or Metrics(metric_names),
+        split=split,
         related=(
             Related("profile", "profile", "profile", is_sparse=True),
             Related("profile_id", "profile", "profile", "id"),
@@ -75,37 +80,37 @@ _HIDDEN = Filters({f"equals(hidden,{each})": {} for each in ("false", "true")}, 
 
 # The names before and after Klaviyo called SMS "Text Message" (July 2026) feed one stream, so no table is split.
 STREAMS: tuple[Stream, ...] = (
-    _event_stream("receive", "Received Email"),
-    _event_stream("click", "Clicked Email"),
-    _event_stream("open", "Opened Email"),
-    _event_stream("bounce", "Bounced Email"),
-    _event_stream("dropped_email", "Dropped Email"),
-    _event_stream("mark_as_spam", "Marked Email as Spam"),
-    _event_stream("unsubscribe", "Unsubscribed from Email Marketing", "Unsubscribed"),
-    _event_stream("subscribe_list", "Subscribed to List"),
-    _event_stream("unsub_list", "Unsubscribed from List"),
-    _event_stream("update_email_preferences", "Updated Email Preferences"),
-    _event_stream("clicked_sms", "Clicked Text Message", "Clicked SMS"),
-    _event_stream(
+    event_stream("receive", "Received Email"),
+    event_stream("click", "Clicked Email"),
+    event_stream("open", "Opened Email"),
+    event_stream("bounce", "Bounced Email"),
+    event_stream("dropped_email", "Dropped Email"),
+    event_stream("mark_as_spam", "Marked Email as Spam"),
+    event_stream("unsubscribe", "Unsubscribed from Email Marketing", "Unsubscribed"),
+    event_stream("subscribe_list", "Subscribed to List"),
+    event_stream("unsub_list", "Unsubscribed from List"),
+    event_stream("update_email_preferences", "Updated Email Preferences"),
+    event_stream("clicked_sms", "Clicked Text Message", "Clicked SMS"),
+    event_stream(
         "consented_to_receive",
         "Subscribed to Text Messaging Marketing",
         "Subscribed to SMS Marketing",
         "Consented to Receive SMS",
     ),
-    _event_stream("failed_to_deliver", "Failed to Deliver Text Message", "Failed to Deliver SMS"),
-    _event_stream(
+    event_stream("failed_to_deliver", "Failed to Deliver Text Message", "Failed to Deliver SMS"),
+    event_stream(
         "failed_to_deliver_automated_response",
         "Failed to Deliver Automated Response Text Message",
         "Failed to deliver Automated Response SMS",
     ),
-    _event_stream(
+    event_stream(
         "received_automated_response",
         "Received Automated Response Text Message",
         "Received Automated Response SMS",
     ),
-    _event_stream("received_sms", "Received Text Message", "Received SMS"),
-    _event_stream("sent_sms", "Sent Text Message", "Sent SMS"),
-    _event_stream(
+    event_stream("received_sms", "Received Text Message", "Received SMS"),
+    event_stream("sent_sms", "Sent Text Message", "Sent SMS"),
+    event_stream(
         "unsubscribed_from_sms",
         "Unsubscribed from Text Messaging Marketing",
         "Unsubscribed from SMS Marketing",
@@ -129,20 +134,20 @@ STREAMS: tuple[Stream, ...] = (
         off=frozenset({"predictive_analytics"}),
         finish=complete_exclusions,
     ),
-    _event_stream("subscribed_to_email", "Subscribed to Email Marketing", group="other_events"),
-    _event_stream(
+    event_stream("subscribed_to_email", "Subscribed to Email Marketing", group="other_events"),
+    event_stream(
         "subscribed_to_text_message_transactional",
         "Subscribed to Text Messaging Transactional",
         "Subscribed to SMS Transactional",
         group="other_events",
     ),
-    _event_stream(
+    event_stream(
         "unsubscribed_from_text_message_transactional",
         "Unsubscribed from Text Messaging Transactional",
         "Unsubscribed from SMS Transactional",
         group="other_events",
     ),
-    _event_stream("events", group="other_events", split=AllMetrics()),
+    _events("events", "other_events", AllMetrics()),
     Stream(name="metrics", group="other_events", endpoint=at.METRICS),
     Stream(
         name="metric_properties",

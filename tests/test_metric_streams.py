@@ -1,0 +1,154 @@
+"""Event streams of the user's choice, and the list of an account's metrics."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_klaviyo.config import check_settings
+from tap_klaviyo.errors import ConfigError
+from tap_klaviyo.sandbox import Account, Sandbox
+from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.select_option import select_by_names
+from tap_klaviyo.singer.selection import read_catalog
+from tap_klaviyo.singer.state import read_state
+from tap_klaviyo.streams.metric_streams import read_metric_streams, streams_with
+from tap_klaviyo.times import DAY, format_time
+from tests.running import Run, sync
+
+CHOSEN: list[Any] = [
+    "placed order",
+    {"metric": "Opened Email"},
+    {"metric": "Clicked Email", "integration": "api", "stream": "clicked_elsewhere"},
+]
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    return Account.build(events=3000, seed=7)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with Sandbox(account, limits=False) as sandbox:
+        yield sandbox
+
+
+def run_chosen(sandbox: Sandbox, chosen: object, names: str, state: object = None, lookback_days: int = 7) -> Run:
+    """Run a sync of streams that the setting, or the table, names."""
+    streams = streams_with(read_metric_streams(chosen))
+    catalog = select_by_names(discover_catalog(streams), names, streams)
+    return sync(sandbox, state, catalog, streams=streams, metric_streams=chosen, lookback_days=lookback_days)
+
+
+def events_of(account: Account, name: str, now: float, integration: str | None = None) -> list[str]:
+    timeline = account.timeline
+    wanted = {
+        place
+        for place, metric in enumerate(account.metrics)
+        if metric.kind.name.casefold() == name.casefold()
+        and (integration is None or ((metric.kind.integration or {}).get("name") or "").casefold() == integration)
+        and metric.kind.listed
+    }
+    numbers = [number for number, metric in enumerate(timeline.metrics) if metric in wanted]
+    return [timeline.id(n).decode() for n in numbers if timeline.seconds[n] < now and timeline.is_visible(n, now)]
+
+
+def test_streams_are_in_the_catalog_and_selected_by_default() -> None:
+    streams = streams_with(read_metric_streams(CHOSEN))
+    names = [each.stream.name for each in read_catalog(discover_catalog(streams), streams)]
+    assert names[-3:] == ["placed_order", "opened_email", "clicked_elsewhere"]
+    assert "events" not in names
+    chosen = select_by_names(discover_catalog(streams), "metric_streams,!placed*", streams)
+    assert [each.stream.name for each in read_catalog(chosen, streams)] == ["opened_email", "clicked_elsewhere"]
+
+
+def test_a_stream_has_the_events_of_all_metrics_of_its_name(sandbox: Sandbox) -> None:
+    run = run_chosen(sandbox, CHOSEN, "metric_streams,open")
+    assert run.error is None
+    for stream, name, integration in (
+        ("placed_order", "Placed Order", None),
+        ("opened_email", "Opened Email", None),
+        ("clicked_elsewhere", "Clicked Email", "api"),
+    ):
+        expected = events_of(sandbox.account, name, sandbox.now, integration)
+        assert sorted(run.keys()[stream]) == sorted(expected), stream
+    assert len(run.keys()["placed_order"]) > 10
+    assert set(run.keys()["open"]) <= set(run.keys()["opened_email"])
+
+
+def test_each_stream_keeps_a_bookmark(sandbox: Sandbox) -> None:
+    """Another tap calls `open` opened_email: the user's stream of this name has its own bookmark all the same."""
+    now = int(sandbox.now)
+    marks = {"open": {"timestamp": format_time(now - 9 * DAY)}, "opened_email": {"timestamp": format_time(now - DAY)}}
+    run = run_chosen(sandbox, ["Opened Email"], "open,opened_email", {"bookmarks": marks}, lookback_days=0)
+    assert min(each["timestamp"] for each in run.records("open")) < now - 8 * DAY
+    assert min(each["timestamp"] for each in run.records("opened_email")) >= now - DAY
+    assert {"open", "opened_email"} <= read_state(run.state)["bookmarks"].keys()
+
+
+def test_a_metric_that_the_account_lacks_is_told_once(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "tap_klaviyo"):
+        run = run_chosen(sandbox, ["Placed Ordr"], "placed_ordr")
+    assert run.error is None
+    assert run.records("placed_ordr") == []
+    assert 'no metric named Placed Ordr, so no records; did you mean "Placed Order"' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ('["A b"]', "a_b"),
+        (["Ünï 5!"], "n_5"),
+        ([{"metric": "A", "stream": "my_orders"}], "my_orders"),
+    ],
+)
+def test_the_stream_is_named_after_the_metric_or_as_given(given: object, expected: str) -> None:
+    assert [each.stream for each in read_metric_streams(given)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["Open"], '"open" is taken'),
+        (["Events"], '"events" is taken'),
+        (["Core"], '"core" is taken'),
+        (["A b", "a-B"], '"a_b" is taken'),
+        (["!!"], '"!!" does not'),
+        (["1st"], '"1st" does not'),
+        ([""], "array of metric names"),
+        ("Placed Order", "as JSON"),
+        ({"metric": "A"}, "array of metric names"),
+        ([{"name": "A"}], "array of metric names"),
+        ([{"metric": "A", "integration": 5}], "array of metric names"),
+        ([5], "array of metric names"),
+    ],
+)
+def test_a_wrong_choice_is_refused_before_the_run(given: object, said: str) -> None:
+    values = {"api_key": "pk_0123456789", "start_date": "2026-01-01", "metric_streams": given}
+    with pytest.raises(ConfigError, match="metric_streams must be") as problem:
+        check_settings(values)
+    assert said in str(problem.value)
+
+
+def test_the_metrics_of_the_account_are_listed(tmp_path: Path) -> None:
+    with Sandbox(Account.build(events=10, seed=7), limits=False) as sandbox:
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps({**sandbox.config, "metric_streams": ["Placed Order"]}))
+        config.chmod(0o600)
+        command = ["tap-klaviyo", "--config", str(config), "--metrics"]
+        table = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows = json.loads(subprocess.run([*command, "--format", "json"], capture_output=True, check=True).stdout)
+    assert table.stderr == ""
+    head, *lines = table.stdout.splitlines()
+    assert head.split() == ["metric", "integration", "id", "streams"]
+    assert len(lines) == len(rows) == len([each for each in sandbox.account.metrics if each.kind.listed])
+    placed = [each for each in rows if each["name"] == "Placed Order"]
+    assert all(each["streams"] == ["events", "placed_order"] for each in placed)
+    assert len(placed) > 1
+    assert all("events" in each["streams"] for each in rows)
