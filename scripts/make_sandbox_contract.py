@@ -123,7 +123,7 @@ class Document:
         if schema.get("nullable"):
             result["nullable"] = True
         if "properties" in schema:
-            # Klaviyo takes what is write-only, and never sends it.
+            # Klaviyo never sends write-only properties.
             sent = {name: each for name, each in schema["properties"].items() if not each.get("writeOnly")}
             result["properties"] = {name: self.reduced(each, component) for name, each in sent.items()}
         if "items" in schema:

@@ -25,8 +25,7 @@ def test_texts_of_the_repository_are_plain() -> None:
 
 
 def test_each_file_is_plain() -> None:
-    # The sandbox is being rewritten.
-    long = [text for text in read_texts() if text.words >= FEW_WORDS and "/sandbox/" not in text.file]
+    long = [text for text in read_texts() if text.words >= FEW_WORDS]
     assert [odd for text in long if rate([text]) > MOST_IN_A_FILE for odd in text.odd()] == []
 
 

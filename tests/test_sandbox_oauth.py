@@ -1,4 +1,4 @@
-"""OAuth in the sandbox: access tokens are issued, expire, and have limits of their own."""
+"""OAuth in the sandbox: access tokens are issued, and expire; each app has its own limits."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_what_the_token_endpoint_refuses(
     assert (response.status_code, response.json()["error"]) == (status, error)
 
 
-def test_an_app_has_limits_of_its_own() -> None:
+def test_an_app_has_its_own_limits() -> None:
     with Sandbox(ACCOUNT, clock=lambda: 60.0) as sandbox:
         token = refresh(sandbox).json()["access_token"]
         key = {"Authorization": f"Klaviyo-API-Key {sandbox.api_key}", "revision": "2026-07-15"}

@@ -59,16 +59,21 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="where to listen on 127.0.0.1; 0 takes one that is free")
-    add("--events", type=int, default=2000, help="how many events the account has")
+    add("--port", type=int, default=0, help="the port on 127.0.0.1; 0 takes a free one")
+    add("--events", type=int, default=2000, help="the number of events of the account")
     add("--seed", type=int, default=1, help="the same seed gives the same account")
-    add("--days", type=int, default=365, help="how far the events go back")
+    add("--days", type=int, default=365, help="the number of days that the events go back")
     add("--shape", choices=("even", "skewed"), default="even", help="skewed: half of all events on one day")
-    add("--event-bytes", type=int, metavar="N", help="pad an event with its profile to about so many bytes")
-    add("--latency", type=float, default=0.0, metavar="SECONDS", help="what each answer takes")
+    add("--event-bytes", type=int, metavar="N", help="pad each event with its profile to about N bytes")
+    add("--latency", type=float, default=0.0, metavar="SECONDS", help="the time before each answer")
     add("--limits", action=argparse.BooleanOptionalAction, default=True, help="keep to Klaviyo's rate limits")
-    add("--gzip", action=argparse.BooleanOptionalAction, default=True, help="compress where the client accepts it")
-    add("--realtime", action="store_true", help="let time go on, so that more events arrive")
+    add(
+        "--gzip",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compress answers if the client accepts that",
+    )
+    add("--realtime", action="store_true", help="let time pass, so that new events arrive")
     return parser
 
 

@@ -108,7 +108,7 @@ def _read_bounds(texts: Sequence[str], zone: ZoneInfo) -> tuple[float, float]:
     if found.keys() != set(_BOUNDS.values()):
         raise refused("A time range with greater-or-equal and less-than on datetime is required.", "filter")
     if not 0 < found["end"] - found["start"] <= _YEAR:
-        raise refused("The time range must be positive and at most one year.", "filter")
+        raise refused("The time range must be positive and not longer than one year.", "filter")
     return found["start"], found["end"]
 
 
@@ -151,7 +151,7 @@ class _Counter:
         ]
 
     def _counts(self, edges: Sequence[tuple[float, float]]) -> list[int]:
-        """Count without looking at each event: all by their dates, but for those that come late or early."""
+        """Count by date, without looking at each event; then correct for late and early events."""
         counts = [self._dated(start, min(end, floor(self.known) + 1)) for start, end in edges]
         starts = [start for start, _ in edges]
         for number, second in self._exceptions():

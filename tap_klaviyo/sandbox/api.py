@@ -1,4 +1,4 @@
-"""The API: a request and the time to a reply, without any network."""
+"""The API as a function: from a request and the time to a reply, without a network."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Api:
         if self._limits is None:
             return {}
         requested = request.query.get(f"additional-fields[{endpoint.type}]", "")
-        # Each app has limits of its own; all private keys of an account share theirs.
+        # Each app has separate limits; all private keys of an account share theirs.
         app = _BEARER if request.headers.get("Authorization", "").startswith(_BEARER) else ""
         for name, limit in endpoint.charged.items():
             if name in requested:

@@ -24,7 +24,7 @@ def read_attributes(endpoint: Endpoint, request: Request) -> dict[str, Any]:
     """Return the attributes that a request's body holds.
 
     Raises:
-        RefusalError: the body is no JSON, or the endpoint does not take it.
+        RefusalError: the body is not JSON, or the endpoint does not take it.
     """
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip()
     if media_type not in (MEDIA_TYPE, "application/json"):

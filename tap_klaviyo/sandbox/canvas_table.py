@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from tap_klaviyo.sandbox.resources import Item
+from tap_klaviyo.sandbox.items import Item
 from tap_klaviyo.sandbox.shop import ABSENT, Row, Shop, changed
 from tap_klaviyo.sandbox.shop_table import NAMED_GROUP, make_ulid, some_ids
 from tap_klaviyo.sandbox.values import make_component

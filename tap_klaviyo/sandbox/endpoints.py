@@ -71,9 +71,9 @@ class Endpoint:
         sizes: the usual and the largest page size; None if it takes no `page[size]`.
         fixed_size: the page size where none can be asked for; None if everything comes on one page.
         cursor: whether it takes `page[cursor]`.
-        fields: by resource type, what a sparse fieldset may name; `x.*` stands for anything within x.
+        fields: by resource type, the fields that a sparse fieldset can name; `x.*` means every field within x.
         additional: attributes that come only on request.
-        charged: limits of their own for requests that ask for some of `additional`.
+        charged: the limit of requests that ask for an attribute of `additional`, if they have a separate one.
         required_filter: fields of which the filter must name one.
         left_out: a flag; resources that have it set come only if the filter names it.
         sort_follows_filter: whether a filter on a date allows no sort but by that date.
@@ -141,7 +141,6 @@ TYPES: Mapping[str, Mapping[str, ResourceType]] = {
     OMNICHANNEL: {**_STABLE_TYPES, **dict(_read_types(OMNICHANNEL))},
 }
 SCHEMAS: Mapping[str, Mapping[str, Schema]] = _CONTRACT["schemas"]
-# Klaviyo documents tags:read for tags of their own only; includes may need it too.
 SCOPES = frozenset(scope for endpoint in ENDPOINTS for scope in endpoint.scopes)
 # By type, the attributes that come only on request; included resources never have them.
 ON_REQUEST: Mapping[str, frozenset[str]] = {

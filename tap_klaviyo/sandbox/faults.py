@@ -1,4 +1,4 @@
-"""What can go wrong, as values, and the schedules by which it does."""
+"""Faults as values, and schedules that decide which request gets which fault."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong with an answer.
+    """One fault of an answer.
 
-    Kinds, and the fields that they heed:
-        status: an error of that `code`, with `retry_after` (the header's text), as a page of `html` or as JSON
+    Kinds, and the fields that they use:
+        status: an error with this `code`, with `retry_after` (the header's text), as a page of `html` or as JSON
         challenge: Cloudflare's 403, in HTML
-        reset_before, reset_headers, reset_body: the connection is reset there
-        cut_body, cut_chunked: half of the body comes, then the connection is closed
-        cut_gzip, cut_json: HTTP is complete, but the compressed stream or the JSON in it ends halfway
+        reset_before, reset_headers, reset_body: the connection is reset before, in the headers, in the body
+        cut_body, cut_chunked: the connection is closed after half of the body
+        cut_gzip, cut_json: the response is complete, but the compressed stream or the JSON in it ends halfway
         no_links: half of the resources, and no `links`
         html_200: a web page instead of the document
-        slow: the body comes in pieces of `size` bytes, with `seconds` between them
-        stall: the body stops halfway for so many `seconds`, then goes on
-        invalid_cursor, deny_metric: a 400 that says so, where the request has a cursor or names a metric
+        slow: the body comes in pieces of `size` bytes, `seconds` apart
+        stall: the body stops halfway for `seconds`, then continues
+        invalid_cursor, deny_metric: the matching 400, if the request has a cursor or names a metric
         loop: the next page is this one
-        foreign, redirect: the next page, or this one by a 302, is at another origin, `to`
-        duplicate: a page behind a cursor begins with the item that the one before ended with
-        huge: the body is longer by `size` bytes of blanks
+        foreign, redirect: the link to the next page, or a 302 for this one, leads to another origin, `to`
+        duplicate: a page with a cursor begins with the last item of the page before
+        huge: `size` bytes of blanks follow the body
         echo_key: a 400 that repeats the Authorization header
-        bad_shape: JSON, but not a document
+        bad_shape: JSON that is not a JSON:API document
         no_date: the Date header is empty
-        empty_page: the page has no items, and no page follows it
+        empty_page: the page has no items and no next page
     """
 
     kind: Kind
@@ -79,7 +79,7 @@ Schedule = Callable[[Request], "Fault | None"]
 
 
 def status(code: int, retry_after: float | str | None = None, html: bool = False) -> Fault:
-    """Return an answer of an error status."""
+    """Return a fault that answers with an error status."""
     return Fault("status", code, None if retry_after is None else str(retry_after), html)
 
 
@@ -110,13 +110,13 @@ PASSING: tuple[Fault, ...] = (
 
 
 def seeded(seed: int, rate: float, kinds: Sequence[Fault] = PASSING, patience: int = 3) -> Schedule:
-    """Return a schedule that depends on the page and the attempt only, not on the order of requests.
+    """Return a schedule that depends only on the page and the attempt, not on the order of requests.
 
     Args:
-        seed: chooses what goes wrong.
-        rate: the share of requests that something is wrong with, 0 to 1.
-        kinds: what can go wrong.
-        patience: from the attempt after this one on, a page comes well.
+        seed: chooses the faults.
+        rate: the share of requests that get a fault, 0 to 1.
+        kinds: the faults to choose from.
+        patience: later attempts at a page get no fault.
     """
 
     def choose(request: Request) -> Fault | None:
@@ -131,12 +131,12 @@ def seeded(seed: int, rate: float, kinds: Sequence[Fault] = PASSING, patience: i
 
 
 def first(times: int, fault: Fault, path: str = "") -> Schedule:
-    """Return a schedule by which the first attempts at each page of a path, or of all, go wrong."""
+    """Return a schedule that gives the first attempts at each page a fault, of one path or of all."""
     return lambda request: fault if request.attempt <= times and path in ("", request.path) else None
 
 
 def poisoned(largest: int, path: str = "/api/events", usual: int = 200) -> Schedule:
-    """Return a schedule by which pages of more than so many resources time out each time they are asked for."""
+    """Return a schedule that lets each request for more than `largest` resources time out."""
 
     def choose(request: Request) -> Fault | None:
         size = request.query.get("page[size]", str(usual))
@@ -146,7 +146,7 @@ def poisoned(largest: int, path: str = "/api/events", usual: int = 200) -> Sched
 
 
 def replaced(fault: Fault, request: Request) -> Reply | None:
-    """Return the reply that comes instead of the answer; None if the answer comes, if only in part or changed."""
+    """Return the reply that replaces the answer; None if the fault only cuts or changes the answer."""
     match fault.kind:
         case "status":
             return _error(fault, request)
@@ -171,7 +171,7 @@ def replaced(fault: Fault, request: Request) -> Reply | None:
 
 
 def changed(fault: Fault, reply: Reply) -> Reply:
-    """Return an answer with the fault in it; a fault of its delivery leaves it as it is."""
+    """Return an answer with the fault in it; faults of delivery do not change it."""
     match fault.kind:
         case "cut_json":
             return replace(reply, body=reply.body[: len(reply.body) // 2])

@@ -13,11 +13,12 @@ from tap_klaviyo.sandbox import cursors, filters, population, served
 from tap_klaviyo.sandbox.account import Account
 from tap_klaviyo.sandbox.endpoints import LIST_SUPPRESSIONS, SUPPRESSION, Endpoint
 from tap_klaviyo.sandbox.filters import Condition
+from tap_klaviyo.sandbox.items import Item, rendered
+from tap_klaviyo.sandbox.population import Suppressed
 from tap_klaviyo.sandbox.query import Query
 from tap_klaviyo.sandbox.rankings import Ranking
 from tap_klaviyo.sandbox.refusals import invalid
 from tap_klaviyo.sandbox.rendering import Renderer
-from tap_klaviyo.sandbox.resources import Item, rendered
 from tap_klaviyo.sandbox.traffic import Page, next_url
 
 # The sorts of profiles that a ranking serves.
@@ -74,7 +75,7 @@ class ItemPages:
         return iter(items)
 
     def _ranked(self, asked: Query, parent_id: str | None, now: float, repeat: bool) -> Iterator[Item]:
-        ranking = self._account.by_update if parent_id is None else self._account.members(parent_id)
+        ranking = self._account.people.by_update if parent_id is None else self._account.people.members(parent_id)
         on_time = [each for each in asked.conditions if each.field == asked.sort]
         others = [each for each in asked.conditions if each.field != asked.sort]
         behind = None
@@ -92,7 +93,7 @@ class ItemPages:
     def _ranked_profile(self, number: int, sort: str, ranking: Ranking, whole: bool) -> Item:
         """Return a profile as far as it is needed: with all that filters ask for, or only with its place."""
         profile_id = population.profile_id(number).decode()
-        item = self._account.profile_item(number) if whole else Item("profile", profile_id, {})
+        item = self._profile_item(number) if whole else Item("profile", profile_id, {})
         micro = ranking.micros[number]
         place = population.moment_text(number, micro // 1_000_000) if micro else None
         if sort == "joined_group_at":
@@ -107,9 +108,14 @@ class ItemPages:
         if any(each.field.startswith((SUPPRESSION, LIST_SUPPRESSIONS)) for each in asked.conditions):
             people: Iterable[int] = account.suppressed[bisect_left(account.suppressed, start) :]
         else:
-            everyone = population.people(account.population + account.newcomers, start)
-            people = (each for each in everyone if account.is_there(each, now))
-        return map(account.profile_item, people)
+            people = account.people.existing(now, start)
+        return map(self._profile_item, people)
+
+    def _profile_item(self, number: int) -> Item:
+        """Return a profile with all that filters and sorts may ask for."""
+        resource = json.loads(self._renderer.whole_profile(number, None, ()))
+        suppressed = self._account.suppressions.get(number)
+        return Item("profile", resource["id"], resource["attributes"], hidden=_suppression_fields(suppressed))
 
     def _resource(self, item: Item, asked: Query, parent_id: str | None, now: float) -> bytes:
         fields = asked.fields.get(item.type)
@@ -130,7 +136,7 @@ class ItemPages:
         if asked.endpoint.type == "push-token":
             for profile in dict.fromkeys(item.related["profile"] for item in items):
                 number = population.number_of(str(profile).encode()) or 0
-                yield self._account.profile(self._renderer, number, asked.fields.get("profile"), ())
+                yield self._renderer.whole_profile(number, asked.fields.get("profile"), ())
 
 
 def _check_future(asked: Query, now: float) -> None:
@@ -166,3 +172,17 @@ def _meets_all(asked: Query, item: Item) -> bool:
 
 def _meets(endpoint: Endpoint, conditions: Iterable[Condition], item: Item) -> bool:
     return all(filters.meets(each, item.get(each.field), endpoint) for each in conditions)
+
+
+def _suppression_fields(suppressed: Suppressed | None) -> dict[str, tuple[str, ...]]:
+    """Return what filters and sorts call the suppressions of a profile."""
+    if suppressed is None:
+        return {}
+    lists, reasons, moments = zip(*suppressed.lists, strict=True) if suppressed.lists else ((), (), ())
+    return {
+        f"{SUPPRESSION}.reason": tuple(reason for reason, _ in suppressed.reasons),
+        f"{SUPPRESSION}.timestamp": tuple(moment for _, moment in suppressed.reasons),
+        f"{LIST_SUPPRESSIONS}.list_id": lists,
+        f"{LIST_SUPPRESSIONS}.reason": reasons,
+        f"{LIST_SUPPRESSIONS}.timestamp": moments,
+    }

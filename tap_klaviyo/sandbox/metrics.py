@@ -1,4 +1,4 @@
-"""The metrics of the sandbox's account: Klaviyo's own, by the stream they belong to, and everybody else's."""
+"""The metrics of the sandbox's account: Klaviyo's own, each with its stream, and those of other integrations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOPIFY: Mapping[str, Any] = {
     "name": "Shopify",
     "category": "eCommerce",
 }
-# An application's category is an object, where an integration's is text.
+# The category of an application is an object; that of an integration is text.
 APPLICATION: Mapping[str, Any] = {
     "object": "application",
     "id": "01HZX3J5Q8T4V6W7Y9A0B1C2D3",
@@ -37,11 +37,13 @@ APPLICATION: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A metric as this table has it.
+    """A row of the table of metrics.
 
-    `stream` is what a sync must file its events under, None if they are nobody's; `weight` is its share of the
-    events; `family` names the sort of event properties it has; an unlisted metric has events, but /api/metrics
-    does not know it.
+    Attributes:
+        stream: the core stream that has its events, None if none of them has.
+        weight: its share of the events.
+        family: which event properties it has.
+        listed: whether /api/metrics lists it; its events exist in either case.
     """
 
     stream: str | None
@@ -63,7 +65,7 @@ class Metric:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The attributes as /api/metrics gives them."""
+        """The attributes, as /api/metrics returns them."""
         integration = None if self.kind.integration is None else dict(self.kind.integration)
         return {"name": self.kind.name, "created": self.created, "updated": self.updated, "integration": integration}
 
@@ -72,7 +74,7 @@ def _native(stream: str | None, name: str, weight: float, family: str, /, **othe
     return Kind(stream, name, weight, family, {**NATIVE, **other})
 
 
-# Of the SMS metrics some are known by the name before July 2026, some by the one after, some by both.
+# Some SMS metrics have their name from before July 2026, some have the new name, some exist under both.
 KINDS: tuple[Kind, ...] = (
     _native("receive", "Received Email", 30, "email"),
     _native("click", "Clicked Email", 6, "click"),
@@ -115,10 +117,10 @@ STREAMS: tuple[str, ...] = tuple(dict.fromkeys(kind.stream for kind in KINDS if 
 
 
 def build_metrics(random: Random, absent: Collection[str]) -> tuple[Metric, ...]:
-    """Return an account's metrics, those that have events first; `absent` names streams without a metric.
+    """Return an account's metrics, starting with those that have events; `absent` names streams without a metric.
 
     Raises:
-        ValueError: a name in `absent` is no stream's.
+        ValueError: `absent` has the name of an unknown stream.
     """
     if unknown := set(absent) - set(STREAMS):
         raise ValueError(f"No timeline is named {sorted(unknown)}; they are {', '.join(STREAMS)}.")
@@ -129,7 +131,7 @@ def build_metrics(random: Random, absent: Collection[str]) -> tuple[Metric, ...]
 
 
 def short_ids(random: Random, count: int) -> list[str]:
-    """Return different ids of six characters, as Klaviyo gives metrics and lists."""
+    """Return distinct ids of six characters, like those of Klaviyo's metrics and lists."""
     ids: dict[str, None] = {}
     while len(ids) < count:
         ids["".join(random.choices(BASE58, k=6))] = None

@@ -22,7 +22,7 @@ class OAuth:
     Attributes:
         client_id: of the app.
         client_secret: of the app.
-        refresh_token: the one that is valid now.
+        refresh_token: the valid refresh token.
         lifetime: how many seconds an access token is valid. Klaviyo's are valid for an hour.
         rotates: whether each refresh makes a new refresh token and invalidates the old one. Klaviyo was seen to return
             the same one, but its own SDKs store the returned one.

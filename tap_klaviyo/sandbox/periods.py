@@ -16,7 +16,7 @@ def local(second: float, zone: ZoneInfo) -> datetime:
 
 
 def floor_to(moment: datetime, interval: Interval) -> datetime:
-    """Return the beginning of the hour, day, week (from Monday) or month that a local time is in."""
+    """Return the beginning of the hour, day, week (from Monday) or month around a local time."""
     hour = moment.replace(minute=0, second=0, microsecond=0)
     day = hour.replace(hour=0, fold=0)
     match interval:
@@ -31,7 +31,7 @@ def floor_to(moment: datetime, interval: Interval) -> datetime:
 
 
 def next_beginning(beginning: datetime, interval: Interval) -> datetime:
-    """Return where the period after the one that begins at a local time begins."""
+    """Return the local time at which the next period begins."""
     match interval:
         case "hour":
             # Counted in real time: a local clock skips or repeats an hour.
@@ -45,7 +45,7 @@ def next_beginning(beginning: datetime, interval: Interval) -> datetime:
 
 
 def beginnings(start: float, end: float, interval: Interval, zone: ZoneInfo) -> list[datetime]:
-    """Return where each period begins that has a part of a time (epoch seconds, without its end)."""
+    """Return the beginnings of all periods that overlap a time range (epoch seconds, end excluded)."""
     found = []
     beginning = floor_to(local(start, zone), interval)
     while beginning.timestamp() < end:
@@ -55,6 +55,6 @@ def beginnings(start: float, end: float, interval: Interval, zone: ZoneInfo) -> 
 
 
 def edges(found: list[datetime], start: float, end: float) -> list[tuple[float, float]]:
-    """Return from when to when (epoch seconds) each period lasts within a time."""
+    """Return start and end (epoch seconds) of each period, cut to a time range."""
     cuts = [each.timestamp() for each in found[1:]]
     return list(pairwise([start, *cuts, end]))

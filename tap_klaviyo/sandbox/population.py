@@ -1,4 +1,4 @@
-"""The profiles of an account: a profile is a number, and everything about it follows from that number."""
+"""The profiles of an account: a profile is a number, and that number determines everything about it."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ _LINKED = ("lists", "segments", "push-tokens")
 
 @dataclass(frozen=True)
 class Suppressed:
-    """What keeps a profile from being written to: `reasons` and `lists` with their timestamps, as the API has them."""
+    """The suppressions of a profile: `reasons` and `lists`, each with its timestamp as the API writes it."""
 
     reasons: tuple[tuple[str, str], ...]
     lists: tuple[tuple[str, str, str], ...] = ()
 
 
 def is_deleted(profile: int) -> bool:
-    """Return whether a profile is gone, though events still name it."""
+    """Return whether a profile was deleted; events still name it."""
     return profile % 40 == 13
 
 
@@ -81,7 +81,7 @@ def profile_id(profile: int) -> bytes:
 
 
 def number_of(profile: bytes) -> int | None:
-    """Return the number of a profile by its id, None if no profile could have it."""
+    """Return the number of the profile with an id, None if no profile can have that id."""
     try:
         number = int(profile[6:14], 16)
     except ValueError:
@@ -90,7 +90,7 @@ def number_of(profile: bytes) -> int | None:
 
 
 def email(profile: int) -> bytes:
-    """Return a profile's e-mail address; no two have the same."""
+    """Return a profile's e-mail address; all are different."""
     domain = _DOMAINS[profile % 3]
     return b"Person+%d@%b" % (profile, domain) if profile % 11 == 5 else b"person%d@%b" % (profile, domain)
 
@@ -101,7 +101,7 @@ def has_email(profile: int) -> bool:
 
 
 def profile_template(variant: int, origin: str, fields: Collection[str] | None, extra: Collection[str] = ()) -> bytes:
-    """Return the template of a profile; `extra` names attributes that come only on request.
+    """Return the template of a profile; `extra` names attributes that only some requests ask for.
 
     A sparse fieldset drops the relationships.
     """
@@ -121,7 +121,7 @@ def profile_template(variant: int, origin: str, fields: Collection[str] | None, 
 
 
 def usual_moments(profile: int) -> tuple[int, int]:
-    """Return when a profile was created and last updated, in epoch seconds, unless its account knows better."""
+    """Return when a profile was created and last updated (epoch seconds), unless its account overrides it."""
     created = _BORN + profile * 61 % 150_000_000
     return created, created + 40_000_000
 
@@ -144,7 +144,7 @@ def _fraction(profile: int) -> int:
 
 
 def arguments(profile: int, created: int, updated_at: int) -> dict[bytes, bytes]:
-    """Return what a profile's template is filled with."""
+    """Return the values for a profile's template."""
     number = b"%d" % profile
     updated = stamp(updated_at)
     filled = {
@@ -164,7 +164,7 @@ def arguments(profile: int, created: int, updated_at: int) -> dict[bytes, bytes]
 def build_suppressions(
     random: Random, count: int, population: int, now: int, lists: list[str]
 ) -> dict[int, Suppressed]:
-    """Return the suppressed profiles by number: every reason, some with two or three, some for a list only too."""
+    """Return the suppressed profiles by number: with one to three reasons, some also for a single list."""
     able = (number for number in range(population) if has_email(number) and not is_deleted(number))
     return {number: _suppressed(random, place, now, lists) for place, number in zip(range(count), able, strict=False)}
 
@@ -185,7 +185,7 @@ def _moment(random: Random, reason: str, now: int) -> str:
 
 
 def subscriptions(profile: int, suppressed: Suppressed | None) -> dict[str, Any]:
-    """Return the attribute that comes with additional-fields[profile]=subscriptions."""
+    """Return the attribute for additional-fields[profile]=subscriptions."""
     barred = suppressed is not None
     at = stamp(_BORN + profile * 977).decode()
     return {
@@ -219,7 +219,7 @@ def subscriptions(profile: int, suppressed: Suppressed | None) -> dict[str, Any]
 
 
 def predictive_analytics(profile: int) -> dict[str, Any]:
-    """Return the attribute that comes with additional-fields[profile]=predictive_analytics."""
+    """Return the attribute for additional-fields[profile]=predictive_analytics."""
     return {
         "historic_clv": profile * 1.5,
         "predicted_clv": profile * 0.25,
@@ -235,7 +235,7 @@ def predictive_analytics(profile: int) -> dict[str, Any]:
 
 
 def people(population: int, start: int = 0) -> Iterator[int]:
-    """Yield the profiles that are there, ascending, from a number on."""
+    """Yield the profiles that exist, ascending from a number."""
     return (number for number in range(start, population) if not is_deleted(number))
 
 

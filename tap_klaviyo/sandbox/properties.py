@@ -1,4 +1,4 @@
-"""The event properties of each family of metrics, in variants that hold what real senders put into them."""
+"""The event properties of each family of metrics, in variants that resemble what real senders send."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ _PECULIAR: Mapping[int, Mapping[str, Any]] = {
 
 
 def properties(family: str, variant: int, padding: int) -> dict[str, Any] | None:
-    """Return the template of an event's properties; `padding` adds so many characters.
+    """Return the template of an event's properties.
 
     Args:
         family: the metric's family.
-        variant: from 0 to VARIANTS - 1; NULL gives no properties at all.
-        padding: as much text is added under `$extra`.
+        variant: from 0 to VARIANTS - 1; an event of the variant NULL has no properties.
+        padding: the number of characters to add under `$extra`.
     """
     if variant == NULL:
         return None
@@ -94,7 +94,7 @@ def properties(family: str, variant: int, padding: int) -> dict[str, Any] | None
 
 
 def variant_of(bits: int) -> int:
-    """Return the variant of an event by some of its bits: a plain one mostly, and rarely null."""
+    """Return the variant of an event, chosen by some of its bits: usually a plain one, rarely NULL."""
     choice = bits & 63
     if choice < 10:
         return 10 + choice % 5

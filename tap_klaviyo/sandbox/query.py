@@ -1,4 +1,4 @@
-"""A request's parameters, checked as strictly as Klaviyo does, or more so."""
+"""The parameters of a request, checked at least as strictly as Klaviyo checks them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tap_klaviyo.sandbox.refusals import RefusalError, invalid
 class Query:
     """What a request asks of an endpoint.
 
-    `fields` holds the sparse fieldsets by resource type; `size` is None if everything comes on one page.
+    `fields` holds the sparse fieldsets by resource type; `size` is the page size, or None to get everything at once.
     """
 
     endpoint: Endpoint

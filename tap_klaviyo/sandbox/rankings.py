@@ -18,7 +18,7 @@ _LAST = 1 << 62
 
 @dataclass(frozen=True)
 class Ranking:
-    """Numbers of profiles with the microsecond (since 1970) that each is sorted by; 0 stands for null."""
+    """Numbers of profiles with the microsecond (since 1970) that each is sorted by; 0 means null."""
 
     micros: Mapping[int, int]
 

@@ -1,7 +1,8 @@
-"""Events and profiles as the JSON of the API, by templates that are made once for each sort of them."""
+"""Events and profiles as the JSON of the API, made from templates that are compiled once for each variant."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # 100 ns from 1582-10-15 to 1970-01-01, which UUIDs of version 1 count from.
 _UUID_EPOCH = 0x01B21DD213814000
 _NO_PROFILE, _NULL_PROFILE, _SOME_PROFILE = range(3)
-# An attribution's relationships, and the types of what they point at.
+# An attribution's relationships, each with the type of resource that it names.
 _ATTRIBUTED = {
     "event": "event",
     "attributed-event": "event",
@@ -32,13 +33,13 @@ _ATTRIBUTED = {
 }
 
 Fields = frozenset[str] | None
-# A metric, a variant of properties, what is said of the profile, and whether there is an attribution.
+# A metric, a variant of properties, how the event names its profile, and whether there is an attribution.
 Sort = tuple[int, int, int, bool]
 
 
 @dataclass(frozen=True)
 class View:
-    """What a query asks of each event: what to include, and sparse fieldsets (None for all fields)."""
+    """How a query wants events: with which included resources and sparse fieldsets (None for all fields)."""
 
     include: frozenset[str] = frozenset()
     event: Fields = None
@@ -50,7 +51,7 @@ class Renderer:
     """Renders the events of one account, with links to one origin."""
 
     def __init__(self, account: Account, origin: str) -> None:
-        """Make no template yet."""
+        """Start without templates; they are compiled when they are first needed."""
         self._account = account
         self.origin = origin
         self._event_templates: defaultdict[View, dict[Sort, bytes]] = defaultdict(dict)
@@ -60,7 +61,7 @@ class Renderer:
         self._event_templates.clear()
 
     def page(self, numbers: Sequence[int], view: View) -> tuple[list[bytes], list[bytes]]:
-        """Return the events, and what is included with them, each once."""
+        """Return the events and the resources included with them, each once."""
         people = [self._account.profile_of(number) for number in numbers]
         events = [self._event(number, profile, view) for number, profile in zip(numbers, people, strict=True)]
         included = []
@@ -96,13 +97,22 @@ class Renderer:
         }
 
     def profile(self, profile: int, fields: Fields, extra: Collection[str] = (), **more: bytes) -> bytes:
-        """Return one profile; `more` holds the JSON of the attributes that `extra` names."""
+        """Return one profile; `more` has the JSON of the attributes that `extra` names."""
         template = self._profile_template(profile % len(population.VARIANTS), fields, tuple(extra))
-        moments = self._account.moments(profile)
+        moments = self._account.people.moments(profile)
         return template % {
             **population.arguments(profile, *moments),
             **{name.encode(): each for name, each in more.items()},
         }
+
+    def whole_profile(self, number: int, fields: Fields, extra: Sequence[str], **known: bytes) -> bytes:
+        """Return a profile with the attributes that `extra` names; `known` has the JSON of some of them."""
+        made = {
+            "subscriptions": population.subscriptions(number, self._account.suppressions.get(number)),
+            "predictive_analytics": population.predictive_analytics(number),
+        }
+        more = {name: known.get(name) or json.dumps(made[name]).encode() for name in extra}
+        return self.profile(number, fields, extra, **more)
 
     def _event_template(self, metric: int, variant: int, relation: int, attributed: bool, view: View) -> bytes:
         found = self._account.metrics[metric]
@@ -156,22 +166,22 @@ class Renderer:
         }
 
     def _needed_padding(self) -> int:
-        """Return the characters by which events have to grow to have the wanted size together with a profile."""
+        """Return how many characters to add to each event, so that it has the wanted size together with a profile."""
         self._padding = 0
         sample = range(min(200, len(self._account.timeline.seconds)))
-        profiles = islice(population.people(self._account.population), len(sample))
+        profiles = islice(population.people(self._account.people.population), len(sample))
         size = sum(map(len, self.page(sample, View())[0]))
         size += sum(len(self.profile(each, None)) for each in profiles)
         return max(0, (self._account.event_bytes or 0) - size // max(1, len(sample)))
 
 
 def is_attributed(number: int) -> bool:
-    """Return whether an event is attributed to another."""
+    """Return whether an event is attributed to another event."""
     return number % 5 == 0
 
 
 def _uuid(second: int, bits: int) -> bytes:
-    """Return a UUID of version 1 made from the event's second, with clock sequence 8001, in quotes."""
+    """Return a quoted UUID of version 1, made from the event's second, with clock sequence 8001."""
     ticks = second * 10_000_000 + _UUID_EPOCH
     low, middle, high = ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0xFFF
     return b'"%08x-%04x-1%03x-8001-%012x"' % (low, middle, high, bits & 0xFFFFFFFFFFFF)

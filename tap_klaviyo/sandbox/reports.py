@@ -215,7 +215,7 @@ def _read_filter(endpoint: Endpoint, text: str | None) -> Sequence[Condition]:
     if len(set(names)) < len(names):
         raise invalid("Only one filter can be used per attribute.", "filter")
     if any(len(each.values) > _MOST_FILTERED for each in conditions):
-        raise invalid(f"A list filter can have at most {_MOST_FILTERED} items.", "filter")
+        raise invalid(f"A list filter cannot have more than {_MOST_FILTERED} items.", "filter")
     return conditions
 
 
@@ -285,9 +285,9 @@ def _segment_rows(account: Account, asked: Asked, now: float) -> Iterator[dict[s
     spans = [(asked.start, asked.end)]
     if asked.beginnings is not None:
         spans = periods.edges(list(asked.beginnings), asked.start, asked.end)
-    for segment in account.items_of("segment"):
+    for segment in account.holdings.items_of("segment"):
         if all(filters.meets(condition, segment.id, asked.endpoint) for condition in asked.conditions):
-            joined = sorted(micro / 1e6 for micro in account.members(segment.id).micros.values())
+            joined = sorted(micro / 1e6 for micro in account.people.members(segment.id).micros.values())
             yield _row(asked, (segment.id,), [_segment_counts(joined, start, min(end, now)) for start, end in spans])
 
 

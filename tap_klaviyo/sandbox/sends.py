@@ -1,7 +1,7 @@
-"""What reports count: messages that were sent, forms that were seen, members of segments; by day and by group.
+"""The sends and views that reports count, by day and by group.
 
-The numbers follow from the ids of messages and forms, and from the members that segments have. A message goes on being
-opened and clicked for five days after it was sent, so figures of the last days grow.
+The ids of messages and forms determine the numbers. Messages are opened and clicked for five days after they were
+sent, so the figures of the last days grow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zlib import crc32
 from tap_klaviyo.sandbox.account import Account
 from tap_klaviyo.sandbox.endpoints import OMNICHANNEL
 from tap_klaviyo.sandbox.filters import moment
-from tap_klaviyo.sandbox.resources import Item
+from tap_klaviyo.sandbox.items import Item
 from tap_klaviyo.sandbox.templates import mixed
 
 _DAY = 86_400
@@ -42,17 +42,17 @@ class Counted:
 
 
 def campaign_sends(account: Account, start: float, end: float, now: float, metric: str) -> Iterator[Counted]:
-    """Yield what was sent by campaigns from `start` to `end` (epoch seconds), as it is known `now`.
+    """Yield the messages that campaigns sent from `start` to `end` (epoch seconds), as known `now`.
 
     Campaigns of the stable revision count if they were sent, on the day for which they were scheduled.
     """
-    variations = account.children("campaign-variation", "campaign-message", OMNICHANNEL)
-    for message in account.items_of("campaign-message", OMNICHANNEL):
+    variations = account.holdings.children("campaign-variation", "campaign-message", OMNICHANNEL)
+    for message in account.holdings.items_of("campaign-message", OMNICHANNEL):
         campaign_id = str(message.related["campaign"])
         second = _send_second(account, campaign_id, message)
         if second is None or not start <= second < min(end, now):
             continue
-        campaign = account.item("campaign", campaign_id, OMNICHANNEL)
+        campaign = account.holdings.item("campaign", campaign_id, OMNICHANNEL)
         own = variations.get(message.id, ())
         definition = own[0].attributes["definition"]
         channel = definition["details"]["channel"]
@@ -72,34 +72,34 @@ def campaign_sends(account: Account, start: float, end: float, now: float, metri
 
 
 def _send_second(account: Account, campaign_id: str, message: Item) -> int | None:
-    stable = account.item("campaign", campaign_id)
+    stable = account.holdings.item("campaign", campaign_id)
     if stable is not None:
         planned = stable.attributes["scheduled_at"] if stable.attributes["status"] in _SENT else None
     else:
         sent = message.attributes["definition"]["status"] == "sent"
-        campaign = account.item("campaign", campaign_id, OMNICHANNEL)
+        campaign = account.holdings.item("campaign", campaign_id, OMNICHANNEL)
         planned = campaign.attributes["created_at"] if sent and campaign else None
     second = moment(planned) if planned else None
     return None if second is None else int(second)
 
 
 def _first_group(account: Account, campaign_id: str) -> str:
-    audiences = account.children("campaign-audience", "campaign", OMNICHANNEL).get(campaign_id, ())
+    audiences = account.holdings.children("campaign-audience", "campaign", OMNICHANNEL).get(campaign_id, ())
     included = [each for audience in audiences for each in audience.attributes["definition"]["included"] or ()]
     return included[0] if included else ""
 
 
 def _tags(account: Account, item: Item | None) -> Groups:
     ids = (item.related["tags"] or ()) if item else ()
-    names = tuple(str(tag.attributes["name"]) for each in ids if (tag := account.item("tag", each)))
+    names = tuple(str(tag.attributes["name"]) for each in ids if (tag := account.holdings.item("tag", each)))
     return {"tag_id": tuple(ids), "tag_name": names}
 
 
 def flow_sends(account: Account, start: float, end: float, now: float, metric: str) -> Iterator[Counted]:
-    """Yield what was sent by flows, as `campaign_sends` does: each message a few times on most days."""
-    actions = {action.id: action for action in account.items_of("flow-action")}
-    for message in account.items_of("flow-message"):
-        flow = account.item("flow", str(actions[str(message.related["flow-action"])].related["flow"]))
+    """Yield the messages that flows sent, most of them daily; the arguments are those of `campaign_sends`."""
+    actions = {action.id: action for action in account.holdings.items_of("flow-action")}
+    for message in account.holdings.items_of("flow-message"):
+        flow = account.holdings.item("flow", str(actions[str(message.related["flow-action"])].related["flow"]))
         if flow is None:
             continue
         channel = _CHANNELS.get(message.attributes["channel"] or "Email", "email")
@@ -163,10 +163,10 @@ def _message_counts(message_id: str, second: int, most: int, channel: str, now: 
 
 
 def form_views(account: Account, start: float, end: float, now: float) -> Iterator[Counted]:
-    """Yield how often forms were seen, closed and sent in, as it is known `now`."""
-    for version in account.items_of("form-version"):
+    """Yield how often forms were viewed, closed and submitted, as known `now`."""
+    for version in account.holdings.items_of("form-version"):
         form_id = str(version.related["form"])
-        if account.item("form", form_id) is None:
+        if account.holdings.item("form", form_id) is None:
             continue
         groups = {"form_id": form_id, "form_version_id": version.id}
         for second in _daily(version.id, start, min(end, now)):

@@ -145,7 +145,7 @@ class Sandbox:
 
     @property
     def now(self) -> float:
-        """The sandbox's time in epoch seconds; it decides what is visible, and is sent as Date."""
+        """The sandbox's time in epoch seconds; it decides which data are visible, and goes out in the Date header."""
         return self._now if self._since is None else self._now + time.monotonic() - self._since
 
     @now.setter

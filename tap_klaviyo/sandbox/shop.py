@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from tap_klaviyo.sandbox.endpoints import STABLE, TYPES
-from tap_klaviyo.sandbox.resources import Item
+from tap_klaviyo.sandbox.items import Item
 from tap_klaviyo.sandbox.values import make_attributes
 
 MakeId = Callable[[Random, int], str]
@@ -125,7 +125,7 @@ class Shop:
 
 
 def changed(item: Item, attributes: Mapping[str, Any] | None = None, /, **related: Any) -> Item:
-    """Return a resource with other attributes and relationships; `_` in a relationship's name stands for `-`.
+    """Return a resource with other attributes and relationships; `_` in a relationship's name means `-`.
 
     Filters find the ids of a relationship under its name with `.id`.
     """

@@ -11,8 +11,8 @@ from dataclasses import replace
 from random import Random
 from uuid import UUID
 
+from tap_klaviyo.sandbox.items import Item
 from tap_klaviyo.sandbox.metrics import BASE58
-from tap_klaviyo.sandbox.resources import Item
 from tap_klaviyo.sandbox.shop import ABSENT, MakeId, Row, Shop, changed
 
 # The ids that the properties of events name.
@@ -57,7 +57,7 @@ def _hex(random: Random, number: int) -> str:
 
 
 def some_ids(random: Random, ids: Sequence[str], most: int) -> tuple[str, ...]:
-    """Return some of the ids, at most that many."""
+    """Return a few of the ids, `most` or fewer."""
     return tuple(random.sample(list(ids), min(len(ids), random.randint(0, most))))
 
 

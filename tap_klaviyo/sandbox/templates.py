@@ -1,4 +1,4 @@
-"""Templates: JSON whose values are filled in by bytes formatting, so that a page costs microseconds an event."""
+"""Templates: JSON that is filled in by formatting bytes, so that an event costs only microseconds."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _SLOT = re.compile(rb'"<<<(\w+)>>>"|<<(\w+)>>')
 
 
 def slot(name: str) -> str:
-    """Return what stands for a text in a template, alone or within other text."""
+    """Return a placeholder for text in a template, alone or within other text."""
     return f"<<{name}>>"
 
 
 def value(name: str) -> str:
-    """Return what stands for a whole JSON value in a template; its argument is JSON."""
+    """Return a placeholder for a whole JSON value in a template; it is filled with JSON."""
     return f"<<<{name}>>>"
 
 
 def compiled(template: Any) -> bytes:
-    """Return a template as bytes to be formatted with a mapping from bytes to bytes."""
+    """Return a template as bytes; format them with a mapping from bytes to bytes."""
     encoded = json.dumps(template, ensure_ascii=False, separators=(",", ":")).encode().replace(b"%", b"%%")
     return _SLOT.sub(lambda found: b"%%(%b)b" % (found[1] or found[2]), encoded)
 
 
 def restricted(attributes: Mapping[str, Any], fields: Collection[str] | None) -> dict[str, Any]:
-    """Return the attributes that a sparse fieldset names, `location.city` for one within another; None takes all."""
+    """Return the attributes that a sparse fieldset names, such as `name` or `location.city`; None returns all."""
     if fields is None:
         return dict(attributes)
     kept = {}
@@ -44,7 +44,7 @@ def restricted(attributes: Mapping[str, Any], fields: Collection[str] | None) ->
 
 
 def stamp(second: int) -> bytes:
-    """Return a moment (epoch seconds) as the API writes it: 2026-11-23T00:00:00+00:00."""
+    """Return an epoch second as the API writes it: 2026-11-23T00:00:00+00:00."""
     day, rest = divmod(second, 86_400)
     return b"%bT%b+00:00" % (_date(day), _time(rest))
 
@@ -60,6 +60,6 @@ def _time(second: int) -> bytes:
 
 
 def mixed(number: int) -> int:
-    """Return 64 bits that look random and depend on the number only."""
+    """Return 64 bits that look random but depend only on the number."""
     number = number * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
     return (number ^ number >> 32) * 0xD6E8FEB86659FD93 & 0xFFFFFFFFFFFFFFFF

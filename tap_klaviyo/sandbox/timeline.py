@@ -1,6 +1,6 @@
-"""The events of an account as columns: when each happened, which metric it counts for, when it becomes visible.
+"""The events of an account as columns: time, metric, and when each event becomes visible.
 
-An event is a number, its place in the order of (second, id). Five million take about 90 MB.
+An event is a number: its place in the order of (second, id). Five million events take about 90 MB.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PAIRS = [first + second for first in _SINGLE for second in _SINGLE]
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of time with its share of the events; `grain` rounds their seconds down to its multiples."""
+    """A stretch of time and its share of the events; their seconds are rounded down to multiples of `grain`."""
 
     start: int
     end: int
@@ -39,7 +39,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Burst:
-    """So many events in one second, of these metrics in turn."""
+    """Events in a single second; the metrics take turns."""
 
     count: int
     metrics: Sequence[int]
@@ -49,8 +49,10 @@ class Burst:
 class Timeline:
     """All events, by number.
 
-    `seconds` are epoch seconds, ascending; `metrics` are places in the account's metrics; `late` holds the epoch
-    second at which an event becomes visible, where that is not the second it is dated to.
+    Attributes:
+        seconds: epoch seconds, ascending.
+        metrics: places in the account's metrics.
+        late: the epoch second at which an event becomes visible, for events whose date differs from that.
     """
 
     seconds: array[int]
@@ -90,15 +92,15 @@ def event_id(second: int, number: int) -> bytes:
 def build_timeline(
     random: Random, metrics: Sequence[Metric], events: int, now: int, days: int, shape: Shape, burst: Burst
 ) -> Timeline:
-    """Return events over the days before `now` (epoch seconds), some beyond it, and when they become visible.
+    """Return events in the days before `now` (epoch seconds), a few later ones, and when they become visible.
 
-    Some arrive within two weeks after `now`; some are dated up to a year ahead and are visible already.
+    Some arrive in the two weeks after `now`; some are dated up to a year ahead but are visible at once.
 
     Raises:
         ValueError: too many events.
     """
     if events > MOST_EVENTS:
-        raise ValueError(f"At most {MOST_EVENTS} events can be told apart, not {events}.")
+        raise ValueError(f"An account can have {MOST_EVENTS} events, not {events}.")
     seconds, first_of_burst = _past(random, events, now, days, shape, burst.count)
     chosen = _metrics(random, metrics, events, first_of_burst, burst)
     upcoming, ahead = _tail(random, now, events)
@@ -119,7 +121,7 @@ def _first(pair: tuple[int, int | None]) -> int:
 
 
 def _past(random: Random, events: int, now: int, days: int, shape: Shape, burst: int) -> tuple[array[int], int]:
-    """Return the seconds of the events before `now`, and the number of the burst's first."""
+    """Return the seconds of the events before `now`, and the number of the first event of the burst."""
     start, span = now - days * DAY, days * DAY
     stretches = list(_stretches(start, span, shape))
     middle = next(place for place, each in enumerate(stretches) if each.start >= start + span // 2)
@@ -135,7 +137,7 @@ def _past(random: Random, events: int, now: int, days: int, shape: Shape, burst:
 
 
 def _stretches(start: int, span: int, shape: Shape) -> Iterator[Stretch]:
-    """Yield what the time before `now` is made of, with a silence, and a time in which events come in heaps."""
+    """Yield the stretches before `now`: one has no events, in another they come in heaps."""
     cuts = [start + span * percent // 100 for percent in (0, 30, 35, 50, 60, 65, 100)]
     names = ("even", "silent", "even", "even", "heaps", "even")
     crowded = start + span * 80 // 100, start + span * 80 // 100 + min(DAY, span // 10)
@@ -151,7 +153,7 @@ def _stretches(start: int, span: int, shape: Shape) -> Iterator[Stretch]:
 
 
 def _shares(weights: Sequence[float], count: int) -> list[int]:
-    """Return the count divided by weight."""
+    """Return the count, divided in proportion to the weights."""
     total = sum(weights)
     ends = [round(count * done / total) for done in accumulate(weights)]
     return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
@@ -173,7 +175,7 @@ def _choices(random: Random, metrics: Sequence[Metric], count: int) -> array[int
 
 
 def _metrics(random: Random, metrics: Sequence[Metric], events: int, first_of_burst: int, burst: Burst) -> array[int]:
-    """Return each event's metric by chance, but a few of every metric where there are events enough."""
+    """Return a random metric for each event; with enough events, every metric has a few."""
     chosen = _choices(random, metrics, events)
     everyone = [place for place, metric in enumerate(metrics) if metric.kind.weight]
     everyone.sort(key=lambda place: (metrics[place].kind.stream is None, place))
@@ -187,14 +189,14 @@ def _metrics(random: Random, metrics: Sequence[Metric], events: int, first_of_bu
 
 
 def _tail(random: Random, now: int, events: int) -> tuple[list[int], list[int]]:
-    """Return the seconds of the events of the next two weeks, and of those dated up to a year ahead."""
+    """Return the seconds of the events in the next two weeks, and of those dated up to a year ahead."""
     upcoming = _spread(random, Stretch(now + 60, now + 14 * DAY, 1), max(60, events // 50))
     ahead = _spread(random, Stretch(now + DAY // 24, now + 365 * DAY, 1), max(40, events // 1000))
     return upcoming, ahead
 
 
 def _late(random: Random, seconds: Sequence[int], now: int) -> dict[int, int]:
-    """Return when late events become visible: few of the old ones, many of the last week, half of these after now."""
+    """Return when late events become visible: a few old ones, and many of the last week, half of them after `now`."""
     week = bisect_left(seconds, now - _LATEST + DAY // 2)
     late = {number: seconds[number] + random.randint(60, _LATEST) for number in random.sample(range(week), week // 500)}
     for turn, number in enumerate(range(len(seconds) - 1, week - 1, -6)):

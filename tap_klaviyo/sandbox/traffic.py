@@ -63,7 +63,7 @@ def page_of(url: str, body: bytes = b"") -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of encoded resources; `included` is None if nothing was to be included.
+    """A page of encoded resources; `included` is a tuple, or None if the request included nothing.
 
     A `single` page has one resource, and no links to other pages.
     """

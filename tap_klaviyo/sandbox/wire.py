@@ -1,4 +1,4 @@
-"""Sending replies: compressed or not, whole, or in the ways in which connections fail."""
+"""Sends replies, compressed or not, and simulates connections that fail."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from aiohttp import web
 from tap_klaviyo.sandbox.faults import Fault
 
 _SMALLEST_COMPRESSED = 500
-# The time that bytes on loopback get to arrive in, before the connection is reset under them.
+# Seconds for bytes to arrive on loopback before the connection is reset.
 _MOMENT = 0.02
 
 
 def compressed(body: bytes) -> bytes:
-    """Return a body compressed by gzip, fast and the same each time."""
+    """Return a body compressed by gzip, quickly and always to the same bytes."""
     packer = zlib.compressobj(1, wbits=31)
     return packer.compress(body) + packer.flush()
 
 
 def encoded(body: bytes, headers: Mapping[str, str], accepted: str) -> tuple[bytes, dict[str, str]]:
-    """Return the body and headers as they go over the wire, by what the client's Accept-Encoding accepts."""
+    """Return body and headers as they are sent; they are compressed if the client's Accept-Encoding allows it."""
     if "gzip" not in accepted or len(body) < _SMALLEST_COMPRESSED:
         return body, {**headers, "Content-Length": str(len(body))}
     body = compressed(body)
@@ -34,7 +34,7 @@ def encoded(body: bytes, headers: Mapping[str, str], accepted: str) -> tuple[byt
 async def send(
     http: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes, fault: Fault | None
 ) -> web.StreamResponse:
-    """Send a reply, with a fault of its delivery if there is one."""
+    """Send a reply; a fault can spoil its delivery."""
     match fault.kind if fault else "":
         case "reset_before":
             _reset(http)
@@ -56,7 +56,7 @@ async def send(
             return await _trickle(http, status, headers, body, fault)
         case _:
             return web.Response(status=status, headers=headers, body=body)
-    # The connection is gone: aiohttp finds it closed and sends nothing.
+    # aiohttp finds the connection closed and sends nothing.
     return web.Response(status=status)
 
 
@@ -95,7 +95,7 @@ def _close(http: web.BaseRequest) -> None:
 
 
 def _reset(http: web.BaseRequest) -> None:
-    """Close the connection by a reset: with nothing to linger for, TCP says RST instead of FIN."""
+    """Reset the connection: with a linger time of 0, TCP sends RST instead of FIN."""
     if http.transport is not None:
         connection = http.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
