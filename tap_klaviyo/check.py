@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tap_klaviyo.errors import ApiError, AuthError
+from tap_klaviyo.errors import ApiError, AuthError, OfflineError, ScopeError
 from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.klaviyo.endpoints import ACCOUNTS
 from tap_klaviyo.reading.plan import FirstRequest, first_requests
 from tap_klaviyo.singer.selection import Selection
 
@@ -30,18 +32,38 @@ class Access:
         return f"{line}  {self.problem}" if self.problem else line
 
 
-def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Access]:
-    """Yield the result of each check; if Klaviyo does not accept the key itself, that one result only."""
+def account_line(client: Client) -> str:
+    """Return which account the key belongs to, as a line; without the scope for it, only that.
+
+    Raises:
+        ApiError: Klaviyo does not answer.
+    """
+    try:
+        with client.page(ACCOUNTS, client.url(ACCOUNTS, {}), None) as answer:
+            account = answer.page.data[0]
+            contact = json.loads(bytes(account.attributes))["contact_information"]
+            return f"Account: {contact['organization_name']} ({account.id})"
+    except ScopeError:
+        return "Account: unknown, because the key lacks the scope accounts:read (optional)."
+    except (LookupError, TypeError, ValueError):
+        return "Account: unnamed."
+
+
+def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Access | str]:
+    """Yield the account, and the result of each check; only one if Klaviyo refuses the key or cannot be reached."""
     streams: dict[FirstRequest, list[str]] = {}
     for selection in selections:
         for request in first_requests(selection):
             streams.setdefault(request, []).append(selection.stream.name)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
+        account = threads.submit(lambda: account_line(client))
         problems = list(threads.map(lambda request: _problem_of(client, request), streams))
-    refused = next((problem for problem in problems if isinstance(problem, AuthError)), None)
-    if refused:
-        yield Access("the API key", ("all streams",), str(refused))
+    if stops := [problem for problem in problems if isinstance(problem, AuthError | OfflineError)]:
+        what = "the API key" if isinstance(stops[0], AuthError) else "the connection"
+        yield Access(what, ("all streams",), str(stops[0]))
         return
+    if not isinstance(account.exception(), ApiError):
+        yield account.result()
     for (request, names), problem in zip(streams.items(), problems, strict=True):
         yield Access(" ".join(request.endpoint.scopes), tuple(names), str(problem or ""))
 

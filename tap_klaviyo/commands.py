@@ -144,6 +144,10 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
     for sentence in config.odd_settings(values):
         log.logger.warning("%s", sentence)
     settings = config.check_settings(values)
+    if settings.api_key == config.SAMPLE_KEY and settings.base_url == config.DEFAULT_BASE_URL:
+        raise ConfigError(
+            ["api_key is still the sample's; create a private key in Klaviyo under Settings > API keys, and use that."]
+        )
     for file in exposed_files(options.config):
         log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)
     console = display.stderr_terminal()
@@ -152,7 +156,9 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
         return _list_metrics(options, settings)
     selections = _selections(options, streams_with(settings.metric_streams))
     state = _state(options)
-    return _test(settings, selections) if options.test else _sync(options, settings, selections, state, console)
+    return (
+        _test(options, settings, selections) if options.test else _sync(options, settings, selections, state, console)
+    )
 
 
 def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[Selection]:
@@ -179,15 +185,18 @@ def _state(options: argparse.Namespace) -> State:
     return read_state(read_json(options.state, "state", StateError))
 
 
-def _test(settings: Config, selections: Sequence[Selection]) -> int:
+def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Selection]) -> int:
+    if not options.verbose:
+        # The result of each check says enough; its retries would hide it.
+        log.logger.setLevel(logging.ERROR)
     failed = 0
     patient = replace(settings, request_timeout=min(settings.request_timeout, _TEST_SECONDS))
     client = Client(patient, retries=Retries(total=_TEST_SECONDS, local=5.0))
     for each in check.check_access(client, selections):
         _print(str(each))
-        failed += bool(each.problem)
+        failed += isinstance(each, check.Access) and bool(each.problem)
     if failed:
-        raise SyncError(f"{failed} of the checks failed; see the lines above.")
+        raise SyncError(f"{failed} {'check' if failed == 1 else 'checks'} failed; see the lines above.")
     return _print("All checks passed.")
 
 

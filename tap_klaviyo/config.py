@@ -25,6 +25,7 @@ _KEY = re.compile(r"[!-~]+")
 _REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?")
 _NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
 DEFAULT_REVISION = "2026-07-15"
+DEFAULT_BASE_URL = "https://a.klaviyo.com"
 SAMPLE_KEY = "pk_your_private_key"
 
 
@@ -209,7 +210,7 @@ SETTINGS: tuple[Setting, ...] = (
         _base_url,
         "URL",
         "Klaviyo's address; the key is sent only there.",
-        default="https://a.klaviyo.com",
+        default=DEFAULT_BASE_URL,
     ),
     Setting(
         "api_revision",

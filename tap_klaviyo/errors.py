@@ -16,6 +16,7 @@ TapError
     │   ├── GoneError          there is nothing to read any more
     │   └── MetricDeniedError  run again when Klaviyo serves the metric
     └── UnavailableError  run again later
+        ├── OfflineError         mend the network of this machine
         └── UnreadablePageError  report it to Klaviyo
 """
 
@@ -113,6 +114,10 @@ class MetricDeniedError(RequestError):
 
 class UnavailableError(ApiError):
     """Klaviyo gave no usable answer, for as long as was worth waiting."""
+
+
+class OfflineError(UnavailableError):
+    """This machine cannot reach Klaviyo, and has not since the run began; no other request can succeed either."""
 
 
 class UnreadablePageError(UnavailableError):

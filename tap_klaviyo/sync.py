@@ -7,7 +7,7 @@ from contextlib import closing
 
 from tap_klaviyo import log
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import ApiError, AuthError, PlanError, SyncError, UnavailableError
+from tap_klaviyo.errors import ApiError, AuthError, OfflineError, PlanError, ScopeError, SyncError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.log import logger
 from tap_klaviyo.progress import Progress
@@ -68,6 +68,7 @@ class Sync:
         self._state_due = self._clock.monotonic() + state_interval
         self._metric_due = self._clock.monotonic() + METRIC_INTERVAL
         self._failed: list[str] = []
+        self._scopes_named: set[str] = set()
         # The streams that were not read to their end, and those of which a row may have been missed.
         self._incomplete: set[str] = set()
         self._uncertain: set[str] = set()
@@ -94,7 +95,7 @@ class Sync:
 
         Raises:
             SyncError: streams were given up, each with its reason in the log.
-            AuthError, StateError, OutputError: the run cannot go on.
+            AuthError, OfflineError, StateError, OutputError: the run cannot continue.
         """
         table = streams_with(self._config.metric_streams)
         for sentence in unknown_bookmarks(given, table):
@@ -143,17 +144,26 @@ class Sync:
             self._read(plan, tally)
             self._finish(plan, tally)
             log.log_progress("%s: %s records.", name, f"{tally.rows:,}")
-        except AuthError:
+        except (AuthError, OfflineError):
             raise
         except PlanError as problem:
             self._uncertain.add(name)
             logger.warning("%s: skipped, since this account does not have it. %s", name, problem)
+        except ScopeError as problem:
+            tally.lacks_scope = True
+            self._name_scope(problem)
         except ApiError as problem:
-            tally.problems.append(f"{problem} The other streams go on.")
+            tally.problems.append(f"{problem} The other streams continue.")
         finally:
             self.progress.end(name)
             self._report(plan, tally)
             self._writer.state(self._state)
+
+    def _name_scope(self, problem: ScopeError) -> None:
+        """Log a missing scope once, however many streams need it; the run's last line names these."""
+        if str(problem) not in self._scopes_named:
+            self._scopes_named.add(str(problem))
+            logger.error("%s Streams that need it are skipped; the others continue.", problem)
 
     def _read_parent(self, plan: Plan) -> None:
         """Read a stream that is not selected, for the streams that are read for its rows."""
@@ -161,11 +171,14 @@ class Sync:
         try:
             self._read(plan, tally)
             self._settle_parents(plan, tally, self._settle_changes(plan, tally))
-        except AuthError:
+        except (AuthError, OfflineError):
             raise
         except PlanError as problem:
             self._uncertain.add(name)
             logger.warning("%s: skipped, since this account does not have it. %s", name, problem)
+        except ScopeError as problem:
+            self._incomplete.add(name)
+            self._name_scope(problem)
         except ApiError as problem:
             self._incomplete.add(name)
             logger.error("%s: %s", name, problem)
@@ -308,7 +321,7 @@ class Sync:
             )
         for problem in tally.problems:
             logger.error("%s: %s", name, problem)
-        if tally.problems:
+        if tally.problems or tally.lacks_scope:
             self._failed.append(name)
             self._incomplete.add(name)
 
@@ -335,6 +348,6 @@ def rotate_selections(selections: Sequence[Selection], currently_syncing: object
 
 def judge_failure(problem: BaseException) -> Failure:
     """Return what the error of one request means for the others."""
-    if isinstance(problem, AuthError):
+    if isinstance(problem, AuthError | OfflineError):
         return Failure.FATAL
     return Failure.PASSING if isinstance(problem, UnavailableError) else Failure.LASTING

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import backoff
 
-from tap_klaviyo.errors import UnavailableError
+from tap_klaviyo.errors import OfflineError, UnavailableError
 from tap_klaviyo.log import logger
 from tap_klaviyo.times import Clock
 
@@ -117,7 +117,7 @@ class Budget:
     def _given_up(self, trouble: TryAgainError, wait: float) -> UnavailableError:
         asks = f" It asks to wait {wait:.0f} s." if trouble.retry_after else ""
         if trouble.is_local:
-            return UnavailableError(
+            return OfflineError(
                 f"{self.where} failed: {trouble} (try {self.attempt}, after {self._spent:.0f} s). Check the network "
                 "and the proxy of this machine, then run the tap again; it resumes from the last STATE."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tap_klaviyo.errors import ApiError, AuthError
+from tap_klaviyo.errors import ApiError, AuthError, OfflineError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import METRICS
 from tap_klaviyo.klaviyo.pages import Pages
@@ -50,6 +50,7 @@ def read_account(client: Client, streams: Sequence[Stream], wall: Callable[[], f
 
     Raises:
         AuthError: Klaviyo does not accept the key.
+        OfflineError: this machine cannot reach Klaviyo.
     """
     if not streams:
         return Account({}, int(wall()))
@@ -59,7 +60,7 @@ def read_account(client: Client, streams: Sequence[Stream], wall: Callable[[], f
         while not pages.ended:
             with pages.next() as answer:
                 found += answer.page.data
-    except AuthError:
+    except (AuthError, OfflineError):
         raise
     except ApiError as error:
         problem = error

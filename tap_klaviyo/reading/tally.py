@@ -25,6 +25,7 @@ class Tally:
     parents_gone: int = 0
     denied: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    lacks_scope: bool = False
     findings: Findings = field(default_factory=Findings)
 
     def add(self, batch: Batch) -> None:
