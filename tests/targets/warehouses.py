@@ -29,15 +29,17 @@ for row, in database.sql(sys.argv[2]).fetchall():
 class Warehouse:
     """A target with where it loads to.
 
-    `rows` returns the rows of a stream's table that count as being there; `types` its columns' types, None for a
-    target that has none. `deleted` is what becomes of rows that Klaviyo no longer has: they are gone, marked
-    (`_sdc_deleted_at`), or they stay; `repeats`: whether each row appears as often as it was emitted.
+    `rows` returns the rows of a stream's table that count as being there; `types` its columns' types, and `query` the
+    rows of a query, both None for a target without tables. `deleted` is what becomes of rows that Klaviyo no longer
+    has: they are gone, marked (`_sdc_deleted_at`), or they stay; `repeats`: whether each row appears as often as it was
+    emitted.
     """
 
     name: str
     command: tuple[str | Path, ...]
     rows: Callable[[str], list[Json]]
     types: Callable[[str], Mapping[str, str]] | None = None
+    query: Callable[[str], list[Json]] | None = None
     deleted: Literal["gone", "marked", "kept"] = "kept"
     repeats: bool = False
 
@@ -65,18 +67,20 @@ def duckdb(folder: Path, server: Server, **settings: Any) -> Warehouse:
     config = written(folder / "target.json", {"path": str(database), "default_target_schema": SCHEMA, **settings})
 
     def query(text: str) -> list[Json]:
-        lines = output_of(program("target-duckdb", "python"), "-c", DUCKDB, database, text)
+        rows = f"SELECT to_json(found) FROM ({text}) found"
+        lines = output_of(program("target-duckdb", "python"), "-c", DUCKDB, database, rows)
         return [json.loads(line) for line in lines.splitlines()]
 
     def types(stream: str) -> dict[str, str]:
         columns = "SELECT column_name AS name, data_type AS type FROM information_schema.columns"
-        return _types(query(f"SELECT to_json(found) FROM ({columns} WHERE table_name = '{stream}') found"))
+        return _types(query(f"{columns} WHERE table_name = '{stream}'"))
 
     return Warehouse(
         "target-duckdb",
         (program("target-duckdb", "target-duckdb"), "--config", config),
-        rows=lambda stream: query(f"SELECT to_json(found) FROM {SCHEMA}.{stream} found"),
+        rows=lambda stream: query(f"SELECT * FROM {SCHEMA}.{stream}"),
         types=types,
+        query=query,
     )
 
 
@@ -119,6 +123,7 @@ def _on_postgres(
         (program(name, "target-postgres"), "--config", config),
         rows=lambda stream: postgres.rows(database, f'SELECT * FROM {SCHEMA}."{stream}" {there}'),
         types=lambda stream: _types(postgres.rows(database, columns.format(stream))),
+        query=lambda text: postgres.rows(database, text),
         deleted=deleted,
     )
 
