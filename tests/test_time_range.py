@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from tap_klaviyo.errors import CursorError, RequestError, UnreadablePageError
-from tap_klaviyo.reading.slices import Slice, plan_slices
+from tap_klaviyo.klaviyo.client import Answer
+from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.reading.slices import Slice, place_rows, plan_slices
 from tap_klaviyo.reading.unreadable import find_unreadable
 from tests.timelines import Event, Memory, ids_in, read_timeline, shown
 
@@ -92,6 +97,80 @@ def test_a_denied_metric_is_named_and_the_others_are_read(denied: str) -> None:
 def test_the_only_metric_may_be_denied() -> None:
     (batch,) = read_timeline(Memory([], 10, denied=frozenset("M")), ["M"], BEGIN, BEGIN + YEAR).batches
     assert (batch.denied, batch.rows) == (frozenset("M"), 0)
+
+
+def test_a_metric_that_is_denied_midway_is_named_and_the_others_are_read_to_their_end() -> None:
+    memory = Memory([event for name in "MN" for event in spread(150, name)], 10)
+
+    def deny() -> int:
+        memory.denied = frozenset("N")
+        return 5
+
+    reading = read_timeline(memory, ["M", "N"], BEGIN, BEGIN + YEAR, idle=deny)
+    assert frozenset().union(*(batch.denied for batch in reading.batches)) == {"N"}
+    assert [id for id in reading.ids if id[0] == "M"] == [each.id for each in spread(150)]
+    assert 0 < len([id for id in reading.ids if id[0] == "N"]) < 150
+    assert reading.doubled == {}
+
+
+def test_an_event_without_a_time_that_is_later_than_its_page_shows_comes_once() -> None:
+    first = [Event(BEGIN + 10 * number, f"M{number}", "M") for number in range(4)]
+    blank = Event(BEGIN + 25, "blank", "N", has_timestamp=False)
+    second = [Event(BEGIN + 5, "N0", "N"), blank, Event(BEGIN + 40, "N1", "N"), Event(BEGIN + 50, "N2", "N")]
+    reading = read_timeline(Memory([*first, *second], 3), ["M", "N"], BEGIN, BEGIN + YEAR)
+    assert sorted(reading.ids) == sorted(each.id for each in (*first, *second))
+    assert reading.doubled == {}
+
+
+@pytest.mark.parametrize("metrics", ["M", "MN"])
+def test_a_server_that_is_behind_midway_costs_only_the_last_seconds(metrics: str) -> None:
+    end = BEGIN + 150 * 60
+    memory = Memory([event for name in metrics for event in spread(150, name)], 10)
+
+    def fall_behind() -> int:
+        memory.now = end - 3
+        return 10
+
+    reading = read_timeline(memory, [*metrics], BEGIN, end, idle=fall_behind)
+    assert len(reading.ids) == 150 * len(metrics)
+    assert {each.bookmark_limit for each in reading.batches if each.bookmark_limit} == {end - 10}
+
+
+class _Refusing(Memory):
+    """Refuses a time in the middle of the range, once the range is cut."""
+
+    @contextmanager
+    def page(self, endpoint: Endpoint, url: str, *arguments: Any, **options: Any) -> Iterator[Answer]:
+        if json.loads(url)[2] < BEGIN + 150 * 60 and json.loads(url)[1] > BEGIN:
+            raise RequestError("Klaviyo answers 400: a bound is odd.", 400)
+        with super().page(endpoint, url, *arguments, **options) as answer:
+            yield answer
+
+
+def test_a_bound_in_the_middle_of_the_range_is_never_lowered() -> None:
+    with pytest.raises(RequestError):
+        read_timeline(_Refusing(spread(150), 10), ["M"], BEGIN, BEGIN + 150 * 60, idle=lambda: 10)
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "datetimes", "expected"),
+    [
+        ([10, 20, 30], [0, 0, 0], [10, 20, 30]),
+        ([10, 0, 30], [0, 25, 0], [10, 25, 30]),
+        ([10, 0, 30], [0, 5, 0], [10, 10, 30]),
+        ([10, 0, 30], [0, 99, 0], [10, 30, 30]),
+        ([10, 0, 30], [0, 0, 0], [10, 10, 30]),
+        ([0, 0], [0, 50], [1, 50]),
+        ([10, 0], [0, 1000], [10, 99]),
+        ([10, 100, 30], [0, 0, 0], [10, 10, 30]),
+        ([10, 5000, 30], [0, 20, 0], [10, 20, 30]),
+    ],
+)
+def test_where_events_lie_in_time(timestamps: list[int], datetimes: list[int], expected: list[int]) -> None:
+    ids = [str(place) for place in range(len(timestamps))]
+    rows = place_rows(ids, ids, timestamps, lambda: datetimes, 1, 100)
+    assert list(rows.moments) == expected
+    assert rows.last == max(each for each in timestamps if each < 100)
 
 
 @pytest.mark.parametrize("date", [None, shown(BEGIN)])

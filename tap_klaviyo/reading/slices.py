@@ -153,8 +153,8 @@ class Run:
     page_size: int | None = None
 
     def reaches(self, horizon: int) -> bool:
-        """Return whether there may be rows of this query at or behind a horizon."""
-        return not self.is_whole or any(floor >= horizon for floor in self.floors)
+        """Return whether there may be rows of this query at or behind a horizon; no unfinished page ends before it."""
+        return self.last >= horizon
 
     def untimed_before(self, horizon: int) -> frozenset[str]:
         """Return the ids of rows without a time that may be before a horizon."""
@@ -214,7 +214,7 @@ def follow_page(part: Slice, rows: PlacedRows) -> Slice:
 
 
 def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
-    """Cut a slice into parts that are read side by side; they keep what is known of it.
+    """Cut a slice into parts that are read side by side; what was seen of it is not in them.
 
     Args:
         part: the slice.
@@ -233,19 +233,13 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
     steps = [max(1, round(step * page_seconds)) for step in accumulate(lengths[:-1])]
     cuts = sorted({part.start + step for step in steps if part.start + step < part.end})
     return [
-        replace(each, restarts=part.restarts if each.start == part.start else 0, density=density)
-        for each in _cut_at(part, cuts)
-    ]
-
-
-def _cut_at(part: Slice, cuts: Sequence[int]) -> list[Slice]:
-    """Cut a slice at times within it, in order; what was seen of it lies in the first part."""
-    return [
         replace(
             part,
             start=start,
             end=end,
-            seen=part.seen if start == part.start else frozenset(),
+            seen=frozenset(),
+            density=density,
+            restarts=0,
             page_size=part.page_size if start == part.start else None,
             is_last=part.is_last and end == part.end,
         )
@@ -309,6 +303,25 @@ def plan_slices(
         for (start, end), density in zip(pairwise([*cuts, part.end]), densities, strict=True)
         if start < end
     ]
+
+
+def narrow_slice(part: Slice, runs: Sequence[Run], horizon: int) -> list[Slice]:
+    """Return the parts of a slice of which a first page does not show how far it reaches beyond the slice's start."""
+    if part.end - part.start == 1:
+        return split_by_query(part)
+    if horizon:
+        # More rows lie in the first second than fit a page; within a second, the order of the queries is free.
+        second = replace(part, end=part.start + 1, is_last=False)
+        return [*split_by_query(second), replace(part, start=part.start + 1, seen=frozenset())]
+    # A whole page of rows without a time: if the guesses do not help, half of the slice is tried.
+    guess = min(max(run.moments, default=0) for run in runs if not run.is_whole and not run.last)
+    middle = guess if part.start < guess < part.end else (part.start + part.end) // 2
+    return [replace(part, end=middle, is_last=False), replace(part, start=middle, seen=frozenset())]
+
+
+def split_by_query(part: Slice) -> list[Slice]:
+    """Return a slice for each query of one."""
+    return [replace(part, queries=(query,)) for query in part.queries]
 
 
 def merge_runs(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:

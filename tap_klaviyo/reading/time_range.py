@@ -33,7 +33,9 @@ from tap_klaviyo.reading.slices import (
     cut_slice,
     follow_page,
     merge_runs,
+    narrow_slice,
     place_rows,
+    split_by_query,
 )
 from tap_klaviyo.reading.unreadable import cut_around, find_unreadable
 from tap_klaviyo.records.build import build_records
@@ -114,13 +116,13 @@ class _PageRead:
 
 def time_range_fetches(timeline: Timeline, queries: Sequence[Query], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's rows with start <= time < end (epoch seconds)."""
-    # A metric that Klaviyo denies may count as one without rows only if that removes no rows from the target.
-    whole = Slice(tuple(queries), start, end, is_first=timeline.version is None, is_last=True)
+    whole = Slice(tuple(queries), start, end, is_first=True, is_last=True)
     return _slice_fetches(timeline, whole) if queries and start < end else []
 
 
 def _slice_fetches(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
     """Return the fetches that read a slice: one, or one for each of its queries, which are merged."""
+    part = replace(part, is_open=False)
     if len(part.queries) == 1:
         return [partial(_read_page, timeline, part, _pages(timeline, part.queries[0], part), part.end)]
     meeting = Meeting[Run | ApiError, Fetched[Batch]](len(part.queries), partial(_merge, timeline, part))
@@ -160,7 +162,7 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
     if part.is_open:
         if not made.is_timed:
             # Only Klaviyo's filter knows whether a row without a time is before the slice's end.
-            again = _slice_fetches(timeline, replace(part, is_open=False))
+            again = _slice_fetches(timeline, part)
             return Fetched(_NOTHING, 0, again, answer.attempts, answer.queued)
         is_over = is_over or made.last >= part.end
     batch = _batch(part, made.lines, made.rows, made.newest if is_over else made.certain, made.findings)
@@ -230,8 +232,7 @@ def _rest(
         is_last=first.is_last,
         is_open=part.is_open or bool(others),
     )
-    closed = [replace(each, is_open=False) for each in others]
-    return [partial(_read_page, timeline, going_on, pages, asked_end), *_all_fetches(timeline, closed)]
+    return [partial(_read_page, timeline, going_on, pages, asked_end), *_all_fetches(timeline, others)]
 
 
 def _go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query | None = None) -> Fetched[Batch]:
@@ -247,10 +248,10 @@ def _go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query 
         ApiError: it cannot.
     """
     where = f"{timeline.stream.name}: {problem}"
-    if isinstance(problem, CursorError) and part.restarts < _MOST_RESTARTS:
+    if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
         logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
-        again = replace(part, restarts=part.restarts + 1, is_open=False)
-    elif isinstance(problem, MetricDeniedError) and part.is_first:
+        again = replace(part, restarts=part.restarts + 1)
+    elif isinstance(problem, MetricDeniedError):
         return Fetched(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)), 0)
     elif isinstance(problem, GoneError) and part.queries[0].parent:
         return Fetched(replace(_NOTHING, parents_gone=1), 0)
@@ -268,8 +269,17 @@ def _go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query 
 def _is_refused_end(part: Slice, problem: ApiError) -> bool:
     """Return whether Klaviyo may have refused a request because its clock is behind the end of the range."""
     can_retreat = part.is_last and part.retreats < len(_RETREATS) and part.end - _RETREATS[part.retreats] > part.start
+    return can_retreat and _is_refused(problem)
+
+
+def _is_refused_beyond(part: Slice, problem: ApiError) -> bool:
+    """Return whether Klaviyo may have refused a cursor because its clock is behind the end that the cursor leads to."""
+    return part.is_open and _is_refused(problem)
+
+
+def _is_refused(problem: ApiError) -> bool:
     is_other = isinstance(problem, CursorError | MetricDeniedError)
-    return can_retreat and not is_other and isinstance(problem, RequestError) and problem.status == 400
+    return not is_other and isinstance(problem, RequestError) and problem.status == 400
 
 
 def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError, query: Query) -> Fetched[Batch]:
@@ -283,13 +293,13 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
         # A cursor may fail although the filter finds the rows behind it.
         if part.restarts == _MOST_RESTARTS:
             raise problem
-        again = replace(part, restarts=part.restarts + 1, is_open=False)
+        again = replace(part, restarts=part.restarts + 1)
         return Fetched(_NOTHING, 0, _slice_fetches(timeline, again))
     before, own, after = cut_around(part, second)
     behind = [after] if after else []
     if before or len(part.queries) > 1:
         # Within a second, the order of the queries is free.
-        parts = [*([before] if before else []), *_of_each_query(own), *behind]
+        parts = [*([before] if before else []), *split_by_query(own), *behind]
         return Fetched(_NOTHING, 0, _all_fetches(timeline, parts))
     text = (
         f"Rows of {format_time(second)}{f' ({query.name})' if query.name else ''} cannot be read and were skipped; the "
@@ -339,7 +349,7 @@ def _run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
 
 def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
     """Return the rows of several queries up to the horizon: the end of the first unfinished page."""
-    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
+    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError)]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
             return _go_around(timeline, part, each, part.queries[place])
@@ -353,7 +363,7 @@ def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Bat
     horizon = min((run.last for run in unfinished), default=part.end)
     if horizon <= part.start:
         left = replace(part, queries=tuple(run.query for run in runs))
-        return Fetched(_NOTHING, 0, _all_fetches(timeline, _narrowed(left, runs, horizon)))
+        return Fetched(_NOTHING, 0, _all_fetches(timeline, narrow_slice(left, runs, horizon)))
     lines, moments = merge_runs(runs, horizon)
     findings = Findings()
     for run in runs:
@@ -375,30 +385,10 @@ def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], i
     return _all_fetches(timeline, cut_slice(behind, densest.density, densest.count, idle))
 
 
-def _narrowed(part: Slice, runs: Sequence[Run], horizon: int) -> list[Slice]:
-    """Return the parts of a slice of which a first page does not show how far it reaches beyond the slice's start."""
-    if part.end - part.start == 1:
-        return _of_each_query(part)
-    if horizon:
-        # More rows lie in the first second than fit a page; within a second, the order of the queries is free.
-        second = replace(part, end=part.start + 1, is_last=False)
-        return [*_of_each_query(second), replace(part, start=part.start + 1, seen=frozenset())]
-    # A whole page of rows without a time: if the guesses do not help, half of the slice is tried.
-    guess = min(max(run.moments, default=0) for run in runs if not run.is_whole and not run.last)
-    middle = guess if part.start < guess < part.end else (part.start + part.end) // 2
-    return [replace(part, end=middle, is_last=False), replace(part, start=middle, seen=frozenset())]
-
-
-def _of_each_query(part: Slice) -> list[Slice]:
-    return [replace(part, queries=(query,)) for query in part.queries]
-
-
 def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:
     return encode_records(timeline.stream.name, records, timeline.version)
 
 
 def _batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings) -> Batch:
-    # Klaviyo gives rows in order of time; the bounds keep a bookmark from ever passing the run's start.
-    bookmark = max(part.start, min(newest, part.end - 1)) if newest else None
     parents = int(part.is_first and bool(part.queries[0].parent))
-    return Batch(lines, len(lines), rows, bookmark, findings=findings, parents=parents)
+    return Batch(lines, len(lines), rows, newest or None, findings=findings, parents=parents)

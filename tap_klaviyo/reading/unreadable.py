@@ -51,11 +51,10 @@ def cut_around(part: Slice, second: int) -> tuple[Slice | None, Slice, Slice | N
 
     All of them are to be read: if the second is the wrong one, nothing is lost.
     """
-    closed = replace(part, is_open=False)
-    later = replace(closed, seen=frozenset(), restarts=0, page_size=None)
-    own = replace(closed if second == part.start else later, start=second, end=second + 1, page_size=1, is_last=False)
+    later = replace(part, seen=frozenset(), restarts=0, page_size=None)
+    own = replace(part if second == part.start else later, start=second, end=second + 1, page_size=1, is_last=False)
     return (
-        replace(closed, end=second, is_last=False) if part.start < second else None,
+        replace(part, end=second, is_last=False) if part.start < second else None,
         own,
         replace(later, start=second + 1) if second + 1 < part.end else None,
     )
