@@ -30,7 +30,7 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import EVENTS, LISTS, METRICS, Endpoint
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.retries import Budget, Retries, TryAgainError
-from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
+from tap_klaviyo.sandbox import SCOPES, Account, Fault, Request, Sandbox
 from tap_klaviyo.sandbox.faults import PASSING, first, poisoned, status
 from tap_klaviyo.times import Clock
 from tests.canned import Answer, answering
@@ -86,8 +86,9 @@ def sandbox(account: Account) -> Iterator[Sandbox]:
         yield sandbox
 
 
-def client_of(origin: str, time: Time | None = None, **more: Any) -> Client:
-    settings = config.check_settings({"api_key": KEY, "base_url": origin, "start_date": "2026-01-01"})
+def client_of(origin: str, time: Time | None = None, max_concurrency: int = 16, **more: Any) -> Client:
+    values = {"api_key": KEY, "base_url": origin, "start_date": "2026-01-01", "max_concurrency": max_concurrency}
+    settings = config.check_settings(values)
     return Client(settings, (time or Time()).clock, **more)
 
 
@@ -406,6 +407,38 @@ def test_six_bodies_are_in_memory_at_once_and_the_others_wait(sandbox: Sandbox) 
         log.logger.setLevel(level)
         log.logger.removeHandler(held)
     assert (held.most, held.used) == (6, held.total)
+
+
+def test_no_more_requests_are_under_way_than_the_setting_allows() -> None:
+    lock, third, under_way, most = threading.Lock(), threading.Event(), 0, 0
+
+    def answer(_: str) -> Answer:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        third.wait(0.2)
+        with lock:
+            under_way -= 1
+        return Answer(body("a"))
+
+    with answering(answer) as origin, ThreadPoolExecutor(6) as threads:
+        client = client_of(origin, max_concurrency=2)
+        assert [found for (found,) in threads.map(lambda _: ids(client), range(6))] == ["a"] * 6
+    assert most == 2
+
+
+def test_a_client_that_is_closed_does_not_try_again(sandbox: Sandbox) -> None:
+    client = client_of(sandbox.url)
+
+    def close(_: Request) -> Fault:
+        client.close()
+        return status(503)
+
+    sandbox.faults = close
+    with pytest.raises(UnavailableError, match=r"^The run has ended\.$"):
+        ids(client)
+    assert len(sandbox.requests) == 1
 
 
 def test_one_page_is_lent_at_a_time(sandbox: Sandbox) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,20 @@ def test_a_try_ends_at_its_deadline_while_a_proxy_opens_its_tunnel(monkeypatch: 
         with pytest.raises(UnavailableError, match="no complete answer after"):
             ask("https://a.example.com")
     assert time.monotonic() - began < 3
+
+
+def test_a_try_ends_at_its_deadline_while_it_connects() -> None:
+    """A listener whose queue is full leaves new connections unanswered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as queued:
+        for _ in range(3):
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=r"no answer in time|no complete answer"):
+            ask(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert time.monotonic() - began < 6
 
 
 def test_a_body_that_swells_when_it_is_decompressed_takes_little_memory() -> None:

@@ -308,7 +308,7 @@ class Client:
             with (
                 self._watchdog.limit(seconds) as deadline,
                 self._session.get(
-                    url, stream=True, timeout=(CONNECT_TIMEOUT, seconds), allow_redirects=False, headers=headers
+                    url, stream=True, timeout=(min(CONNECT_TIMEOUT, seconds), seconds), headers=headers
                 ) as response,
             ):
                 status = response.status_code

@@ -81,13 +81,13 @@ def origin_of(url: str) -> tuple[str, str, int | None] | None:
 
 
 def at_origin(url: str, base_url: str) -> str | None:
-    """Return a URL's path and query at another origin; None if it is not an HTTP URL without credentials.
+    """Return a URL's path and query at another origin; None if it is not an HTTP URL.
 
     Behind a gateway, or on a recording, Klaviyo's `links.next` names Klaviyo itself.
     """
     try:
         parts = urlsplit(url)
-        is_proper = parts.scheme in ("http", "https") and parts.hostname and not parts.username
+        is_proper = parts.scheme in ("http", "https") and bool(parts.hostname)
         # Only Klaviyo's own paths: whatever else a page may name is not the next one.
         is_proper = is_proper and parts.path.startswith("/api/")
         if not is_proper or "\\" in parts.netloc or (parts.port or 0) > 65535:
