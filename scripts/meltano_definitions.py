@@ -119,10 +119,20 @@ def _definition(pip_url: str) -> dict[str, Any]:
         "pip_url": pip_url,
         "executable": "tap-klaviyo",
         "capabilities": list(CAPABILITIES),
-        "settings_group_validation": [[each.name for each in SETTINGS if each.required]],
+        "settings_group_validation": _groups(),
         "settings": [_setting(each) for each in SETTINGS],
         "select": _select(),
     }
+
+
+def _groups() -> list[list[str]]:
+    """Return the groups of settings of which one has to be set: the required ones, and those with OAuth."""
+    required = [each for each in SETTINGS if each.required]
+    groups = [[each.name for each in required]]
+    for setting in required:
+        if setting.unless:
+            groups.append([*setting.unless, *(each.name for each in required if each is not setting)])
+    return groups
 
 
 def _select() -> list[str]:

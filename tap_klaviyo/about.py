@@ -64,6 +64,7 @@ def _setting(setting: Setting) -> dict[str, Any]:
         "aliases": setting.aliases,
         "kind": setting.kind,
         "required": setting.required,
+        "unless": setting.unless,
         "sensitive": setting.secret,
         "default": setting.default,
         "description": setting.description,
@@ -76,5 +77,5 @@ def _names(setting: Setting) -> str:
 
 def _default(setting: Setting) -> str:
     if setting.required:
-        return "required"
+        return "required, or OAuth" if setting.unless else "required"
     return "" if setting.default is None else f"`{json.dumps(setting.default)}`"

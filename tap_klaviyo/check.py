@@ -59,7 +59,7 @@ def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Ac
         account = threads.submit(lambda: account_line(client))
         problems = list(threads.map(lambda request: _problem_of(client, request), streams))
     if stops := [problem for problem in problems if isinstance(problem, AuthError | OfflineError)]:
-        what = "the API key" if isinstance(stops[0], AuthError) else "the connection"
+        what = "the credentials" if isinstance(stops[0], AuthError) else "the connection"
         yield Access(what, ("all streams",), str(stops[0]))
         return
     if not isinstance(account.exception(), ApiError):

@@ -151,7 +151,7 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
     for file in exposed_files(options.config):
         log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)
     console = display.stderr_terminal()
-    log.set_up(_level(options), (settings.api_key,), display.TerminalHandler(console) if console else None)
+    log.set_up(_level(options), settings.secrets, display.TerminalHandler(console) if console else None)
     if options.metrics:
         return _list_metrics(options, settings)
     selections = _selections(options, streams_with(settings.metric_streams))

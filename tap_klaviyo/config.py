@@ -26,6 +26,7 @@ _REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?")
 _NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
 DEFAULT_REVISION = "2026-07-15"
 DEFAULT_BASE_URL = "https://a.klaviyo.com"
+OAUTH = ("client_id", "client_secret", "refresh_token")
 SAMPLE_KEY = "pk_your_private_key"
 
 
@@ -33,7 +34,7 @@ SAMPLE_KEY = "pk_your_private_key"
 class Config:
     """The settings, checked and typed. Times are epoch seconds in UTC."""
 
-    api_key: str = field(repr=False)
+    api_key: str | None = field(repr=False)
     start_date: int
     end_date: int | None
     lookback_days: float
@@ -44,6 +45,14 @@ class Config:
     base_url: str
     api_revision: str
     metric_streams: tuple[MetricStream, ...] = ()
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values that no message may show."""
+        return tuple(filter(None, (self.api_key, self.client_secret, self.refresh_token)))
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Setting:
     required: bool = False
     secret: bool = False
     aliases: tuple[str, ...] = ()
+    # A required setting may be left out if these are set.
+    unless: tuple[str, ...] = ()
 
 
 def _key(value: Any) -> str:
@@ -69,6 +80,13 @@ def _key(value: Any) -> str:
         )
     if not _KEY.fullmatch(text):
         raise ValueError("a private API key: one word of printable ASCII that begins with pk_")
+    return text
+
+
+def _word(value: Any) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if not _KEY.fullmatch(text):
+        raise ValueError("one word of printable ASCII")
     return text
 
 
@@ -162,6 +180,7 @@ SETTINGS: tuple[Setting, ...] = (
         required=True,
         secret=True,
         aliases=("auth_token",),
+        unless=OAUTH,
     ),
     Setting(
         "start_date",
@@ -227,6 +246,9 @@ SETTINGS: tuple[Setting, ...] = (
         '"Shopify", "stream": "shopify_orders"}]`. `tap-klaviyo --metrics` lists the metrics of the account.',
         default=[],
     ),
+    Setting("client_id", _word, "text", "Id of an OAuth app that the account has installed, instead of api_key."),
+    Setting("client_secret", _word, "text", "Secret of the OAuth app.", secret=True),
+    Setting("refresh_token", _word, "text", "Refresh token of the OAuth app's installation.", secret=True),
 )
 
 
@@ -246,9 +268,21 @@ def check_settings(values: Mapping[str, Any]) -> Config:
     start, end = settings.get("start_date"), settings.get("end_date")
     if start is not None and end is not None and end <= start:
         problems.append("end_date must come after start_date.")
+    problems += _wrong_credentials(values)
     if problems:
         raise ConfigError(problems)
     return Config(**settings)
+
+
+def _wrong_credentials(values: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if the settings of OAuth are incomplete, or given beside the API key."""
+    given = [name for name in OAUTH if values.get(name) not in (None, "")]
+    missing = [name for name in OAUTH if name not in given]
+    if given and _given(SETTINGS[0], values)[1] is not None:
+        return [f"Set either api_key or {', '.join(OAUTH[:2])} and {OAUTH[2]}, not both."]
+    if given and missing:
+        return [f"OAuth also needs {' and '.join(missing)}."]
+    return []
 
 
 def read_setting(name: str, values: Mapping[str, Any]) -> Any:
@@ -299,7 +333,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
 def _read(setting: Setting, values: Mapping[str, Any]) -> Any:
     name, value = _given(setting, values)
     if value in (None, "", []):
-        if setting.required:
+        if setting.required and not any(values.get(name) for name in setting.unless):
             also = "".join(f" (or {alias})" for alias in setting.aliases)
             raise ValueError(f"{setting.name}{also} is missing: {setting.description}")
         return setting.parse(setting.default) if setting.default is not None else None

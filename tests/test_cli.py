@@ -165,7 +165,7 @@ def test_the_test_names_a_missing_scope_and_a_wrong_key(tmp_path: Path) -> None:
     assert_sentence(lacking, 1, "1 check failed")
     assert "FAILS  campaigns:read (campaigns)  Klaviyo answers 403" in lacking.stdout
     assert_sentence(wrong, 1, "1 check failed")
-    assert wrong.stdout.startswith("FAILS  the API key (all streams)  Klaviyo answers 401")
+    assert wrong.stdout.startswith("FAILS  the credentials (all streams)  Klaviyo answers 401")
 
 
 def test_the_test_works_without_the_scope_for_the_accounts_name(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ KEY = "pk_0123456789abcdef0123456789abcdef01"
 
 
 def session_for(origin: str) -> requests.Session:
-    return open_session(origin, KEY, "tap", "2026-07-15", 1)
+    return open_session(origin, lambda: f"Klaviyo-API-Key {KEY}", "tap", "2026-07-15", 1)
 
 
 def test_the_key_is_not_sent_to_another_origin() -> None:

@@ -15,6 +15,7 @@ from requests import Response
 
 from tap_klaviyo import log
 from tap_klaviyo.errors import ApiError, CursorError, UnavailableError, UnreadablePageError
+from tap_klaviyo.klaviyo.auth import Credentials, open_authorization
 from tap_klaviyo.klaviyo.causes import Outlook, cause_of
 from tap_klaviyo.klaviyo.deadlines import Watchdog
 from tap_klaviyo.klaviyo.endpoints import Endpoint
@@ -22,13 +23,11 @@ from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder
 from tap_klaviyo.klaviyo.ratelimit import RateLimits
 from tap_klaviyo.klaviyo.refusals import refusal_of, time_of
 from tap_klaviyo.klaviyo.retries import Budget, NoLinksError, Retries, TryAgainError
-from tap_klaviyo.klaviyo.session import at_origin, open_session
+from tap_klaviyo.klaviyo.session import CONNECT_TIMEOUT, at_origin, open_session
 from tap_klaviyo.times import Clock
 
 # Bytes of a body beyond which it is not read: a thousand events of 64 KB each. A larger page is asked for in parts.
 BODY_LIMIT = 64 * 2**20
-# Seconds to connect. Whoever does not answer by then is not there; a page may take minutes.
-CONNECT_TIMEOUT = 10.0
 _CHUNK = 2**18
 # Bodies in memory at once: when many come together, the others wait with the system, in its buffers.
 _BODIES = 6
@@ -45,12 +44,8 @@ _LIMITED_TRIES = 5
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
 
-class Settings(Protocol):
+class Settings(Credentials, Protocol):
     """What the client needs to know of the settings."""
-
-    @property
-    def api_key(self) -> str:
-        """The private API key."""
 
     @property
     def base_url(self) -> str:
@@ -130,15 +125,19 @@ class Client:
         """
         self._base_url = settings.base_url
         self._timeout = settings.request_timeout
-        self._key = settings.api_key
         self._revision = settings.api_revision
         self._clock = clock or Clock()
         self._retries = retries or Retries()
         self._limits = RateLimits(self._clock)
         self._body_limit = body_limit
         self._after_page = after_page
+        self._authorization = open_authorization(settings, self._clock)
         self._session = open_session(
-            self._base_url, self._key, settings.user_agent, self._revision, settings.max_concurrency
+            self._base_url,
+            self._authorization.header,
+            settings.user_agent,
+            self._revision,
+            settings.max_concurrency,
         )
         self._watchdog = Watchdog()
         self._slots = threading.Semaphore(settings.max_concurrency)
@@ -319,8 +318,9 @@ class Client:
                 # A connection that was shut down looks like one that ended.
                 if deadline.is_over:
                     raise _too_late(seconds)
+                self._judge_authorization(response)
                 if status != 200:
-                    raise refusal_of(endpoint, response, body, self._key, self._clock.wall())
+                    raise refusal_of(endpoint, response, body, self._authorization, self._clock.wall())
                 return time_of(response), body
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
             if deadline.is_over:
@@ -330,6 +330,14 @@ class Client:
             if not self._closed:
                 duration = round(self._clock.monotonic() - began, 3)
                 log.log_metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
+
+    def _judge_authorization(self, response: Response) -> None:
+        """Note whether Klaviyo accepted the key or token; if a token has ended, replace it and retry the request."""
+        header = str(response.request.headers.get("Authorization"))
+        if response.status_code != 401:
+            self._authorization.accept(header)
+        elif self._authorization.renew(header):
+            raise TryAgainError("Klaviyo no longer accepts the access token", 401)
 
     def _read(self, response: Response, began: float, seconds: float) -> bytes:
         chunks, size = [], 0
@@ -361,7 +369,7 @@ class Client:
 
     def _no_answer(self, problem: Exception, url: str) -> Exception:
         cause = cause_of(problem, url)
-        words = log.mask_secrets(cause.words, self._key)
+        words = log.mask_secrets(cause.words, *self._authorization.secrets)
         if cause.outlook is Outlook.LASTING:
             return UnavailableError(f"Klaviyo cannot be reached: {words}.")
         return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and self.server_time is None)

@@ -18,6 +18,7 @@ from tap_klaviyo.errors import (
     RequestError,
     ScopeError,
 )
+from tap_klaviyo.klaviyo.auth import Authorization
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import read_errors
 from tap_klaviyo.klaviyo.retries import TryAgainError
@@ -29,31 +30,36 @@ _METRIC_DENIED = re.compile(r"\bMetric IDs?\b.*\bdo(es)? not exist")
 _ABOUT_SCOPES = re.compile(r"\bscopes?\b|\bpermissions?\b", re.IGNORECASE)
 
 
-def refusal_of(endpoint: Endpoint, response: requests.Response, body: bytes, key: str, wall: float) -> Exception:
+def refusal_of(
+    endpoint: Endpoint, response: requests.Response, body: bytes, authorization: Authorization, wall: float
+) -> Exception:
     """Return the error that an answer means: TryAgainError if it may pass, else one of the API's.
 
     Args:
         endpoint: the endpoint of the request.
         response: its status and headers.
         body: its body.
-        key: the API key, which is masked should Klaviyo repeat it.
+        authorization: its secrets are masked if Klaviyo repeats them.
         wall: the host's clock in epoch seconds, for a `Retry-After` that is a date.
     """
     status = response.status_code
     errors = read_errors(body)
-    detail, number = mask_secrets(errors.detail, key), mask_secrets(errors.id, key)
+    detail, number = (
+        mask_secrets(errors.detail, *authorization.secrets),
+        mask_secrets(errors.id, *authorization.secrets),
+    )
     if status == 429 or status >= 500 or status == 408 or _is_challenge(response):
         said = f" ({'; '.join(filter(None, (detail.rstrip('.'), number and f'error id {number}')))})" if detail else ""
         return TryAgainError(f"HTTP {status}{said}", status, _retry_after(response, wall))
     said = f"Klaviyo answers {status} to {endpoint.method} {endpoint.path}" + (
         f": {detail.rstrip('.')}." if detail else "."
     )
-    return _lasting(endpoint, status, detail, said)
+    return _lasting(endpoint, status, detail, said, authorization.hint)
 
 
-def _lasting(endpoint: Endpoint, status: int, detail: str, said: str) -> ApiError:
+def _lasting(endpoint: Endpoint, status: int, detail: str, said: str, hint: str) -> ApiError:
     if status == 401:
-        return AuthError(f"{said} Check that api_key is a private key of this account that still exists.", status)
+        return AuthError(f"{said} {hint}", status)
     if status == 403 and endpoint.is_optional and detail and not _ABOUT_SCOPES.search(detail):
         return PlanError(said, status)
     if status == 403:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from requests.adapters import HTTPAdapter
 from tap_klaviyo.errors import ApiError
 from tap_klaviyo.klaviyo.deadlines import POOLS
 
+# Seconds to connect. A server that does not answer by then is not there; a page may take minutes.
+CONNECT_TIMEOUT = 10.0
 MEDIA_TYPE = "application/vnd.api+json"
 
 
@@ -39,29 +42,39 @@ class _Session(requests.Session):
         return None
 
 
-class _KeyAuth(requests.auth.AuthBase):
-    """Adds the key to requests to one origin; also keeps requests from looking into .netrc."""
+class _OriginAuth(requests.auth.AuthBase):
+    """Adds a header to requests to one origin; also keeps requests from looking into .netrc."""
 
-    def __init__(self, key: str, base_url: str) -> None:
-        self._key = key
+    def __init__(self, header: Callable[[], str], base_url: str) -> None:
+        self._header = header
         self._origin = origin_of(base_url)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if origin_of(request.url or "") != self._origin:
             raise ApiError("The tap was about to send the key to another origin than base_url.")
-        request.headers["Authorization"] = f"Klaviyo-API-Key {self._key}"
+        request.headers["Authorization"] = self._header()
         return request
 
 
-def open_session(base_url: str, key: str, user_agent: str, revision: str, connections: int) -> requests.Session:
-    """Return a session for an origin; no connection is made yet."""
+def open_session(
+    base_url: str, header: Callable[[], str], user_agent: str, revision: str, connections: int
+) -> requests.Session:
+    """Return a session for an origin; no connection is made yet.
+
+    Args:
+        base_url: the origin.
+        header: returns the Authorization header, for each request.
+        user_agent: the User-Agent header.
+        revision: of the API.
+        connections: how many are kept open.
+    """
     session = _Session()
     adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=connections)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     # A proxy of the environment would see the key in a request that is not encrypted.
     session.trust_env = base_url.startswith("https:")
-    session.auth = _KeyAuth(key, base_url)
+    session.auth = _OriginAuth(header, base_url)
     # Without cookies, requests share nothing but the pool of connections, and threads can share the session.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update(
