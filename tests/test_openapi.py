@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tap_klaviyo.sandbox import ENDPOINTS, Account, Endpoint, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.streams.model import load_schema
 from tests.openapi.document import fit
+from tests.running import sync
 
 Exchange = dict[str, Any]
 Violation = dict[str, Any]
@@ -53,18 +54,13 @@ def violations(exchanges: list[Exchange], document: Path = DOCUMENT) -> list[Vio
     return found
 
 
-def run_tap(sandbox: Sandbox, selected: bool, directory: Path) -> None:
-    """Sync all streams, with every field or with none but the automatic ones."""
+def catalog_with(selected: bool) -> dict[str, Any]:
+    """Return the catalog with all streams selected, and every field or only the automatic ones."""
     catalog = discover_catalog()
     for stream in catalog["streams"]:
         for entry in stream["metadata"]:
             entry["metadata"]["selected"] = selected or not entry["breadcrumb"]
-    config = directory / "config.json"
-    config.write_text(json.dumps(sandbox.config))
-    (directory / "catalog.json").write_text(json.dumps(catalog))
-    files = ["--config", str(config), "--catalog", str(directory / "catalog.json")]
-    command = [sys.executable, "-m", "tap_klaviyo", *files]
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    return catalog
 
 
 def exchanges_of(sandbox: Sandbox) -> list[Exchange]:
@@ -84,20 +80,48 @@ def exchanges_of(sandbox: Sandbox) -> list[Exchange]:
 
 
 @pytest.fixture(scope="module")
-def exchanges(tmp_path_factory: pytest.TempPathFactory) -> list[Exchange]:
+def exchanges() -> list[Exchange]:
     """Return what the tap and the sandbox say to each other in two syncs: with all fields, and with few."""
-    with Sandbox(Account.build(events=4000, seed=7), record=True, limits=False) as sandbox:
+    with Sandbox(Account.build(events=3000, seed=7, gone=False), record=True, limits=False, largest_page=40) as sandbox:
         for selected in (True, False):
-            run_tap(sandbox, selected, tmp_path_factory.mktemp("sync"))
+            assert sync(sandbox, catalog=catalog_with(selected)).error is None
         return exchanges_of(sandbox)
 
 
 @needs_validator
-def test_the_tap_asks_and_the_sandbox_answers_as_klaviyo_documents(exchanges: list[Exchange]) -> None:
+@pytest.mark.parametrize(("revision", "document"), [("2026-07-15", DOCUMENT), ("2026-10-15", BETA)])
+def test_the_tap_asks_and_the_sandbox_answers_as_klaviyo_documents(
+    exchanges: list[Exchange], revision: str, document: Path
+) -> None:
+    own = few_of_each([each for each in exchanges if each["request_headers"]["revision"] == revision])
+    assert {each["status"] for each in own} == {200}
+    found = violations(own, document)
+    assert [each for each in found if not is_expected(own[each["exchange"]], each["problem"])] == []
+
+
+def few_of_each(exchanges: list[Exchange], most: int = 2) -> list[Exchange]:
+    """Return some of the exchanges that are alike: at one path, with parameters of the same names."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for each in exchanges:
+        path, _, query = each["url"].partition("?")
+        segments = [part for part in urlsplit(path).path.split("/") if part.islower()]
+        kind = f"{segments} {sorted(part.split('=')[0] for part in query.split('&'))}"
+        counts[kind] += 1
+        kept += [each] if counts[kind] <= most else []
+    return kept
+
+
+def is_expected(exchange: Exchange, problem: str) -> bool:
+    """Return whether a problem shows a gap of the document: tags of campaigns, and what sparse fieldsets leave out."""
+    sparse = "fields%5B" in exchange["url"] and problem.endswith("is a required property")
+    return sparse or "'tags'" in problem
+
+
+@needs_validator
+def test_the_tap_reads_further_pages_of_the_core_streams(exchanges: list[Exchange]) -> None:
     asked = {(urlsplit(exchange["url"]).path, "cursor" in exchange["url"]) for exchange in exchanges}
-    assert asked == {(path, further) for path in PATHS for further in (False, True)}
-    assert {exchange["status"] for exchange in exchanges} == {200}
-    assert violations(exchanges) == []
+    assert {(path, further) for path in PATHS for further in (False, True)} <= asked
 
 
 @needs_validator
@@ -147,11 +171,11 @@ def paths_of(account: Account, endpoint: Endpoint) -> list[str]:
     parents = dict.fromkeys(
         each["parent_id"] for each in account.collection(endpoint.path, account.now, revision=endpoint.revision)
     )
-    return [endpoint.path.replace("{id}", parent) for parent in list(parents)[:12]]
+    return [endpoint.path.replace("{id}", parent) for parent in list(parents)[:6]]
 
 
 def everything(endpoint: Endpoint) -> dict[str, str]:
-    """Return the parameters that ask for all that an endpoint has, on the largest page."""
+    """Return the parameters that ask for all that an endpoint has."""
     required = {"messages.channel": 'equals(messages.channel,"email")', "coupon.id": 'any(coupon.id,["coupon_2"])'}
     # The beta's document does not include tags, and shows messages of flows and templates in another shape.
     unlike = (
@@ -162,7 +186,7 @@ def everything(endpoint: Endpoint) -> dict[str, str]:
         "filter": required[endpoint.required_filter[0]] if endpoint.required_filter else "",
         "include": ",".join(sorted(include)),
         f"additional-fields[{endpoint.type}]": ",".join(endpoint.additional),
-        "page[size]": str(endpoint.sizes[1]) if endpoint.sizes else "",
+        "page[size]": str(min(20, endpoint.sizes[1])) if endpoint.sizes else "",
     }
     return {name: value for name, value in parameters.items() if value}
 
@@ -248,7 +272,8 @@ DOCTORED: Mapping[str, tuple[str, Callable[[Exchange], Exchange]]] = {
 
 @needs_validator
 def test_a_doctored_exchange_is_found(exchanges: list[Exchange]) -> None:
-    pages = [each for each in exchanges if "/api/events" in each["url"] and '"email":' in each["body"]]
+    asked = ("/api/events?", "=1000", "metric_id", "include=profile")
+    pages = [each for each in exchanges if all(part in each["url"] for part in asked) and '"email":' in each["body"]]
     events = min(pages, key=lambda each: len(each["body"]))
     doctored = [doctor(events) for _, doctor in DOCTORED.values()]
     assert [name for name, each in zip(DOCTORED, doctored, strict=True) if each == events] == []

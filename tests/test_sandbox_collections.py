@@ -17,7 +17,7 @@ from tap_klaviyo.sandbox import ENDPOINTS, Account, Endpoint, Sandbox
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ROOT.parent / "shared" / "klaviyo-openapi"
-ACCOUNT = Account.build(events=800, seed=11)
+ACCOUNT = Account.build(events=800, seed=11, suppressed=80)
 STABLE, OMNICHANNEL = "2026-07-15", "2026-10-15"
 COLLECTIONS = [each for each in ENDPOINTS if each.method == "GET" and not each.single and each.type != "event"]
 # Klaviyo leaves these out of a collection unless the filter names them, or requires a filter.
