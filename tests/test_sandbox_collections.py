@@ -466,6 +466,29 @@ def test_members_join_and_leave() -> None:
     assert len(late) > len(before) // 3
 
 
+def test_profiles_and_events_are_deleted() -> None:
+    account = Account.build(events=200, seed=2)
+    suppressed = account.resources("global_exclusions", account.now)[0]["id"]
+    member = account.collection("/api/lists/{id}/profiles", account.now)[0]
+    event = next(each for each in account.resources("open", account.now) if each["profile"])
+    gone = {suppressed, member["id"], event["profile"]["id"]}
+    with Sandbox(account.without_profiles(gone), limits=False) as sandbox:
+        left = [item["id"] for page in pages(sandbox, "/api/profiles") for item in page["data"]]
+        members = f"/api/lists/{member['parent_id']}/profiles"
+        assert not gone & {*left, *(item["id"] for page in pages(sandbox, members) for item in page["data"])}
+        assert left == [each["id"] for each in sandbox.account.collection("/api/profiles", account.now)]
+        assert len(left) == len(account.collection("/api/profiles", account.now)) - len(gone)
+        assert len(sandbox.account.ledger(account.now)["global_exclusions"]) < len(account.suppressions)
+        kept = next(each for each in sandbox.account.resources("open", account.now) if each["id"] == event["id"])
+        assert kept["profile"] is None
+        assert kept["relationships"] == event["relationships"]
+        sandbox.account = account.without_events([event["id"]])
+        events = [item["id"] for page in pages(sandbox, "/api/events") for item in page["data"]]
+        assert event["id"] not in events
+        assert event["id"] not in sandbox.account.ledger(account.now)["open"]
+        assert len(events) > 100
+
+
 def test_resources_change_and_are_deleted() -> None:
     first, second, *rest = [each["id"] for each in ledger("/api/forms")]
     account = ACCOUNT.with_changed(first, name="Other", updated_at="2026-11-23T00:00:00+00:00").with_deleted([second])

@@ -245,6 +245,21 @@ def test_a_full_run_of_an_incremental_stream_activates_a_version(sandbox: Sandbo
     assert {each["version"] for each in run.of("RECORD")} == {activation["version"]}
 
 
+@pytest.mark.parametrize("name", ["profiles", "list_members", "events"])
+def test_a_full_run_has_just_what_is_left_of_an_incremental_stream(sandbox: Sandbox, name: str) -> None:
+    catalog = catalog_of(name)
+    root = catalog["streams"][0]["metadata"][0]
+    root["metadata"] = {**root["metadata"], "replication-method": "FULL_TABLE"}
+    before = sync(sandbox, catalog=catalog_of(name))
+    keys = keys_of(before, BY_NAME[name])
+    account = sandbox.account.without_profiles([key[-1] for key in keys[::5]] if name != "events" else [])
+    sandbox.account = account.without_events([key[0] for key in keys[::5]] if name == "events" else [])
+    after = keys_of(sync(sandbox, before.state, catalog), BY_NAME[name])
+    gone = set(keys) - set(after)
+    assert {key[-1] for key in gone} == {key[-1] for key in keys[::5]}
+    assert set(after) < set(keys)
+
+
 @pytest.mark.parametrize("name", ["profiles", "segment_members"])
 def test_predictive_analytics_are_asked_for_only_if_selected(sandbox: Sandbox, name: str) -> None:
     sync(sandbox, catalog=catalog_of(name))

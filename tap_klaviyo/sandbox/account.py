@@ -186,6 +186,17 @@ class Account:
             suppressions=kept,
         )
 
+    def without_profiles(self, profiles: Collection[str]) -> Account:
+        """Return the account after some profiles (by id) were deleted; their events stay, and still name them."""
+        numbers = frozenset(map(_number, profiles))
+        kept = {each: why for each, why in self.suppressions.items() if each not in numbers}
+        people = replace(self.people, deleted=self.people.deleted | numbers)
+        return replace(self, people=people, suppressions=kept)
+
+    def without_events(self, events: Collection[str]) -> Account:
+        """Return the account after some events (by id) went, as those of an integration that Klaviyo removes."""
+        return replace(self, timeline=self.timeline.without(frozenset(each.encode() for each in events)))
+
     def with_archived(self, campaign_ids: Collection[str], now: float, archived: bool = True) -> Account:
         """Return the account after some campaigns were archived, or taken out of the archive, at an epoch second."""
         updated_at = f"{stamp(int(now)).decode().removesuffix('+00:00')}.500000+00:00"

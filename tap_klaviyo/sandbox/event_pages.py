@@ -83,5 +83,5 @@ class EventPages:
             return self._account.metrics[self._account.timeline.metrics[number]].kind.listed
         profile = self._account.profile_of(number)
         if condition.field == "profile":
-            return profile is not None and not population.is_deleted(profile)
+            return profile is not None and not self._account.people.is_deleted(profile)
         return profile is not None and population.profile_id(profile).decode() in condition.values

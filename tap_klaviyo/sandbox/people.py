@@ -30,6 +30,7 @@ class People:
             after `now`.
         updates: by profile, the epoch second of its last update, if that is not the usual one.
         joins: by list or segment and profile, the epoch second at which it joined, None if it left.
+        deleted: profiles that were deleted besides the usual ones. Events still name them.
     """
 
     salt: int
@@ -39,6 +40,11 @@ class People:
     newcomers: int
     updates: Mapping[int, int] = field(default_factory=dict)
     joins: Mapping[str, Mapping[int, int | None]] = field(default_factory=dict)
+    deleted: frozenset[int] = frozenset()
+
+    def is_deleted(self, profile: int) -> bool:
+        """Return whether a profile was deleted."""
+        return population.is_deleted(profile) or profile in self.deleted
 
     def moments(self, profile: int) -> tuple[int, int]:
         """Return when a profile was created and last updated, in epoch seconds."""
@@ -52,20 +58,24 @@ class People:
 
     def existing(self, now: float, first: int = 0) -> Iterator[int]:
         """Yield the profiles that the API shows at a time (epoch seconds), ascending from a number."""
+        return (each for each in self._kept(first) if each < self.population or self.moments(each)[1] <= now)
+
+    def _kept(self, first: int = 0) -> Iterator[int]:
+        """Yield the profiles that are not deleted, ascending from a number."""
         everyone = population.people(self.population + self.newcomers, first)
-        return (each for each in everyone if each < self.population or self.moments(each)[1] <= now)
+        return (each for each in everyone if each not in self.deleted) if self.deleted else everyone
 
     @cached_property
     def by_update(self) -> Ranking:
         """All profiles, by the time of their last update."""
-        everyone = population.people(self.population + self.newcomers)
-        return Ranking({each: population.updated_micro(each, self.moments(each)[1]) for each in everyone})
+        return Ranking({each: population.updated_micro(each, self.moments(each)[1]) for each in self._kept()})
 
     def members(self, group_id: str) -> Ranking:
         """Return the members of a list or segment, by the time at which they joined."""
         if group_id not in self._members:
             joined: dict[int, int | None] = {**self._usual_members(group_id), **self.joins.get(group_id, {})}
-            micros = {number: second * 1_000_000 for number, second in joined.items() if second is not None}
+            there = {number: second for number, second in joined.items() if number not in self.deleted}
+            micros = {number: second * 1_000_000 for number, second in there.items() if second is not None}
             self._members[group_id] = Ranking(micros)
         return self._members[group_id]
 

@@ -66,7 +66,8 @@ class Renderer:
         events = [self._event(number, profile, view) for number, profile in zip(numbers, people, strict=True)]
         included = []
         if "profile" in view.include:
-            there = (each for each in dict.fromkeys(people) if each is not None and not population.is_deleted(each))
+            is_deleted = self._account.people.is_deleted
+            there = (each for each in dict.fromkeys(people) if each is not None and not is_deleted(each))
             included += [self.profile(each, view.profile) for each in there]
         if "metric" in view.include:
             metrics = dict.fromkeys(self._account.timeline.metrics[number] for number in numbers)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from random import Random
@@ -22,6 +22,8 @@ DAY = 86_400
 MOST_EVENTS = 8_000_000
 _LATEST = int(6.5 * DAY)
 _COPIES = 3
+# Later than any second that a test reaches.
+_NEVER = 1 << 62
 _NUMBER_BITS = 23
 _SINGLE = [char.encode() for char in BASE58]
 _PAIRS = [first + second for first in _SINGLE for second in _SINGLE]
@@ -71,6 +73,11 @@ class Timeline:
     def is_visible(self, number: int, now: float) -> bool:
         """Return whether the API shows an event at a time (epoch seconds)."""
         return self.late.get(number, self.seconds[number]) <= now
+
+    def without(self, events: Collection[bytes]) -> Timeline:
+        """Return the timeline on which some events, by id, never become visible."""
+        gone = (number for number in range(len(self.seconds)) if self.id(number) in events)
+        return replace(self, late={**self.late, **dict.fromkeys(gone, _NEVER)})
 
     def id(self, number: int) -> bytes:
         """Return an event's id: eleven characters, ascending within a second and scattered over seconds."""

@@ -38,6 +38,7 @@ def sync(
     target: Sequence[str | Path],
     state: Json | None = None,
     select: str | None = None,
+    catalog: Json | None = None,
 ) -> Json:
     """Run the tap into a target, and return the last state that the target printed.
 
@@ -47,6 +48,7 @@ def sync(
         target: the target's command.
         state: what the last run returned.
         select: what the tap selects; by default what it discovers as selected.
+        catalog: what the tap selects, as a catalog.
 
     Raises:
         AssertionError: one of the two failed; with what they wrote to stderr.
@@ -56,6 +58,8 @@ def sync(
         command += ["--state", written(folder / "state.json", state)]
     if select is not None:
         command += ["--select", select]
+    if catalog is not None:
+        command += ["--catalog", written(folder / "catalog.json", catalog)]
     errors = folder / "stderr"
     with errors.open("wb") as stderr:
         tap = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
