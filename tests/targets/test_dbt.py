@@ -153,8 +153,9 @@ def test_each_view_has_the_columns_that_the_packages_read(built: Built, view: st
 
 
 def test_an_event_names_its_message_or_what_it_is_attributed_to(built: Built) -> None:
-    rows = built.rows("event")
-    kinds = set()
+    rows, kinds = built.rows("event"), set()
+    campaigns = built.resources("campaigns").values()
+    owners = {message["id"]: campaign["id"] for campaign in campaigns for message in campaign["campaign_messages"]}
     for id, event in built.resources("receive", "open", "sent_sms", "subscribe_list").items():
         row, properties = rows[id], event["attributes"]["event_properties"] or {}
         attributed = {
@@ -168,8 +169,7 @@ def test_an_event_names_its_message_or_what_it_is_attributed_to(built: Built) ->
             names = ("campaign", "flow", "flow-message")
             expected: tuple[Any, ...] = tuple(attributed.get(name) for name in names)
         else:
-            # The account has no campaign with these messages.
-            expected = (None, flow, message) if flow else (message, None, None)
+            expected = (None, flow, message) if flow else (owners.get(message, message), None, None)
         assert (row["campaign_id"], row["flow_id"], row["flow_message_id"]) == expected
         assert row["_variation"] == (properties.get("$variation") or attributed.get("flow-message-variation"))
         assert row["property_value"] == (str(properties["$value"]) if "$value" in properties else None)
