@@ -7,13 +7,22 @@ from contextlib import closing
 
 from tap_klaviyo import log
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import ApiError, AuthError, OfflineError, PlanError, ScopeError, SyncError, UnavailableError
+from tap_klaviyo.errors import (
+    ApiError,
+    AuthError,
+    GoneError,
+    OfflineError,
+    PlanError,
+    ScopeError,
+    SyncError,
+    UnavailableError,
+)
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.log import logger
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
-from tap_klaviyo.reading.plan import Plan
+from tap_klaviyo.reading.plan import MissedFetches, Plan
 from tap_klaviyo.reading.planner import Planner, lookback_seconds
 from tap_klaviyo.reading.prefetch import Failure, Fetch, Pipeline
 from tap_klaviyo.reading.tally import Tally
@@ -130,6 +139,7 @@ class Sync:
             end_date=self._config.end_date,
             lookback=lookback_seconds(self._config.lookback_days),
             activate_version=self._config.activate_version,
+            api_revision=self._config.api_revision,
         )
         return planner.plans()
 
@@ -229,13 +239,23 @@ class Sync:
             self._state = state.cover_metrics(self._state, plan.stream, plan.metrics - tally.denied)
         if not plan.is_ordered:
             self._cover_parents(plan)
+        is_settled = self._settle_changes(plan, tally)
+        if plan.missed:
+            self._read_missed(plan, plan.missed, tally)
         if plan.version is None:
             return
-        is_certain = self._settle_changes(plan, tally) and self._settle_empty_queries(plan, tally)
+        is_certain = is_settled and self._settle_empty_queries(plan, tally)
         self._settle_parents(plan, tally, is_certain)
         if is_certain and not tally.problems and not tally.denied and plan.stream.name not in self._uncertain:
             self._writer.activate_version(plan.stream.name, plan.version)
         self._state = state.with_full_table(self._state, plan.stream, plan.version, tally.rows_by_query)
+
+    def _read_missed(self, plan: Plan, missed: MissedFetches, tally: Tally) -> None:
+        """Read the rows that the stream's queries cannot find, if Klaviyo serves the endpoint that lists them."""
+        try:
+            self._read_more(plan, tally, missed(frozenset(tally.ids)))
+        except GoneError as problem:
+            logger.info("%s: only what the revision in the settings lists. %s", plan.stream.name, problem)
 
     def _has_parents(self, plan: Plan, tally: Tally) -> bool:
         """Return whether the rows that a stream is read for are known; if not, something of it may be missing."""

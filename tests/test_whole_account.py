@@ -32,6 +32,7 @@ NEVER_FILLED = {
     ("metric_properties", "sample_values"),
     ("accounts", "industry"),
     ("tracking_settings", "utm_campaign"),
+    ("campaign_variations", "translation_id"),
 }
 
 
@@ -278,6 +279,65 @@ def test_what_the_plan_lacks_is_skipped_in_klaviyos_words(lacks: str, caplog: py
     assert [each["stream"] for each in run.of("ACTIVATE_VERSION")] == ["tags"]
     assert "skipped, since this account does not have it. Klaviyo answers 403" in caplog.text
     assert "needs the scope" not in caplog.text
+
+
+def test_campaigns_that_only_the_newer_revision_lists_are_rows_like_the_others(sandbox: Sandbox) -> None:
+    run = sync(sandbox, catalog=catalog_of("campaigns"))
+    stable = {item.id for item in sandbox.account.campaigns}
+    canvas = [each for each in run.records("campaigns") if each["id"] not in stable]
+    assert len(canvas) > 5
+    assert len(run.records("campaigns")) == len(canvas) + len(stable)
+    validate = validator_of(run.of("SCHEMA", "campaigns")[0]["schema"])
+    for each in canvas:
+        validate(each)
+    assert {each["channel"] for each in canvas} >= {"whatsapp", "omnichannel", None}
+    assert {each["archived"] for each in canvas} == {True, False}
+    assert any(each["status"] in ("Sent", "Draft", "Scheduled", "Sending", "Cancelled") for each in canvas)
+    whole = {each["id"]: each for each in sandbox.account.collection("/api/campaigns", 0, revision="2026-10-15")}
+    for each in canvas:
+        assert each["name"] == whole[each["id"]]["attributes"]["definition"].get("name")
+        assert len(each["campaign_messages"]) == len(whole[each["id"]]["campaign_messages"])
+        assert [tag["name"] for tag in each["tags"]] == [tag["attributes"]["name"] for tag in whole[each["id"]]["tags"]]
+
+
+def test_with_the_newer_revision_campaigns_are_read_from_it_alone(sandbox: Sandbox) -> None:
+    """It refuses the filter for a channel, and says of no campaign which channel it had."""
+    older = sync(sandbox, catalog=catalog_of("campaigns"))
+    sandbox.requests.clear()
+    run = sync(sandbox, catalog=catalog_of("campaigns"), api_revision="2026-10-15")
+    assert run.error is None
+    assert sorted(run.keys()["campaigns"]) == sorted(older.keys()["campaigns"])
+    assert not any("messages.channel" in each.url for each in sandbox.requests)
+    assert {each.headers["revision"] for each in sandbox.requests} == {"2026-10-15"}
+    assert {each["channel"] for each in run.records("campaigns")} <= {
+        "email", "sms", "mobile_push", "whatsapp", "omnichannel", None
+    }  # fmt: skip
+    assert run.of("ACTIVATE_VERSION", "campaigns")
+
+
+def test_a_campaign_archived_while_the_newer_revision_is_read_is_not_lost(sandbox: Sandbox) -> None:
+    moving = next(item.id for item in sandbox.account.campaigns if item.attributes["archived"])
+
+    def move(request: Request) -> Fault | None:
+        condition = request.query.get("filter", "")
+        if "archived,true" in condition and "updated_at" not in condition:
+            sandbox.account = sandbox.account.with_archived([moving], sandbox.now, archived=False)
+        return None
+
+    sandbox.faults = move
+    run = sync(sandbox, catalog=catalog_of("campaigns"), api_revision="2026-10-15", max_concurrency=1)
+    assert sorted(run.keys()["campaigns"]) == sorted(sandbox.account.ledger(sandbox.now)["campaigns"])
+    assert run.of("ACTIVATE_VERSION", "campaigns")
+
+
+def test_without_the_newer_revision_campaigns_are_those_of_the_older(sandbox: Sandbox) -> None:
+    def refuse(request: Request) -> Fault | None:
+        return status(404) if request.headers["revision"] == "2026-10-15" else None
+
+    sandbox.faults = refuse
+    run = sync(sandbox, catalog=catalog_of("campaigns"))
+    assert run.error is None
+    assert sorted(run.keys()["campaigns"]) == sorted(item.id for item in sandbox.account.campaigns)
 
 
 def test_children_are_incomplete_if_their_parent_is(sandbox: Sandbox) -> None:

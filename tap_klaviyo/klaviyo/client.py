@@ -302,7 +302,8 @@ class Client:
         self._requests += 1
         began = self._clock.monotonic()
         status: int | None = None
-        headers = {"revision": endpoint.revision} if endpoint.revision else {}
+        # Revisions are dates: a later one that the user sets counts for all endpoints.
+        headers = {"revision": max(endpoint.revision or "", self._revision)}
         try:
             with (
                 self._watchdog.limit(seconds) as deadline,

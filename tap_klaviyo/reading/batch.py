@@ -58,6 +58,7 @@ class Batch:
         newest: the greatest time among them, in epoch seconds.
         findings: what the page has beside its records.
         query: the name of the query that found the rows.
+        ids: the ids of the rows, if a later query must not bring them again.
         changes: the rows that changed during the run: their ids, with the time of the change as Klaviyo writes it.
         definitions: in a stream that others are read for, digests of what decides which rows belong to which, by id.
         parents: how many parents' rows begin here.
@@ -73,6 +74,7 @@ class Batch:
     newest: int | None = None
     findings: Findings = field(default_factory=Findings)
     query: str = ""
+    ids: frozenset[str] = frozenset()
     changes: frozenset[tuple[str, str]] = frozenset()
     definitions: Mapping[str, str] = field(default_factory=dict)
     parents: int = 0

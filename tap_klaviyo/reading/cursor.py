@@ -46,6 +46,7 @@ class FullTable:
         since: rows changed since then (epoch seconds) are noted in `Batch.changes`, if the stream's queries say by
             which field.
         seen: changes that were read already; their rows are left out.
+        notes_ids: whether `Batch.ids` has the ids of the rows.
         is_silent: whether the rows are read for other streams only, and are not written.
         children: by stream, what is read for each of the rows.
         digests: returns digests of what decides which rows belong to a page's rows, for `Batch.definitions`.
@@ -60,6 +61,7 @@ class FullTable:
     since: int
     condition: str | None = None
     seen: frozenset[Change] = frozenset()
+    notes_ids: bool = False
     is_silent: bool = False
     children: Mapping[str, Children] = field(default_factory=dict)
     digests: Callable[[Sequence[Resource]], Mapping[str, str]] | None = None
@@ -162,12 +164,13 @@ def _children(table: FullTable, page: Page) -> dict[Hashable, Sequence[Fetch[Bat
 
 
 def _batch(table: FullTable, query: Query, page: Page) -> Batch:
-    changes = _changes(page.data, table)
+    changes = changes_of(page.data, table)
     if table.seen:
         page.data = [each for each in page.data if (each.id, changes.get(each.id, "")) not in table.seen]
     changed = frozenset(changes.items()) - table.seen
     digests = table.digests(page.data) if table.digests else {}
-    noticed = Batch(b"", 0, 0, query=query.name, changes=changed, definitions=digests)
+    ids = frozenset(each.id for each in page.data) if table.notes_ids else frozenset[str]()
+    noticed = Batch(b"", 0, 0, query=query.name, ids=ids, changes=changed, definitions=digests)
     if table.is_silent:
         return noticed
     findings = Findings()
@@ -176,7 +179,7 @@ def _batch(table: FullTable, query: Query, page: Page) -> Batch:
     return replace(noticed, lines=lines, size=len(lines), rows=len(records), findings=findings)
 
 
-def _changes(resources: list[Resource], table: FullTable) -> dict[str, str]:
+def changes_of(resources: list[Resource], table: FullTable) -> dict[str, str]:
     """Return the time of each resource's last change by id, for those changed since `table.since`."""
     if not table.changed_by:
         return {}

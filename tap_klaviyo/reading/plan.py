@@ -16,6 +16,8 @@ from tap_klaviyo.streams.table import BY_NAME
 
 # Fetches that find the rows changed since a time, except those that were read already.
 ChangedFetches = Callable[[int, frozenset[Change]], Sequence[Fetch[Batch]]]
+# Fetches that find the rows that are not among those of some ids.
+MissedFetches = Callable[[frozenset[str]], Sequence[Fetch[Batch]]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Plan:
         is_ordered: whether the bookmark may move with each batch; else it moves at the stream's end.
         is_silent: whether it is read for its children only, and not written.
         changed: finds what changed during the run, if rows can move between the queries; else None.
+        missed: finds the rows that the queries cannot, by the ids of those that they found; else None.
     """
 
     selection: Selection
@@ -48,6 +51,7 @@ class Plan:
     is_ordered: bool = True
     is_silent: bool = False
     changed: ChangedFetches | None = None
+    missed: MissedFetches | None = None
 
     @property
     def stream(self) -> Stream:

@@ -15,6 +15,7 @@ from tap_klaviyo.reading.account import CLOCK_MARGIN, Account
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.children import definition_digests, range_children, table_children
 from tap_klaviyo.reading.cursor import Children, FullTable, changed_fetches, full_table_fetches, table_queries
+from tap_klaviyo.reading.omnichannel import changed_omnichannel_fetches, omnichannel_fetches
 from tap_klaviyo.reading.plan import ChangedFetches, Plan, with_parents
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query, charged_endpoint, query_parameters
@@ -51,6 +52,7 @@ class Planner:
         end_date: rows before it are read, in epoch seconds; None for all up to now.
         lookback: seconds before the bookmark that are read again.
         activate_version: whether streams that are read in full carry versions.
+        api_revision: the revision of Klaviyo's API in the settings.
     """
 
     client: Client
@@ -61,6 +63,7 @@ class Planner:
     end_date: int | None
     lookback: int
     activate_version: bool
+    api_revision: str
 
     def plans(self) -> list[Plan]:
         """Return how the streams are read, each parent before its children."""
@@ -101,16 +104,24 @@ class Planner:
 
     def _full_table(self, selection: Selection, is_silent: bool) -> Plan:
         table = self._table(selection, is_silent)
+        newer = selection.stream.omnichannel_from
+        is_newer = newer is not None and self.api_revision >= newer
+        queries = full_table_fetches(table)
+        find_changed = changed_fetches
+        if is_newer:
+            queries = {str(place): fetch for place, fetch in enumerate(omnichannel_fetches(table))}
+            find_changed = changed_omnichannel_fetches
         changed: ChangedFetches | None = None
         if table.changed_by:
-            changed = lambda since, seen: changed_fetches(replace(table, since=since, seen=seen))  # noqa: E731
+            changed = lambda since, seen: find_changed(replace(table, since=since, seen=seen))  # noqa: E731
         return Plan(
             selection,
             table.endpoint.path,
-            full_table_fetches(table),
+            queries,
             table.version,
             is_silent=is_silent,
             changed=changed,
+            missed=partial(omnichannel_fetches, table) if newer and not is_newer else None,
         )
 
     def _table(self, selection: Selection, is_silent: bool) -> FullTable:
@@ -131,6 +142,7 @@ class Planner:
             None if is_silent else self._version(stream),
             self.account.now - CLOCK_MARGIN,
             condition=self._span(stream.range),
+            notes_ids=stream.omnichannel_from is not None,
             is_silent=is_silent,
             children={each.stream.name: self._children(each, parent, silent) for each, parent, silent in children},
             digests=definition_digests if any(each.replication_key for each, _, _ in children) else None,

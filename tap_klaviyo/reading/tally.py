@@ -23,6 +23,7 @@ class Tally:
     definitions: dict[str, str] = field(default_factory=dict)
     parents: int = 0
     parents_gone: int = 0
+    ids: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     lacks_scope: bool = False
@@ -37,6 +38,7 @@ class Tally:
         self.definitions.update(batch.definitions)
         self.parents += batch.parents
         self.parents_gone += batch.parents_gone
+        self.ids |= batch.ids
         self.denied |= batch.denied
         self.findings.add(batch.findings)
         if batch.problem:

@@ -43,12 +43,13 @@ def _channels(shop: Shop) -> Iterator[tuple[Item, str, str]]:
             if each in messages:
                 yield campaign, each, campaign.hidden["messages.channel"]
     named = list(NAMED_MESSAGES)
-    for place, campaign in enumerate(_canvas_campaigns(shop)):
+    for place, campaign in enumerate(canvas_campaigns(shop)):
         for turn, channel in enumerate(_CHANNELS[place % len(_CHANNELS)]):
             yield campaign, named.pop(0) if named else derived_id("message", campaign.id, turn), channel
 
 
-def _canvas_campaigns(shop: Shop) -> Iterator[Item]:
+def canvas_campaigns(shop: Shop) -> Iterator[Item]:
+    """Yield the campaigns that only this revision lists."""
     return shop.plain("campaign", shop.random("canvas"))
 
 
@@ -60,7 +61,7 @@ def _campaigns(shop: Shop, random: Random) -> Iterator[Item]:
         made = shop.item("campaign", number, base.id, random)
         yield _joined_campaign(with_base(made, base), messages.get(base.id, ()), _tags_of(base))
     tags = [tag.id for tag in shop.neighbours.tags]
-    for number, made in enumerate(_canvas_campaigns(shop)):
+    for number, made in enumerate(canvas_campaigns(shop)):
         definition = {**made.attributes["definition"], "builder": "canvas", "archived": number % 5 == 4}
         canvas = changed(made, {"definition": definition})
         yield _joined_campaign(canvas, messages.get(made.id, ()), some_ids(random, tags, 2))

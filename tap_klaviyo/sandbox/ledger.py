@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tap_klaviyo.sandbox import population, served
+from tap_klaviyo.sandbox.canvas_table import canvas_campaigns
 from tap_klaviyo.sandbox.endpoints import TYPES, Endpoint
 from tap_klaviyo.sandbox.items import Item, rendered
 from tap_klaviyo.sandbox.metrics import STREAMS
@@ -27,7 +28,8 @@ def stream_keys(account: Account, now: float, start: int | None, end: int | None
         for stream in STREAMS
     }
     found["lists"] = [item.id for item in account.lists]
-    found["campaigns"] = [item.id for item in account.campaigns]
+    canvas = [item.id for item in canvas_campaigns(account.canvas) if account.changes.get(item.id, {}) is not None]
+    found["campaigns"] = [*(item.id for item in account.campaigns), *canvas]
     found["global_exclusions"] = [population.email(each).decode() for each in account.suppressions]
     return found
 

@@ -127,6 +127,7 @@ class Stream:
         off: fields that are not selected by default.
         finish: completes the records of a page, for what only this stream needs.
         id_field: the field that holds the resource's id.
+        omnichannel_from: the first revision in which the endpoint lists omnichannel campaigns; None for other streams.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Stream:
     off: frozenset[str] = frozenset()
     finish: Finish | None = None
     id_field: str = "id"
+    omnichannel_from: str | None = None
 
     @property
     def replication_method(self) -> str:

@@ -123,6 +123,7 @@ STREAMS: tuple[Stream, ...] = (
         schema_name="campaign",
         split=_CHANNELS,
         related=(MESSAGES, _TAGS),
+        omnichannel_from=at.OMNICHANNEL,
     ),
     Stream(
         name="global_exclusions",
@@ -193,6 +194,36 @@ STREAMS: tuple[Stream, ...] = (
         endpoint=at.FLOW_MESSAGES,
         split=Parent("flow_actions", "flow_action_id", only=sends_messages),
         related=(_id_of("template"),),
+    ),
+    Stream(
+        name="campaign_messages",
+        group="content",
+        endpoint=at.CAMPAIGN_MESSAGES,
+        related=(_id_of("campaign"), _id_of("campaign_audience")),
+    ),
+    Stream(
+        name="campaign_audiences",
+        group="content",
+        endpoint=at.CAMPAIGN_AUDIENCES,
+        split=Parent("omnichannel_campaigns", "campaign_id"),
+    ),
+    Stream(
+        name="campaign_variations",
+        group="content",
+        endpoint=at.CAMPAIGN_VARIATIONS,
+        split=Parent("campaign_messages", "campaign_message_id"),
+        related=(_id_of("translation"), _id_of("image")),
+    ),
+    Stream(
+        name="translations",
+        group="content",
+        endpoint=at.TRANSLATIONS,
+        related=(
+            _id_of("campaign_variation"),
+            _id_of("flow_message"),
+            _id_of("template"),
+            _id_of("universal_content", "template-universal-content"),
+        ),
     ),
     Stream(name="tags", group="content", endpoint=at.TAGS, related=(_id_of("tag_group"),)),
     Stream(name="tag_groups", group="content", endpoint=at.TAG_GROUPS),
@@ -282,10 +313,21 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "other_events": "All other events, and the metrics that they belong to",
         "audience": "Profiles, segments, and who is in which list or segment",
         "automation": "Flows, what they do and what they send",
-        "content": "Templates, forms, images and tags",
+        "content": "What campaigns send and to whom, templates, forms, images and tags",
         "shop": "The shop's catalog, coupons and reviews",
         "settings": "The account's settings and custom objects",
     }
 )
 
-BY_NAME: Mapping[str, Stream] = MappingProxyType({stream.name: stream for stream in STREAMS})
+# Streams that are read for others, and that no catalog has: the campaigns of the revision that made them omnichannel.
+PARENTS: tuple[Stream, ...] = (
+    Stream(
+        name="omnichannel_campaigns",
+        group="content",
+        endpoint=at.OMNICHANNEL_CAMPAIGNS,
+        schema_name="campaign",
+        split=Filters({f"equals(archived,{each})": {} for each in ("false", "true")}, changed_by="updated_at"),
+    ),
+)
+
+BY_NAME: Mapping[str, Stream] = MappingProxyType({stream.name: stream for stream in (*STREAMS, *PARENTS)})
