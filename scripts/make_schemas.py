@@ -57,12 +57,17 @@ class Document:
 
     def statistics(self, endpoint: Endpoint) -> list[str]:
         """Return the statistics that a report can be asked for."""
-        request = self.resolve(_body(self._operation(endpoint)["requestBody"]))
-        data = self.resolve(request["properties"]["data"])
-        attributes = self.resolve(data["properties"]["attributes"])["properties"]
+        attributes = self.requested(endpoint)["attributes"]
         statistics = self.resolve(attributes.get("statistics") or attributes["measurements"])
         names: list[str] = self.resolve(statistics["items"])["enum"]
         return sorted(names)
+
+    def requested(self, endpoint: Endpoint) -> Schema:
+        """Return what the body of a request for a report has: its type, and the attributes by name."""
+        request = self.resolve(_body(self._operation(endpoint)["requestBody"]))
+        data = self.resolve(request["properties"]["data"])["properties"]
+        kind: str = self.resolve(data["type"])["enum"][0]
+        return {"type": kind, "attributes": self.resolve(data["attributes"])["properties"]}
 
     def _operation(self, endpoint: Endpoint) -> Mapping[str, Any]:
         path = re.sub(r"\{\w+\}", "{}", endpoint.path)

@@ -16,7 +16,7 @@ from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
 from tap_klaviyo.reading.query import charged_endpoint
 from tap_klaviyo.singer.catalog import discover_catalog, select_defaults
 from tap_klaviyo.singer.other_taps import other_names
-from tap_klaviyo.streams.model import CORE, Parent, Stream
+from tap_klaviyo.streams.model import CORE, DailyCounts, Parent, Report, Sizes, Stream
 from tap_klaviyo.streams.table import STREAMS
 
 ROOT = Path(__file__).parent.parent
@@ -36,8 +36,10 @@ and the table of streams; the [README](../README.md#streams) has a shorter list.
   fields marked *off* are written only if you select them.
 - In a path, a dot leads into an object, and `[]` into the objects of an array. An `object` without listed fields is
   written as Klaviyo sent it.
-- Any field but the key may be null. A `date-time` is text in RFC 3339, in UTC; timestamps that are integers count
-  seconds since 1970-01-01T00:00:00Z.
+- The bounds of a report's period are midnights in the account's time zone, with their offset, such as
+  `2026-03-01T00:00:00-05:00`.
+- Any field but the key may be null. Any other `date-time` is text in RFC 3339, in UTC; timestamps that are
+  integers count seconds since 1970-01-01T00:00:00Z.
 - Rate limits apply per account, in requests per second and per minute; all streams of an endpoint share them.
 - Klaviyo does not document whether an included profile or tag needs its own scope, so give the key `profiles:read` and
   `tags:read` as well.
@@ -147,12 +149,31 @@ def _facts(stream: Stream) -> str:
         facts.append(
             f"{_for_parent(stream.parent)} An unselected `{stream.parent.stream}` is read too, but not written."
         )
+    if requests := _report_requests(stream):
+        facts.append(requests)
     facts.append(f"{_sentence(_limits(endpoint))}{_page(endpoint)}.")
     for name in sorted(stream.off):
         costly = charged_endpoint(stream, {name: None})
         if costly != endpoint:
             facts.append(f"{_sentence(_limits(costly))} where `{name}` is selected.")
     return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _report_requests(stream: Stream) -> str:
+    """Return what a report takes requests for, and what it needs of the account; empty for other streams."""
+    match stream.split:
+        case Report() as report:
+            period = "up to 60 days" if report.is_series else "each calendar month"
+            also = "`accounts:read` and `metrics:read`" if report.has_conversions else "`accounts:read`"
+            return f"One request or more for {period}. It also needs {also}."
+        case DailyCounts():
+            return "One request for each metric and up to 365 days. It also needs `accounts:read`."
+        case Sizes():
+            return (
+                "One request for each list, and one for all segments, in the first run of a day. It also needs "
+                "`segments:read` and `accounts:read`."
+            )
+    return ""
 
 
 def _group(stream: Stream) -> str:
@@ -166,7 +187,9 @@ def _for_parent(parent: Parent) -> str:
 
 
 def _limits(endpoint: Endpoint) -> str:
-    return f"{endpoint.limit.burst} requests per second and {endpoint.limit.steady:,} per minute"
+    limit = endpoint.limit
+    minute = f"{limit.burst} request{'s' * (limit.burst > 1)} per second and {limit.steady:,} per minute"
+    return f"{minute}, and {limit.daily:,} per day" if limit.daily else minute
 
 
 def _page(endpoint: Endpoint) -> str:

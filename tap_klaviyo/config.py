@@ -42,6 +42,8 @@ class Config:
     request_timeout: float
     max_concurrency: int
     activate_version: bool
+    conversion_metric: str | None
+    report_lookback_days: float
     base_url: str
     api_revision: str
     metric_streams: tuple[MetricStream, ...] = ()
@@ -131,6 +133,13 @@ def _flag(value: Any) -> bool:
         return known[str(value).strip().lower()]
     except KeyError:
         raise ValueError("true or false") from None
+
+
+def _text(value: Any) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if not text:
+        raise ValueError("text")
+    return text
 
 
 def _header(value: Any) -> str:
@@ -223,6 +232,20 @@ SETTINGS: tuple[Setting, ...] = (
         "true or false",
         "Write ACTIVATE_VERSION after full-table streams, so that targets can remove rows that Klaviyo has deleted.",
         default=True,
+    ),
+    Setting(
+        "conversion_metric",
+        _text,
+        "text",
+        "Name or id of the metric that counts as a conversion in reports; by default the metric that Klaviyo maps to "
+        "revenue, else Placed Order.",
+    ),
+    Setting(
+        "report_lookback_days",
+        _number(0, 3650),
+        "number",
+        "Ask again for the reports of periods that ended within this many days: Klaviyo still attributes conversions.",
+        default=30,
     ),
     Setting(
         "base_url",

@@ -22,9 +22,12 @@ from tap_klaviyo.log import logger
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
+from tap_klaviyo.reading.day_limit import DayLimit
 from tap_klaviyo.reading.plan import MissedFetches, Plan
 from tap_klaviyo.reading.planner import Planner, lookback_seconds
 from tap_klaviyo.reading.prefetch import Failure, Fetch, Pipeline
+from tap_klaviyo.reading.report_account import ReportAccount, read_report_account
+from tap_klaviyo.reading.report_plans import ReportPlanner
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.reading.workers import run_watched
 from tap_klaviyo.singer import state
@@ -83,6 +86,8 @@ class Sync:
         self._uncertain: set[str] = set()
         # By stream: digests of what decides which rows of other streams belong to its rows, by id.
         self._definitions: dict[str, Mapping[str, str]] = {}
+        # The limits of a day that requests to reports count towards.
+        self._limits: Mapping[str, DayLimit] = {}
         self._writing = False
         self._pipeline: Pipeline[Batch] = Pipeline(
             config.max_concurrency + _AT_WORK,
@@ -113,7 +118,11 @@ class Sync:
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
         self._state = adopt_bookmarks(given, account.metric_ids, table)
-        plans = self._plans(account, rotate_selections(selections, self._state.get("currently_syncing")))
+        known = run_watched(
+            lambda: read_report_account(self._client, account, streams, self._config.conversion_metric),
+            self._writer.check_reader,
+        )
+        plans = self._plans(account, known, rotate_selections(selections, self._state.get("currently_syncing")))
         self.progress.names = [plan.stream.name for plan in plans if not plan.is_silent]
         with self._pipeline, closing(self._client):
             self._writing = True
@@ -122,14 +131,25 @@ class Sync:
             for plan in plans:
                 self._read_parent(plan) if plan.is_silent else self._stream(plan)
         self._state = state.with_currently_syncing(self._state, None)
-        self._writer.state(self._state)
+        self._write_state()
         if self._failed:
             raise SyncError(f"Incomplete streams: {', '.join(self._failed)}; see the errors above.")
 
     def _note_fetched(self, batch: Batch) -> None:
         self.progress.fetched += batch.rows
 
-    def _plans(self, account: Account, selections: Sequence[Selection]) -> list[Plan]:
+    def _plans(self, account: Account, known: ReportAccount, selections: Sequence[Selection]) -> list[Plan]:
+        reports = ReportPlanner(
+            self._client,
+            account,
+            known,
+            self._state,
+            self._config.start_date,
+            self._config.end_date,
+            lookback_seconds(self._config.report_lookback_days),
+            self._clock.wall,
+        )
+        self._limits = reports.limits
         planner = Planner(
             self._client,
             account,
@@ -140,6 +160,7 @@ class Sync:
             lookback=lookback_seconds(self._config.lookback_days),
             activate_version=self._config.activate_version,
             api_revision=self._config.api_revision,
+            reports=reports,
         )
         return planner.plans()
 
@@ -167,7 +188,7 @@ class Sync:
         finally:
             self.progress.end(name)
             self._report(plan, tally)
-            self._writer.state(self._state)
+            self._write_state()
 
     def _name_scope(self, problem: ScopeError) -> None:
         """Log a missing scope once, however many streams need it; the run's last line names these."""
@@ -334,6 +355,8 @@ class Sync:
         self._count(name)
         if summary := tally.findings.summary():
             logger.warning("%s: %s.", name, summary)
+        for sentence in tally.left_over:
+            logger.info("%s: %s", name, sentence)
         for metric in sorted(tally.denied):
             tally.problems.append(
                 f"Klaviyo lists the metric {metric}, but says that it does not exist. Once Klaviyo serves it, its "
@@ -345,6 +368,11 @@ class Sync:
             self._failed.append(name)
             self._incomplete.add(name)
 
+    def _write_state(self) -> None:
+        for limit in self._limits.values():
+            self._state = limit.record(self._state)
+        self._writer.state(self._state)
+
     def _count(self, stream: str) -> None:
         log.log_metric("counter", "record_count", self.progress.take_unreported(stream), endpoint=stream)
 
@@ -352,7 +380,7 @@ class Sync:
         """Between two batches, write the state and count the records, each when it is time."""
         now = self._clock.monotonic()
         if now >= self._state_due:
-            self._writer.state(self._state)
+            self._write_state()
             self._state_due = now + self._state_interval
         if now >= self._metric_due:
             self._count(stream)

@@ -16,7 +16,17 @@ import pytest
 from tap_klaviyo.klaviyo import endpoints
 from tap_klaviyo.klaviyo.endpoints import OMNICHANNEL, XL, Endpoint, S
 from tap_klaviyo.records.projection import Related
-from tap_klaviyo.streams.model import AllMetrics, Filters, Metrics, Parent, Stream, TimeRange, Whole
+from tap_klaviyo.streams.model import (
+    AllMetrics,
+    Filters,
+    Metrics,
+    Parent,
+    Report,
+    Sizes,
+    Stream,
+    TimeRange,
+    Whole,
+)
 from tap_klaviyo.streams.table import BY_NAME, STREAMS
 
 DOCUMENTS = Path(__file__).parents[1].parent / "shared" / "klaviyo-openapi"
@@ -124,6 +134,8 @@ def row_disagreements(stream: Stream, rows: Mapping[str, Stream]) -> Iterator[st
     if stream.range:
         yield from range_disagreements(stream, stream.range, operation)
     yield from split_disagreements(stream, operation, rows)
+    if isinstance(stream.split, Report):
+        yield from report_disagreements(stream, stream.split, rows)
     yield from column_disagreements(stream)
 
 
@@ -134,7 +146,7 @@ def column_disagreements(stream: Stream) -> Iterator[str]:
     for name in sorted({*stream.automatic, *stream.off, *made}):
         if name not in columns:
             yield f"no column {name}"
-    if stream.endpoint.method == "POST":
+    if stream.endpoint.method == "POST" or isinstance(stream.split, Sizes):
         return  # A report has no attributes: its groupings and statistics fill its columns.
     filled = {
         stream.id_field,
@@ -150,6 +162,26 @@ def column_disagreements(stream: Stream) -> Iterator[str]:
         filled.update(*stream.split.each.values())
     for name in sorted(set(columns) - filled):
         yield f"nothing fills the column {name}"
+
+
+def report_disagreements(stream: Stream, report: Report, rows: Mapping[str, Stream]) -> Iterator[str]:
+    """Yield each fact about what a report is asked for that the document denies, and a statistic without a column."""
+    asked = MAKER["read_document"](None).requested(stream.endpoint)
+    if asked["type"] != f"{stream.endpoint.path.rpartition('/')[2].removesuffix('s')}":
+        yield f"no type {asked['type']}"
+    attributes = asked["attributes"]
+    if report.has_conversions != ("conversion_metric_id" in attributes):
+        yield "a conversion metric"
+    if report.is_series != ("interval" in attributes):
+        yield "an interval"
+    if report.has_conversions:
+        for group in sorted(set(report.groups) - set(attributes["group_by"]["items"]["enum"])):
+            yield f"no group {group}"
+    statistics = set(MAKER["read_document"](None).statistics(stream.endpoint))
+    for name in sorted(statistics ^ (set(stream.schema["properties"]) - set(stream.key))):
+        yield f"the statistic {name}"
+    if rows[report.about].endpoint.scopes != stream.endpoint.scopes:
+        yield f"not about {report.about}"
 
 
 def range_disagreements(stream: Stream, time_range: TimeRange, operation: Operation) -> Iterator[str]:
@@ -176,7 +208,7 @@ def split_disagreements(stream: Stream, operation: Operation, rows: Mapping[str,
         filled = placeholders | set(re.findall(r"\{(\w+)\}", stream.split.filter or ""))
         if filled != {stream.split.key}:
             yield f"the parent fills {stream.split.key}, not {sorted(filled)}"
-    if placeholders and not isinstance(stream.split, Parent):
+    if placeholders and not isinstance(stream.split, Parent | Sizes):
         yield f"nothing fills {sorted(placeholders)}"
     if operation.parameters.get("filter", {}).get("required") and not filters:
         yield "needs a filter"
@@ -203,6 +235,8 @@ MEMBERS = Stream(
     split=Parent("lists", "list_id"),
     id_field="profile_id",
 )
+FLOW_REPORT = BY_NAME["flow_values_report"]
+FLOW_GROUPS = ("flow_id", "flow_message_id", "send_channel")
 WRONG: Mapping[str, tuple[Stream, list[str]]] = {
     "path": (replace(LISTS, endpoint=replace(LISTS.endpoint, path="/api/list")), ["no GET /api/list"]),
     "method": (
@@ -257,6 +291,23 @@ WRONG: Mapping[str, tuple[Stream, list[str]]] = {
     "key of the parent": (
         replace(MEMBERS, split=Parent("lists", "id")),
         ["the parent fills id, not ['list_id']", "nothing fills the column list_id"],
+    ),
+    "conversion metric of a report": (
+        replace(FLOW_REPORT, split=Report("flows", FLOW_GROUPS)),
+        ["a conversion metric"],
+    ),
+    "group of a report": (
+        replace(FLOW_REPORT, split=Report("flows", (*FLOW_GROUPS, "campaign_id"), has_conversions=True)),
+        ["no group campaign_id"],
+    ),
+    "interval of a report": (
+        replace(FLOW_REPORT, split=Report("flows", FLOW_GROUPS, is_series=True, has_conversions=True)),
+        ["an interval"],
+    ),
+    "statistic of a report": (replace(FLOW_REPORT, key=FLOW_REPORT.key[1:]), ["the statistic flow_id"]),
+    "subject of a report": (
+        replace(FLOW_REPORT, split=Report("lists", FLOW_GROUPS, has_conversions=True)),
+        ["not about lists"],
     ),
     "no parent": (
         replace(MEMBERS, split=Whole()),

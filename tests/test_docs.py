@@ -49,7 +49,7 @@ def test_the_page_of_streams_has_each_stream_and_field(stream: Any) -> None:
     for fact in (*stream.metric_names, *stream.endpoint.scopes, f"Key `{key}`", stream.replication_method):
         assert fact in section
     limit = stream.endpoint.limit
-    assert f"{limit.burst} requests per second and {limit.steady:,} per minute" in section
+    assert f"{limit.burst} request{'s' * (limit.burst > 1)} per second and {limit.steady:,} per minute" in section
     rows = {
         row[0].strip("*`"): row for row in (line[2:-2].split(" | ") for line in section.splitlines() if "| " in line)
     }

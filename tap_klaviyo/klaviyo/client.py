@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -23,7 +23,7 @@ from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder
 from tap_klaviyo.klaviyo.ratelimit import RateLimits
 from tap_klaviyo.klaviyo.refusals import refusal_of, time_of
 from tap_klaviyo.klaviyo.retries import Budget, NoLinksError, Retries, TryAgainError
-from tap_klaviyo.klaviyo.session import CONNECT_TIMEOUT, at_origin, open_session
+from tap_klaviyo.klaviyo.session import CONNECT_TIMEOUT, MEDIA_TYPE, at_origin, open_session
 from tap_klaviyo.times import Clock
 
 # Bytes of a body beyond which it is not read: a thousand events of 64 KB each. A larger page is asked for in parts.
@@ -99,6 +99,7 @@ class _Request:
     decoder: PageDecoder
     visited: Set[str]
     is_reduced: bool
+    body: bytes | None = None
     may_lack_links: bool = False
     failures_at_one: int = 0
 
@@ -163,10 +164,22 @@ class Client:
         """Seconds for which rate limits delayed requests, over all threads."""
         return self._waited
 
+    def remember_requests(self, endpoint: Endpoint, ages: Sequence[float]) -> None:
+        """Count requests of earlier runs toward an endpoint's limits; `ages` are the seconds since each was sent."""
+        self._limits.of(endpoint).remember(ages)
+
+    def request_ages(self, endpoint: Endpoint) -> list[float]:
+        """Return the seconds since each request of the last day to an endpoint that has a day's limit, oldest first."""
+        return self._limits.of(endpoint).ages()
+
+    def day_wait(self, endpoint: Endpoint, requests: int) -> float:
+        """Return the seconds until an endpoint's limit of a day allows that many more requests; 0 if it does now."""
+        return self._limits.of(endpoint).day_wait(requests)
+
     def url(self, endpoint: Endpoint, parameters: Mapping[str, str], **ids: str) -> str:
         """Return the URL of a query's first page; `ids` fill the names in the endpoint's path."""
         path = endpoint.path.format(**{name: quote(id, safe="") for name, id in ids.items()}) if ids else endpoint.path
-        return f"{self._base_url}{path}?{urlencode(parameters)}"
+        return f"{self._base_url}{path}" + (f"?{urlencode(parameters)}" if parameters else "")
 
     @contextmanager
     def page(
@@ -177,6 +190,7 @@ class Client:
         decoder: PageDecoder = PLAIN,
         visited: Set[str] = frozenset(),
         is_reduced: bool = False,
+        body: bytes | None = None,
     ) -> Iterator[Answer]:
         """Fetch the page at a URL, and lend it until the block ends.
 
@@ -191,6 +205,7 @@ class Client:
             visited: URLs that must not come next.
             is_reduced: whether the size is smaller than usual because of an earlier failure. It is halved at the first
                 failure then; at other times the first one counts as chance.
+            body: JSON:API to send, for an endpoint that is asked with a POST.
 
         Raises:
             AuthError, ScopeError, RequestError: at once.
@@ -199,7 +214,7 @@ class Client:
             UnavailableError: no usable answer within the retries.
         """
         with ExitStack() as lent:
-            answer = self._retried(_Request(endpoint, url, size, decoder, visited, is_reduced), lent)
+            answer = self._retried(_Request(endpoint, url, size, decoder, visited, is_reduced, body), lent)
             yield answer
             answer.page.data.clear()
             answer.page.included.clear()
@@ -286,7 +301,9 @@ class Client:
             try:
                 budget.begin_try()
                 began = self._clock.monotonic()
-                server_time, body = self._sent(request.endpoint, asked, room, min(self._timeout, budget.left))
+                server_time, body = self._sent(
+                    request.endpoint, asked, room, min(self._timeout, budget.left), request.body
+                )
                 came = self._clock.monotonic()
             finally:
                 self._slots.release()
@@ -296,7 +313,9 @@ class Client:
             lent.enter_context(room.pop_all())
         return Answer(page, page.next, server_time, request.size, queued)
 
-    def _sent(self, endpoint: Endpoint, url: str, room: ExitStack, seconds: float) -> tuple[int | None, bytes]:
+    def _sent(
+        self, endpoint: Endpoint, url: str, room: ExitStack, seconds: float, content: bytes | None = None
+    ) -> tuple[int | None, bytes]:
         """Return Klaviyo's time and the body of a good answer; `room` keeps its place in memory while it is in use."""
         pacer = self._limits.of(endpoint)
         self._requests += 1
@@ -304,11 +323,18 @@ class Client:
         status: int | None = None
         # Revisions are dates: a later one that the user sets counts for all endpoints.
         headers = {"revision": max(endpoint.revision or "", self._revision)}
+        if content is not None:
+            headers["Content-Type"] = MEDIA_TYPE
         try:
             with (
                 self._watchdog.limit(seconds) as deadline,
-                self._session.get(
-                    url, stream=True, timeout=(min(CONNECT_TIMEOUT, seconds), seconds), headers=headers
+                self._session.request(
+                    endpoint.method,
+                    url,
+                    data=content,
+                    stream=True,
+                    timeout=(min(CONNECT_TIMEOUT, seconds), seconds),
+                    headers=headers,
                 ) as response,
             ):
                 status = response.status_code

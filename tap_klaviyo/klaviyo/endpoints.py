@@ -114,6 +114,8 @@ LISTS = collection_endpoint("lists", "lists", L, 10, "id")
 LIST_MEMBERS = collection_endpoint(
     "lists/{list_id}/profiles", "lists profiles", L, 100, "joined_group_at", _ON_REQUEST, "profile"
 )
+# One list at a time; only so does Klaviyo say how many members it has.
+LIST = collection_endpoint("lists/{list_id}", "lists", L, additional={"profile_count": XS}, resource="list")
 SEGMENTS = collection_endpoint("segments", "segments", L, 10, "id")
 SEGMENT_MEMBERS = collection_endpoint(
     "segments/{segment_id}/profiles", "segments profiles", L, 100, "joined_group_at", _ON_REQUEST, "profile"

@@ -11,7 +11,7 @@ import math
 import re
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tap_klaviyo.klaviyo.endpoints import Endpoint, Limit
@@ -95,6 +95,32 @@ class Pacer:
         """Let no request start within these seconds from now."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+
+    def remember(self, ages: Iterable[float]) -> None:
+        """Count requests of earlier runs; `ages` are the seconds since each was sent."""
+        with self._lock:
+            now = self._clock.monotonic()
+            starts = sorted([*self._starts, *(now - age for age in ages)])
+            self._starts = deque(starts[-self._kept :])
+
+    def ages(self) -> list[float]:
+        """Return the seconds since each request of the last day, oldest first; as many as the limits need to know."""
+        with self._lock:
+            now = self._clock.monotonic()
+            return [now - start for start in self._starts if now - start < _DAY]
+
+    def day_wait(self, requests: int) -> float:
+        """Return the seconds until the limit of a day allows that many more requests.
+
+        0 if it does now, or if the endpoint has no such limit; more than the limit counts as all of it.
+        """
+        with self._lock:
+            for window in self._windows:
+                if window.seconds == _DAY and len(self._starts) + requests > window.allowed:
+                    last = min(requests, window.allowed) - 1
+                    place = last + len(self._starts) - window.allowed
+                    return max(0.0, self._starts[place] + _DAY - self._clock.monotonic()) if place >= 0 else 0.0
+        return 0.0
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Learn from an answer's `RateLimit-*` headers: the account's own limits, and a window that is used up.

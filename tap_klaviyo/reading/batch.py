@@ -65,6 +65,7 @@ class Batch:
         parents_gone: how many parents Klaviyo no longer has.
         denied: the ids of metrics that Klaviyo lists but says do not exist.
         problem: a sentence about something that was skipped here: the run continues and ends with exit code 1.
+        left_over: a sentence about what is left to the next run, because Klaviyo's limit of a day is used up.
         bookmark_limit: in epoch seconds; the stream's bookmark must not pass it.
     """
 
@@ -81,6 +82,7 @@ class Batch:
     parents_gone: int = 0
     denied: frozenset[str] = frozenset()
     problem: str | None = None
+    left_over: str | None = None
     bookmark_limit: int | None = None
 
     def read_lines(self) -> bytes:

@@ -11,7 +11,7 @@ from tap_klaviyo.reading.cursor import Change
 from tap_klaviyo.reading.prefetch import Fetch
 from tap_klaviyo.reading.query import charged_endpoint, query_parameters
 from tap_klaviyo.singer.selection import Selection, select_key
-from tap_klaviyo.streams.model import AllMetrics, Filters, Metrics, Stream
+from tap_klaviyo.streams.model import AllMetrics, DailyCounts, Filters, Metrics, Report, Sizes, Stream
 from tap_klaviyo.streams.table import BY_NAME
 
 # Fetches that find the rows changed since a time, except those that were read already.
@@ -71,15 +71,29 @@ def first_requests(selection: Selection) -> list[FirstRequest]:
     """Return the requests that show whether a stream can be read, with the includes and fields that a sync asks for.
 
     What belongs to the rows of another stream is asked for by their ids, so that only the first of these can be asked.
+    For a report, what it is about is asked for, with the same scope: a report would count towards its limit of a day.
     """
-    stream = selection.stream
+    stream, split = selection.stream, selection.stream.split
     if stream.parent:
         return first_requests(select_key(BY_NAME[stream.parent.stream]))
+    if isinstance(split, Report | DailyCounts | Sizes):
+        return [request for name in _needed_for(split) for request in first_requests(select_key(BY_NAME[name]))]
     parameters = query_parameters(stream, selection.fields)
     if isinstance(stream.split, Filters):
         parameters["filter"] = next(iter(stream.split.each))
     request = FirstRequest(charged_endpoint(stream, selection.fields), tuple(parameters.items()))
     return [FirstRequest(METRICS, ()), request] if isinstance(stream.split, Metrics | AllMetrics) else [request]
+
+
+def _needed_for(split: Report | DailyCounts | Sizes) -> list[str]:
+    """Return the streams that have to be readable for a report: what it is about, and the account's time zone."""
+    match split:
+        case Report():
+            return ["accounts", *(["metrics"] if split.has_conversions else []), split.about]
+        case DailyCounts():
+            return ["accounts", "metrics"]
+        case Sizes():
+            return ["accounts", "lists", "segments"]
 
 
 def with_parents(selections: Iterable[Selection]) -> list[tuple[Selection, bool]]:

@@ -19,6 +19,7 @@ from tap_klaviyo.reading.omnichannel import changed_omnichannel_fetches, omnicha
 from tap_klaviyo.reading.plan import ChangedFetches, Plan, with_parents
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query, charged_endpoint, query_parameters
+from tap_klaviyo.reading.report_plans import ReportPlanner
 from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.singer.selection import Selection
@@ -32,7 +33,16 @@ from tap_klaviyo.singer.state import (
     start_of,
 )
 from tap_klaviyo.streams.events import missing_metric, project_metric, project_metrics
-from tap_klaviyo.streams.model import AllMetrics, Metrics, Parent, Stream, TimeRange
+from tap_klaviyo.streams.model import (
+    AllMetrics,
+    DailyCounts,
+    Metrics,
+    Parent,
+    Report,
+    Sizes,
+    Stream,
+    TimeRange,
+)
 from tap_klaviyo.times import DAY, format_time
 
 # 2000-01-01, before anything that Klaviyo keeps: a range from here on is a full read.
@@ -53,6 +63,7 @@ class Planner:
         lookback: seconds before the bookmark that are read again.
         activate_version: whether streams that are read in full carry versions.
         api_revision: the revision of Klaviyo's API in the settings.
+        reports: plans the reports.
     """
 
     client: Client
@@ -64,10 +75,13 @@ class Planner:
     lookback: int
     activate_version: bool
     api_revision: str
+    reports: ReportPlanner
 
     def plans(self) -> list[Plan]:
         """Return how the streams are read, each parent before its children."""
-        return [self._plan(selection, is_silent) for selection, is_silent in self._ordered]
+        # Whatever waits for the limits of reports comes last, so that no other stream waits for it.
+        ordered = sorted(self._ordered, key=lambda each: isinstance(each[0].stream.split, Report))
+        return [self._plan(selection, is_silent) for selection, is_silent in ordered]
 
     @cached_property
     def _ordered(self) -> Sequence[tuple[Selection, bool]]:
@@ -79,7 +93,9 @@ class Planner:
 
     def _plan(self, selection: Selection, is_silent: bool) -> Plan:
         stream = selection.stream
-        if stream.parent:
+        if isinstance(stream.split, Report | DailyCounts | Sizes):
+            plan = self.reports.plan(self._bookmarked(selection), self._covering_all)
+        elif stream.parent:
             plan = self._child(selection, is_silent)
         elif isinstance(stream.split, Metrics | AllMetrics):
             plan = self._events(selection, stream.split)
@@ -87,8 +103,6 @@ class Planner:
             plan = self._timeline(selection, table_queries(stream, stream.project(selection.schema)))
         else:
             plan = self._full_table(selection, is_silent)
-        if plan.drops_bookmark:
-            logger.warning("%s: the bookmark is in the future; reading again from start_date.", stream.name)
         if not selection.replication_key and self._leaves_out(stream) and self.activate_version:
             logger.warning(
                 "%s: end_date leaves out newer rows; the target keeps rows that Klaviyo deleted.", stream.name
@@ -186,6 +200,8 @@ class Planner:
         stream = selection.stream
         mark = bookmark_of(self.state, stream)
         dropped = mark is not None and is_future(mark, self.account.now)
+        if dropped:
+            logger.warning("%s: the bookmark is in the future; reading again from start_date.", stream.name)
         return Plan(
             selection,
             stream.endpoint.path,
@@ -193,6 +209,9 @@ class Planner:
             mark=0 if dropped else mark or 0,
             drops_bookmark=dropped,
         )
+
+    def _covering_all(self, plan: Plan) -> Plan:
+        return self._covering(plan, self.account.all_metrics)
 
     def _events(self, selection: Selection, split: Metrics | AllMetrics) -> Plan:
         stream, account = selection.stream, self.account
@@ -255,7 +274,8 @@ class Planner:
 
     def _leaves_out(self, stream: Stream) -> bool:
         """Return whether a full read leaves rows out because they are newer than the settings ask for."""
-        return bool(stream.range and self.end_date is not None and self.end_date < self.account.now)
+        is_timed = stream.range or stream.replication_key
+        return bool(is_timed and self.end_date is not None and self.end_date < self.account.now)
 
 
 def lookback_seconds(days: float) -> int:

@@ -27,6 +27,7 @@ class Tally:
     denied: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     lacks_scope: bool = False
+    left_over: list[str] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
 
     def add(self, batch: Batch) -> None:
@@ -43,6 +44,8 @@ class Tally:
         self.findings.add(batch.findings)
         if batch.problem:
             self.problems.append(batch.problem)
+        if batch.left_over:
+            self.left_over.append(batch.left_over)
         limits = [limit for limit in (self.bookmark_limit, batch.bookmark_limit) if limit is not None]
         self.bookmark_limit = min(limits, default=None)
 

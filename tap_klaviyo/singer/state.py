@@ -28,6 +28,8 @@ _DATE_KEYS = ("timestamp", "since", "replication_key_value")
 _OTHER_KEYS = frozenset(
     {"metrics", "parents", "replication_key", "version", "starting_replication_value", "partitions"}
 )
+# What a state has beside the bookmarks.
+_NO_BOOKMARKS = ("currently_syncing", "full_tables", "day_limits")
 # A bookmark this many seconds ahead of Klaviyo's clock counts as now: its servers' clocks differ by seconds.
 # Anything further ahead was moved there by an event dated in the future, so it does not show how far a run read.
 SMALL_LEAD = 300
@@ -47,7 +49,7 @@ def read_state(value: Any) -> State:
     if isinstance(value.get("streams"), list):
         raise StateError("Invalid state: this file is a catalog. Pass it with --catalog.")
     if "bookmarks" not in value and any(map(_looks_like_bookmark, value.values())):
-        named = {name: entry for name, entry in value.items() if name not in ("currently_syncing", "full_tables")}
+        named = {name: entry for name, entry in value.items() if name not in _NO_BOOKMARKS}
         value = {"bookmarks": named} | {name: entry for name, entry in value.items() if name not in named}
     if not isinstance(value.get("bookmarks", {}), dict | None):
         raise StateError('Invalid state: "bookmarks" must be a JSON object, with one entry for each stream.')

@@ -106,7 +106,37 @@ class AllMetrics:
     """One query for the events of all metrics; each event names its own."""
 
 
-Split = Whole | Filters | Parent | Metrics | AllMetrics
+@dataclass(frozen=True)
+class Report:
+    """One POST for each period: a calendar month, or up to 60 days of a series by day.
+
+    Args:
+        about: the stream of what the figures are about, which the same scope can read.
+        groups: what the figures are grouped by.
+        is_series: whether it has a row for each day; else for each calendar month.
+        has_conversions: whether some figures are about a metric that counts as a conversion, which is part of the key.
+            Just these reports have pages, and a choice of groups.
+        begins: the first day that has figures, by its ISO date; None if Klaviyo names none.
+    """
+
+    about: str
+    groups: tuple[str, ...]
+    is_series: bool = False
+    has_conversions: bool = False
+    begins: str | None = None
+
+
+@dataclass(frozen=True)
+class DailyCounts:
+    """One POST for each metric and year: counts of its events by day."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """One POST for all segments, and one request for each list: how many members they have today."""
+
+
+Split = Whole | Filters | Parent | Metrics | AllMetrics | Report | DailyCounts | Sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from tap_klaviyo.klaviyo import endpoints as at
@@ -12,7 +13,20 @@ from tap_klaviyo.streams.campaigns import MESSAGES
 from tap_klaviyo.streams.events import ATTRIBUTIONS
 from tap_klaviyo.streams.exclusions import complete_exclusions
 from tap_klaviyo.streams.flows import sends_messages
-from tap_klaviyo.streams.model import CORE, KLAVIYO, AllMetrics, Filters, Metrics, Parent, Split, Stream, TimeRange
+from tap_klaviyo.streams.model import (
+    CORE,
+    KLAVIYO,
+    AllMetrics,
+    DailyCounts,
+    Filters,
+    Metrics,
+    Parent,
+    Report,
+    Sizes,
+    Split,
+    Stream,
+    TimeRange,
+)
 
 _TAGS = Related("tags", "tags", "tag")
 
@@ -54,6 +68,18 @@ def _members(name: str, parent: str, endpoint: Endpoint) -> Stream:
     )
 
 
+def _report(name: str, endpoint: Endpoint, report: Report) -> Stream:
+    metric = ("conversion_metric_id",) if report.has_conversions else ()
+    return Stream(
+        name=name,
+        group="reports",
+        endpoint=endpoint,
+        key=(*report.groups, *metric, "period_start", "period_end"),
+        replication_key="period_start",
+        split=report,
+    )
+
+
 def _id_of(name: str, relationship: str = "", kind: str = "", is_named: bool = False) -> Related:
     """Return the field that holds the id which a to-one relationship points at."""
     relationship = relationship or name.replace("_", "-")
@@ -73,6 +99,12 @@ _CHANNELS = Filters(
 _SUPPRESSED = Filters(
     {"greater-or-equal(subscriptions.email.marketing.suppression.timestamp,1970-01-01T00:00:00Z)": {}}
 )
+
+_BY_CAMPAIGN = Report("campaigns", ("campaign_id", "campaign_message_id", "send_channel"), has_conversions=True)
+_BY_FLOW = Report("flows", ("flow_id", "flow_message_id", "send_channel"), has_conversions=True)
+_BY_FORM = Report("forms", ("form_id",))
+# Klaviyo has figures of segments from this day on.
+_BY_SEGMENT = Report("segments", ("segment_id",), begins="2023-06-01")
 
 # Archived flows and hidden images are left out of the list unless it is asked for them.
 _ARCHIVED = Filters({f"equals(archived,{each})": {} for each in ("false", "true")}, changed_by="updated")
@@ -304,6 +336,29 @@ STREAMS: tuple[Stream, ...] = (
         split=Parent("object_types", "object_type_id"),
     ),
     Stream(name="billing_usage", group="settings", endpoint=at.BILLING_USAGE),
+    Stream(
+        name="metric_aggregates",
+        group="reports",
+        endpoint=at.METRIC_AGGREGATES,
+        key=("metric_id", "period_start", "period_end"),
+        replication_key="period_start",
+        split=DailyCounts(),
+    ),
+    Stream(
+        name="list_sizes",
+        group="reports",
+        endpoint=at.LIST,
+        key=("type", "id", "period_start"),
+        replication_key="period_start",
+        split=Sizes(),
+    ),
+    _report("campaign_values_report", at.CAMPAIGN_VALUES, _BY_CAMPAIGN),
+    _report("flow_values_report", at.FLOW_VALUES, _BY_FLOW),
+    _report("flow_series_report", at.FLOW_SERIES, replace(_BY_FLOW, is_series=True)),
+    _report("form_values_report", at.FORM_VALUES, _BY_FORM),
+    _report("form_series_report", at.FORM_SERIES, replace(_BY_FORM, is_series=True)),
+    _report("segment_values_report", at.SEGMENT_VALUES, _BY_SEGMENT),
+    _report("segment_series_report", at.SEGMENT_SERIES, replace(_BY_SEGMENT, is_series=True)),
 )
 
 # What streams are listed under, and selected by, with what is in each.
@@ -315,6 +370,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "automation": "Flows, what they do and what they send",
         "content": "What campaigns send and to whom, templates, forms, images and tags",
         "shop": "The shop's catalog, coupons and reviews",
+        "reports": "What messages, forms and segments achieved, and counts of events, by month or by day",
         "settings": "The account's settings and custom objects",
     }
 )
