@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tap_klaviyo.sandbox import ENDPOINTS, Account, Endpoint, Sandbox
+from tap_klaviyo.sandbox import ENDPOINTS, Account, Endpoint, Request, Sandbox
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ROOT.parent / "shared" / "klaviyo-openapi"
@@ -487,6 +487,47 @@ def test_profiles_and_events_are_deleted() -> None:
         assert event["id"] not in events
         assert event["id"] not in sandbox.account.ledger(account.now)["open"]
         assert len(events) > 100
+
+
+def test_nobody_is_missed_while_profiles_are_updated_and_members_join() -> None:
+    group, _ = Counter(each["parent_id"] for each in ledger("/api/lists/{id}/profiles")).most_common(1)[0]
+    everyone = [each["id"] for each in ledger("/api/profiles") if each["attributes"]["updated"]]
+    members = [each["id"] for each in ledger("/api/lists/{id}/profiles") if each["parent_id"] == group]
+    changing: dict[str, str] = {}
+    with Sandbox(ACCOUNT, limits=False) as sandbox:
+
+        def change(request: Request) -> None:
+            """Update a profile and let it join again before each request."""
+            sandbox.advance(1)
+            moved = everyone[request.index * 7 % len(everyone)]
+            account = sandbox.account.with_updated([moved], sandbox.now)
+            if moved in members:
+                account = account.with_joined(group, [moved], sandbox.now)
+            changing[moved] = request.path
+            sandbox.account = account
+
+        sandbox.faults = change
+        seen = {each["id"] for each in walk(sandbox, "/api/profiles", sort="updated", **{"page[size]": "9"})}
+        joined = {each["id"] for each in walk(sandbox, f"/api/lists/{group}/profiles", **{"page[size]": "9"})}
+    assert seen >= set(everyone)
+    assert joined >= set(members)
+    assert len(changing) > 10
+
+
+def test_pages_by_id_lose_nothing_while_resources_are_deleted_and_changed() -> None:
+    flows = [each["id"] for each in ledger("/api/flows") if not each["attributes"]["archived"]]
+    with Sandbox(ACCOUNT, limits=False) as sandbox:
+
+        def change(request: Request) -> None:
+            """Delete a flow and rename another before each request."""
+            account = sandbox.account.with_deleted([flows[request.index * 5]])
+            sandbox.account = account.with_changed(flows[request.index * 5 + 2], name=f"Renamed {request.index}")
+
+        sandbox.faults = change
+        seen = [each["id"] for each in walk(sandbox, "/api/flows", sort="id", **{"page[size]": "6"})]
+        left = {each["id"] for each in sandbox.account.collection("/api/flows", sandbox.now)}
+    assert set(flows) & left <= set(seen) < set(flows)
+    assert len(seen) == len(set(seen))
 
 
 def test_resources_change_and_are_deleted() -> None:
