@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+# The repository's public address, once it has one.
+REPOSITORY = ""
 SANDBOX_SERVER = "aiohttp>=3.10"
 
 
@@ -18,14 +20,27 @@ def version() -> str:
     return found[1]
 
 
+def long_description() -> str:
+    """Return the README with links that work outside the repository: absolute ones, or else only their text."""
+
+    def link(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        if target.startswith("https://"):
+            return match[0]
+        return f"[{text}]({REPOSITORY}/blob/v{version()}/{target})" if REPOSITORY else text
+
+    return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, (HERE / "README.md").read_text("utf-8"))
+
+
 setup(
     name="tap-klaviyo",
     version=version(),
-    description="A Singer tap for Klaviyo: events, lists, campaigns and global exclusions.",
-    long_description=(HERE / "README.md").read_text("utf-8"),
+    description="A Singer tap for Klaviyo: events, profiles, lists, campaigns and the rest of the account.",
+    long_description=long_description(),
     long_description_content_type="text/markdown",
     author="the tap-klaviyo developers",
-    license="MIT",
+    license_expression="MIT",
+    license_files=["LICENSE"],
     keywords=["singer", "tap", "klaviyo", "etl", "elt", "meltano"],
     classifiers=[
         "Development Status :: 4 - Beta",
@@ -66,7 +81,7 @@ setup(
             "pytest-cov>=7.0",
             # The formatter's style may change with each minor version.
             "ruff~=0.17.0",
-            "setuptools>=65",
+            "setuptools>=77",
             "types-requests>=2.32",
         ],
     },

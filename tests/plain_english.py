@@ -6,14 +6,13 @@ import ast
 import io
 import json
 import re
-import subprocess
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from tests.repository import ROOT, repository_files
 
 # Each of these is correct English. Native writers use them rarely; in numbers, they read as if translated.
 ODD = {
@@ -78,9 +77,7 @@ class Text:
 
 def read_texts() -> list[Text]:
     """Return the text of each tracked file: documents, Python, scripts, schemas, and the examples' definitions."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    files = (name for name in names if name not in _EXCLUDED and (ROOT / name).is_file())
+    files = (name for name in repository_files() if name not in _EXCLUDED)
     texts = (Text(name, tuple(" ".join(each.split()) for each in _paragraphs(ROOT / name))) for name in files)
     return [text for text in texts if text.words]
 

@@ -11,6 +11,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from tap_klaviyo import config
+from tests.repository import repository_files
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_klaviyo"
@@ -141,11 +142,10 @@ def test_links_in_the_documents_lead_somewhere() -> None:
 
 def test_no_file_installs_the_other_project_of_the_same_name() -> None:
     """The public index has one; installs of ours name a path or a URL."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     installs = re.compile(r"(?:install\b[^\n]*?|pip_url:|uvx|pipx run)[ =\"'`]+tap-klaviyo(?![\w./-])")
     found = [
         f"{name}: {match.group()}"
-        for name in names.split("\0")
+        for name in repository_files()
         if name.endswith((".md", ".yml", ".yaml", ".sh", ".toml", ".txt", "Dockerfile")) or name.startswith("scripts/")
         for match in installs.finditer((ROOT / name).read_text("utf-8"))
         if not re.search("Never write|Do not run", (ROOT / name).read_text("utf-8")[match.start() - 20 : match.end()])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tap_klaviyo.sandbox import Account, Sandbox
+from tests.repository import repository_files
 
 ROOT = Path(__file__).parent.parent
 CODE = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
@@ -98,9 +99,8 @@ def test_a_sync_the_next_run_and_selections(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [*PAGES, cli_help()], ids=[*(page.stem for page in PAGE_FILES), "help"])
 def test_no_command_overwrites_a_tracked_file(text: str) -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     written = set(re.findall(r">>? *([\w./-]+)", "\n".join([*CODE.findall(text), *re.findall("^  .*", text, re.M)])))
-    assert written.isdisjoint(tracked.splitlines())
+    assert written.isdisjoint(repository_files())
 
 
 def test_the_help_writes_its_state_to_a_file() -> None:
