@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import meltano_definitions
+import stream_costs
 
 from tap_klaviyo.about import settings_table, streams_table
 from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
@@ -70,6 +71,7 @@ def generated() -> dict[Path, str]:
         README: _between(readme, "settings", settings_table()),
         ROOT / "catalog.json": json.dumps(select_defaults(discover_catalog()), indent=2, ensure_ascii=False) + "\n",
         ROOT / "docs" / "streams.md": streams_page(),
+        ROOT / "docs" / "costs.md": stream_costs.costs_page(),
         MELTANO / "meltano.yml": meltano_definitions.project(),
         MELTANO / "tap-klaviyo.yml": meltano_definitions.addition(),
         MELTANO / "hub.yml": meltano_definitions.hub_entry(),

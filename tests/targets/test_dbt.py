@@ -241,7 +241,7 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
     assert re.search(r"\| Received Email +\| +\d+ \|", ended.stdout)
 
 
-def test_the_readme_installs_what_is_tested() -> None:
+def test_the_readme_installs_the_tested_versions() -> None:
     folder = Path(__file__).parent / "requirements"
     tried = {line for name in ("dbt", "target-duckdb") for line in (folder / f"{name}.txt").read_text().splitlines()}
     installed = {each.strip("'") for line in re.findall(r"pip install (.+)", README) for each in line.split()}
