@@ -8,7 +8,7 @@ from math import ceil
 
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.reading.query import charged_endpoint
-from tap_klaviyo.streams.model import Filters, Metrics, Parent, Stream
+from tap_klaviyo.streams.model import DailyCounts, Filters, Metrics, Parent, Report, Sizes, Stream
 from tap_klaviyo.streams.table import GROUPS, STREAMS
 
 # The rows of each stream in a small, a middle and a large account. Those of `flow_messages` are also the number of
@@ -63,7 +63,7 @@ _SAME_ROWS = {"omnichannel_campaigns": "campaigns"}
 # The share of all events that belong to the metrics of a group's streams.
 EVENT_SHARES = {"core": 0.8, "other_events": 0.02}
 # A run a day later reads a day and the lookback of a week, if the history is a year.
-LATER_SHARE = 8 / 365
+YEAR, LATER_DAYS = 365, 8
 # Klaviyo returns metrics in pages of this size, whatever a request asks for.
 _METRICS_PAGE = 200
 
@@ -87,29 +87,55 @@ class Line:
     later: int
 
 
-def count_requests(stream: Stream, rows: Rows) -> int:
+def count_requests(stream: Stream, rows: Rows, days: int = YEAR) -> int:
     """Return the requests that read a stream, without those for its parent.
-
-    Rows are taken to be spread evenly over parents.
 
     Args:
         stream: one that is not split by metrics.
         rows: returns how many rows a stream has.
+        days: how many days of reports are read.
     """
-    split, page = stream.split, _page_size(stream)
-    if isinstance(split, Parent):
-        if split.included:
-            return 0
-        parents = rows(stream.name if split.only else split.stream)
-        return ceil(parents * max(1, ceil(rows(stream.name) / parents / page))) if parents else 0
-    pages = max(1, ceil(rows(stream.name) / page))
-    if isinstance(split, Filters):
+    match stream.split:
+        case Parent() as parent:
+            return _count_for_parents(stream, parent, rows)
+        case Report() as report:
+            return _count_for_report(report, rows, days)
+        case DailyCounts():
+            return ceil(rows("metrics")) * ceil(days / YEAR)
+        case Sizes():
+            return ceil(rows("lists")) + 1
+        case _:
+            return _count_for_collection(stream, rows)
+
+
+def _count_for_parents(stream: Stream, parent: Parent, rows: Rows) -> int:
+    """Return the requests for the rows of all parents, spread evenly over them."""
+    parents = rows(stream.name if parent.only else parent.stream)
+    if parent.included or not parents:
+        return 0
+    return ceil(parents * max(1, ceil(rows(stream.name) / parents / _page_size(stream))))
+
+
+def _count_for_report(report: Report, rows: Rows, days: int) -> int:
+    """Return the requests for a report: a window is a month, or 60 days of a series; some have pages of 100 rows."""
+    windows = ceil(days / 60) if report.is_series else int(days * 12 / YEAR) + 1
+    if not report.has_conversions:
+        return windows
+    in_window = rows("campaign_messages") / 12 if report.about == "campaigns" else rows("flow_messages")
+    return windows * max(1, ceil(in_window / 100))
+
+
+def _count_for_collection(stream: Stream, rows: Rows) -> int:
+    pages = max(1, ceil(rows(stream.name) / _page_size(stream)))
+    requests = pages
+    if isinstance(stream.split, Filters):
         # Each filter leaves a page that is not full; a read in full asks again for what changed meanwhile.
-        pages += len(split.each) - 1 + (len(split.each) if split.changed_by and not stream.range else 0)
+        queries = len(stream.split.each)
+        requests += queries - 1 + (queries if stream.split.changed_by and not stream.range else 0)
     if stream.omnichannel_from:
         # The newer revision lists all campaigns again, and the messages of those that the older one lacks.
-        pages += 2 * (ceil(rows(stream.name) / page) + 1)
-    return pages
+        requests += 2 * (pages + 1)
+    return requests
 
 
 def _page_size(stream: Stream) -> float:
@@ -118,8 +144,10 @@ def _page_size(stream: Stream) -> float:
 
 
 def format_time(requests: int, endpoint: Endpoint) -> str:
-    """Return how long requests take: at the burst rate, or at the steady one if they are more than a minute's worth."""
+    """Return how long requests take: at the burst rate, at the steady one beyond a minute's worth, or over days."""
     limit = endpoint.limit
+    if limit.daily and requests > limit.daily:
+        return f"{ceil(requests / limit.daily)} days"
     seconds = requests / limit.burst if requests <= limit.steady else requests * 60 / limit.steady
     if seconds < 1:
         return "< 1 s"
@@ -139,7 +167,10 @@ def lines() -> Iterable[Line]:
             if stream not in by_metric:
                 requests = tuple(count_requests(stream, _rows_of(place)) for place in range(len(SIZES)))
                 later = _later(stream)
-                yield Line(f"`{stream.name}`", stream.endpoint, requests, later)
+                # The sizes of lists come on request only, which always costs the lower limit.
+                asked = stream.endpoint.additional if isinstance(stream.split, Sizes) else ()
+                endpoint = stream.endpoint.charged_for(frozenset(asked))
+                yield Line(f"`{stream.name}`", endpoint, requests, later)
                 for field in sorted(stream.off):
                     costly = charged_endpoint(stream, {field: None})
                     if costly != stream.endpoint:
@@ -149,7 +180,7 @@ def lines() -> Iterable[Line]:
 def _events_line(group: str, streams: list[Stream]) -> Line:
     """Return the line of event streams: the pages of their events, of which the last of each stream is not full."""
     endpoint, share = streams[0].endpoint, EVENT_SHARES[group]
-    events = [rows * share for rows in (*ROWS["events"], ROWS["events"][-1] * LATER_SHARE)]
+    events = [rows * share for rows in (*ROWS["events"], ROWS["events"][-1] * LATER_DAYS / YEAR)]
     *requests, later = (ceil(each / (endpoint.page_size or 1)) + len(streams) for each in events)
     return Line(f"the {len(streams)} event streams of `{group}`", endpoint, tuple(requests), later)
 
@@ -169,15 +200,17 @@ def _later(stream: Stream) -> int:
     """Return the requests of a later run in the largest account; a parent is read whole each time."""
 
     def rows(name: str) -> float:
-        share = LATER_SHARE if name == stream.name and stream.replication_key else 1
+        share = LATER_DAYS / YEAR if name == stream.name and stream.replication_key else 1
         return _rows(name)[-1] * share
 
-    return count_requests(stream, rows)
+    return count_requests(stream, rows, LATER_DAYS)
 
 
 def costs_page() -> str:
     """Return the page of costs."""
-    return "\n".join([_HEAD, _sizes_table(), "", _REQUESTS.format(later=f"{LATER_SHARE:.1%}"), _requests_table(), ""])
+    return "\n".join(
+        [_HEAD, _sizes_table(), "", _REQUESTS.format(later=f"{LATER_DAYS / YEAR:.1%}"), _requests_table(), ""]
+    )
 
 
 def _sizes_table() -> str:
@@ -213,8 +246,8 @@ _HEAD = """\
 How many requests each stream takes, and how long Klaviyo's rate limits make them last. `scripts/update_docs.py`
 generates this page from the table of streams: page sizes, limits, and what is read for each parent.
 
-The figures are for three accounts of these sizes. Members, messages and other children are spread evenly over their
-parents. For an account like yours, scale the line of a stream by its rows.
+The figures are for three accounts of these sizes, with a history of one year. Members, messages and other children are
+spread evenly over their parents. For an account like yours, scale the line of a stream by its rows.
 """
 _REQUESTS = """\
 ## Requests
@@ -228,6 +261,7 @@ _REQUESTS = """\
 - Streams that are read for each row of another (such as `list_members` for `lists`) need the requests of that stream
   too, whether or not it is selected. A stream that is selected with its children is read once.
 - `flow_actions` come with the pages of `flows`.
+- Klaviyo also limits reports to 225 requests a day and report. What does not fit into a day is left to the next run.
 - Streams that are read by time take up to a tenth more requests, since they are read in slices side by side. Each run
   also looks up the metrics, with one request for 200 of them.
 - Other programs that use private keys of the same account share its limits.
