@@ -422,18 +422,39 @@ def test_what_a_plan_lacks_is_refused_in_klaviyos_words(lacks: str, path: str, w
 # Profiles and members over time
 
 
-def test_the_bounds_on_updated_are_strict(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("order", [{}, {"sort": "updated"}, {"sort": "-updated"}])
+def test_the_bounds_on_updated_are_strict(sandbox: Sandbox, order: dict[str, str]) -> None:
     everyone = walk(sandbox, "/api/profiles", sort="updated", **{"page[size]": "100"})
     moments = [each["attributes"]["updated"] for each in everyone if each["attributes"]["updated"]]
+    assert len(moments) < len(everyone), "null"
     middle = moments[len(moments) // 2]
-    after = walk(
-        sandbox, "/api/profiles", sort="updated", filter=f"greater-than(updated,{middle})", **{"page[size]": "100"}
-    )
-    before = walk(sandbox, "/api/profiles", filter=f"less-than(updated,{middle})", **{"page[size]": "100"})
-    assert len(after) + len(before) + moments.count(middle) == len(moments)
-    assert [each["attributes"]["updated"] for each in after] == sorted(each["attributes"]["updated"] for each in after)
-    recent = [each for each in moments if each > "2026-06"]
-    assert len(recent) > 10
+    for operator, expected in (
+        ("greater-than", [each for each in moments if each > middle]),
+        ("less-than", [each for each in moments if each < middle]),
+    ):
+        query = {**order, "filter": f"{operator}(updated,{middle})", "page[size]": "100"}
+        found = [each["attributes"]["updated"] for each in walk(sandbox, "/api/profiles", **query)]
+        assert sorted(found) == expected
+        assert not order or found == (expected[::-1] if "-" in order["sort"] else expected)
+    assert len([each for each in moments if each > "2026-06"]) > 10
+
+
+def test_members_are_found_by_the_time_at_which_they_joined(sandbox: Sandbox) -> None:
+    group, _ = Counter(each["parent_id"] for each in ledger("/api/lists/{id}/profiles")).most_common(1)[0]
+    path = f"/api/lists/{group}/profiles"
+    moments = [each["attributes"]["joined_group_at"] for each in walk(sandbox, path)]
+    assert moments == sorted(moments)
+    middle = moments[len(moments) // 2]
+    for operator, expected in (
+        ("greater-or-equal", [each for each in moments if each >= middle]),
+        ("greater-than", [each for each in moments if each > middle]),
+        ("less-or-equal", [each for each in moments if each <= middle]),
+        ("less-than", [each for each in moments if each < middle]),
+    ):
+        found = walk(sandbox, path, filter=f"{operator}(joined_group_at,{middle})", **{"page[size]": "7"})
+        assert [each["attributes"]["joined_group_at"] for each in found] == expected
+    text = f"and(greater-than(joined_group_at,{moments[3]}),less-than(joined_group_at,{moments[9]}))"
+    assert [each["attributes"]["joined_group_at"] for each in walk(sandbox, path, filter=text)] == moments[4:9]
 
 
 def test_profiles_are_updated_while_time_passes() -> None:
