@@ -122,6 +122,42 @@ def test_counts_can_be_behind_the_events_or_ahead_of_them() -> None:
     assert behind < usual < ahead
 
 
+def test_events_that_went_are_no_longer_counted(sandbox: Sandbox) -> None:
+    start, end = text(ACCOUNT.now - 300 * DAY), text(ACCOUNT.now)
+    found = events(sandbox, "receive", ACCOUNT.now - 300 * DAY, ACCOUNT.now)
+    with Sandbox(ACCOUNT.without_events([each["id"] for each in found[:5]]), limits=False) as other:
+        counts = answer(other, start, end)["data"][0]["measurements"]["count"]
+    assert sum(counts) == len(found) - 5
+
+
+def test_events_of_deleted_profiles_can_be_left_out() -> None:
+    account = Account.build(events=3000, seed=5, counts_deleted=False)
+    with Sandbox(account, limits=False) as sandbox:
+        start, end = account.now - 300 * DAY, account.now
+        found = events(sandbox, "receive", start, end)
+        gone = [
+            each
+            for each in found
+            if each["profile"] is None and (each["relationships"].get("profile") or {}).get("data")
+        ]
+        counts = answer(sandbox, text(start), text(end))["data"][0]["measurements"]["count"]
+    assert gone
+    assert sum(counts) == len(found) - len(gone)
+
+
+def test_events_can_become_visible_weeks_late() -> None:
+    account = Account.build(events=3000, seed=5, late_days=30)
+    usual = Account.build(events=3000, seed=5)
+
+    def latest(timeline: Any) -> int:
+        # Events that are dated ahead are visible before their date.
+        return max(int(visible - timeline.seconds[number]) for number, visible in timeline.late.items())
+
+    assert 20 * DAY < latest(account.timeline) <= 30 * DAY
+    assert latest(usual.timeline) <= 6.5 * DAY
+    assert account.timeline.seconds[:3000] == usual.timeline.seconds[:3000]
+
+
 def test_groups_by_properties_add_up(sandbox: Sandbox) -> None:
     start, end = text(ACCOUNT.now - 300 * DAY), text(ACCOUNT.now)
     whole = answer(sandbox, start, end, interval="month")["data"][0]["measurements"]["count"]

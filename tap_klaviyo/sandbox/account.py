@@ -49,6 +49,8 @@ class Account:
         gone_list: a list that is listed although its members answer 404; None if there is no such parent of any kind.
         lacks: what the account's plan lacks, as keys of PLAN_REFUSALS.
         aggregate_lag: how many seconds the counts of metric-aggregates are behind the events; negative if ahead.
+        counts_deleted: whether metric-aggregates counts the events of deleted profiles. Whether Klaviyo does is not
+            known.
         event_bytes: the size that an event with its profile is padded to.
     """
 
@@ -69,6 +71,7 @@ class Account:
     gone_list: str | None = None
     lacks: frozenset[str] = frozenset()
     aggregate_lag: float = 0.0
+    counts_deleted: bool = True
     event_bytes: int | None = None
 
     @classmethod
@@ -92,6 +95,8 @@ class Account:
         unknown_attributes: bool = False,
         gone: bool = True,
         lacks: Collection[str] = (),
+        late_days: float = 6.5,
+        counts_deleted: bool = True,
     ) -> Account:
         """Return the account of a seed.
 
@@ -115,6 +120,8 @@ class Account:
             unknown_attributes: whether some of their resources have attributes that Klaviyo does not document.
             gone: whether one parent of each kind is listed although its children answer 404.
             lacks: what the plan lacks, so that it answers 403: webhooks, push-tokens, custom-objects.
+            late_days: how many days after its date an event can become visible.
+            counts_deleted: whether metric-aggregates counts the events of deleted profiles.
 
         Raises:
             ValueError: an argument does not fit.
@@ -151,7 +158,7 @@ class Account:
             start=start,
             salt=salt,
             metrics=metrics,
-            timeline=build_timeline(random, metrics, events, now, days, shape, heap),
+            timeline=build_timeline(random, metrics, events, now, days, shape, heap, int(late_days * 86_400)),
             people=People(salt, start, now, people, people // 4 if newcomers is None else newcomers),
             suppressions=population.build_suppressions(
                 random, suppressed, people, now, [each.id for each in own_lists]
@@ -163,6 +170,7 @@ class Account:
             shop=shop,
             canvas=canvas,
             lacks=frozenset(lacks),
+            counts_deleted=counts_deleted,
             gone_list=("", *(each.id for each in own_lists))[-1] if gone else None,
             event_bytes=event_bytes,
         )

@@ -136,7 +136,7 @@ class _Counter:
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each combination of dimensions that has events, one row without dimensions."""
         edges = periods.edges(list(self.asked.beginnings), self.asked.start, self.asked.end)
-        if not self.asked.by and set(self.asked.measurements) <= {"count"}:
+        if self.account.counts_deleted and not self.asked.by and set(self.asked.measurements) <= {"count"}:
             return [{"dimensions": [], "measurements": {"count": self._counts(edges)}}]
         groups: dict[tuple[str, ...], list[list[int]]] = {}
         for period, (start, end) in enumerate(edges):
@@ -179,7 +179,13 @@ class _Counter:
     def _numbers(self, start: float, end: float) -> Iterable[int]:
         numbers, timeline = self._all(), self.account.timeline
         first, last = (bisect_left(numbers, each, key=timeline.seconds.__getitem__) for each in (start, end))
-        return (each for each in numbers[first:last] if timeline.is_visible(each, self.known))
+        return (
+            each for each in numbers[first:last] if timeline.is_visible(each, self.known) and self._counts_for(each)
+        )
+
+    def _counts_for(self, number: int) -> bool:
+        profile = self.account.profile_of(number)
+        return self.account.counts_deleted or profile is None or not self.account.people.is_deleted(profile)
 
     def _dimensions(self, number: int) -> tuple[str, ...]:
         if not self.asked.by:

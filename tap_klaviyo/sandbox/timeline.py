@@ -20,7 +20,8 @@ Shape = Literal["even", "skewed"]
 
 DAY = 86_400
 MOST_EVENTS = 8_000_000
-_LATEST = int(6.5 * DAY)
+# Most events are visible within a week of their date; tests can ask for later ones.
+LATEST = int(6.5 * DAY)
 _COPIES = 3
 # Later than any second that a test reaches.
 _NEVER = 1 << 62
@@ -97,7 +98,14 @@ def event_id(second: int, number: int) -> bytes:
 
 
 def build_timeline(
-    random: Random, metrics: Sequence[Metric], events: int, now: int, days: int, shape: Shape, burst: Burst
+    random: Random,
+    metrics: Sequence[Metric],
+    events: int,
+    now: int,
+    days: int,
+    shape: Shape,
+    burst: Burst,
+    latest: int = LATEST,
 ) -> Timeline:
     """Return events in the days before `now` (epoch seconds), a few later ones, and when they become visible.
 
@@ -112,12 +120,12 @@ def build_timeline(
     chosen = _metrics(random, metrics, events, first_of_burst, burst)
     upcoming, ahead = _tail(random, now, events)
     tail = sorted([(second, None) for second in upcoming] + [(second, now - DAY) for second in ahead], key=_first)
-    late = _late(random, seconds, now)
+    late = _late(random, seconds, now, latest)
     for number, (second, visible_at) in enumerate(tail, start=events):
         if visible_at is not None:
             late[number] = visible_at
         elif number % 8 == 0:
-            late[number] = second + random.randint(60, _LATEST)
+            late[number] = second + random.randint(60, latest)
     seconds.extend(second for second, _ in tail)
     chosen.extend(_choices(random, metrics, len(tail)))
     return Timeline(seconds, chosen, late)
@@ -202,11 +210,11 @@ def _tail(random: Random, now: int, events: int) -> tuple[list[int], list[int]]:
     return upcoming, ahead
 
 
-def _late(random: Random, seconds: Sequence[int], now: int) -> dict[int, int]:
+def _late(random: Random, seconds: Sequence[int], now: int, latest: int) -> dict[int, int]:
     """Return when late events become visible: a few old ones, and many of the last week, half of them after `now`."""
-    week = bisect_left(seconds, now - _LATEST + DAY // 2)
-    late = {number: seconds[number] + random.randint(60, _LATEST) for number in random.sample(range(week), week // 500)}
+    week = bisect_left(seconds, now - latest + DAY // 2)
+    late = {number: seconds[number] + random.randint(60, latest) for number in random.sample(range(week), week // 500)}
     for turn, number in enumerate(range(len(seconds) - 1, week - 1, -6)):
         earliest = seconds[number] + 60 if turn % 2 else now + 60
-        late[number] = random.randint(earliest, seconds[number] + _LATEST)
+        late[number] = random.randint(earliest, seconds[number] + latest)
     return late
