@@ -1,7 +1,8 @@
-"""A Singer tap for Klaviyo: discovery and sync of lists, campaigns, exclusions and metric timelines."""
+"""A Singer tap for Klaviyo. Programs use `tap_klaviyo.library`."""
 
 from __future__ import annotations
 
+__all__ = ["__version__", "main"]
 __version__ = "0.1.0"
 
 

@@ -26,7 +26,9 @@ def test_texts_of_the_repository_are_plain() -> None:
 
 def test_each_file_is_plain() -> None:
     long = [text for text in read_texts() if text.words >= FEW_WORDS]
-    assert [odd for text in long if rate([text]) > MOST_IN_A_FILE for odd in text.odd()] == []
+    # A single one in a short file is not a habit.
+    odd = [text for text in long if rate([text]) > MOST_IN_A_FILE and len(text.odd()) > 1]
+    assert [each for text in odd for each in text.odd()] == []
 
 
 def test_what_users_read_is_among_the_texts() -> None:
