@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tap_klaviyo.config import DEFAULT_REVISION
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
 from tap_klaviyo.sandbox.faults import status
 from tap_klaviyo.singer.catalog import discover_catalog
@@ -16,6 +13,7 @@ from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.streams.model import CORE, Metrics, Stream
 from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.times import DAY, format_time, parse_time
+from tests.expected import expected_keys
 from tests.running import Run, all_events, catalog_of, sync
 from tests.validity import validator_of
 
@@ -55,28 +53,6 @@ def whole(account: Account) -> Run:
             each["metadata"] = {**each["metadata"], "selected": True}
     with Sandbox(account, limits=False) as sandbox:
         return sync(sandbox, catalog=catalog)
-
-
-def expected_rows(account: Account, stream: Stream, now: float, start: int = 0) -> Sequence[Mapping[str, Any]]:
-    """Return the ledger's resources of a stream that changed from a second on, if it follows a replication key."""
-    path = re.sub(r"\{\w+\}", "{id}", stream.endpoint.path)
-    found = account.collection(path, int(now), revision=stream.endpoint.revision or DEFAULT_REVISION)
-    key = stream.replication_key
-    if key is None or stream.parent:
-        return found
-    times = [each["attributes"][key] for each in found]
-    return [each for each, time in zip(found, times, strict=True) if time and start <= parse_time(time) < now]
-
-
-def expected_keys(account: Account, stream: Stream, now: float, start: int = 0) -> list[tuple[str, ...]]:
-    parent_id = {"coupon_codes": lambda each: each["relationships"]["coupon"]["data"]["id"]}
-    keys = []
-    for each in expected_rows(account, stream, now, start):
-        ids = {stream.id_field: each["id"]}
-        if stream.parent:
-            ids[stream.parent.key] = parent_id.get(stream.name, lambda each: each["parent_id"])(each)
-        keys.append(tuple(ids[name] for name in stream.key))
-    return sorted(keys)
 
 
 def keys_of(run: Run, stream: Stream) -> list[tuple[str, ...]]:

@@ -48,7 +48,7 @@ class Api:
             origin: what the URLs of the API begin with.
             scopes: what the key may read.
             limits: the rate limits, None for no limits.
-            largest_page: the most resources of a page, whatever a request asks for.
+            largest_page: the most resources of a page that has a cursor, whatever a request asks for.
             oauth: the app that the account has installed, None if it has none.
         """
         self._account = account
@@ -142,7 +142,8 @@ class Api:
 
     def _page(self, request: Request, asked: Query, parent_id: str | None, now: float, repeat: bool) -> Page:
         url = f"{self._origin}{request.url}"
-        size = min(asked.size or _EVERYTHING, self._largest_page or _EVERYTHING)
+        largest = self._largest_page if asked.endpoint.cursor else None
+        size = min(asked.size or _EVERYTHING, largest or _EVERYTHING)
         if asked.endpoint.type == "event":
             return self._events.page(url, asked, size, now, repeat)
         return self._items.page(url, asked, parent_id, size, now, repeat)

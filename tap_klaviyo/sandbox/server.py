@@ -67,7 +67,7 @@ class Sandbox:
             gzip: whether to compress answers if the client accepts that.
             port: to listen on; 0 takes a free one.
             realtime: whether time passes by itself.
-            largest_page: the most resources of a page, whatever a request asks for.
+            largest_page: the most resources of a page that has a cursor, whatever a request asks for.
             oauth: the app that can get access tokens at /oauth/token; by default one that does not rotate its
                 refresh token.
         """

@@ -17,23 +17,25 @@ from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.sandbox import Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.singer.state import read_state
+from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.sync import Sync
 from tap_klaviyo.times import Clock, parse_time
 
 QUICK = Retries(factor=0.001, longest=0.01)
 NO_RETRIES = Retries(factor=0.001, longest=0.01, total=0.0)
 ALL = tuple(read_catalog(discover_catalog()))
-_BY_NAME = {selection.stream.name: selection for selection in ALL}
-
-
-class Row(msgspec.Struct):
-    """What the suites look at of a record."""
-
-    id: str
-    email: str | None = None
-    timestamp: int | str | None = None
+_BY_NAME = {each.stream.name: each for each in read_catalog(select_by_names(discover_catalog(), "all"))}
+# What the suites look at of a record: the keys of all streams, and the time of events.
+Row: Any = msgspec.defstruct(
+    "Row",
+    [
+        *((name, str | None, None) for name in sorted({name for stream in STREAMS for name in stream.key})),
+        ("timestamp", int | str | None, None),
+    ],
+)
 
 
 class Message(msgspec.Struct):
@@ -48,8 +50,7 @@ class Message(msgspec.Struct):
     @property
     def key(self) -> str:
         """The key of a record."""
-        assert self.record is not None
-        return str(self.record.email if self.stream == "global_exclusions" else self.record.id)
+        return "/".join(str(getattr(self.record, name)) for name in BY_NAME[self.stream].key)
 
 
 _message = msgspec.json.Decoder(Message)
@@ -138,7 +139,7 @@ class Run:
         """Yield the bookmarks of each STATE in epoch seconds."""
         for place in self.states:
             marks = self.emitted[place].value["bookmarks"]
-            yield {name: parse_time(mark["timestamp"]) for name, mark in marks.items()}
+            yield {name: parse_time(mark[BY_NAME[name].replication_key or ""]) for name, mark in marks.items()}
 
 
 def selected(names: Iterable[str]) -> list[Selection]:

@@ -119,7 +119,7 @@ def test_a_second_may_have_more_events_than_a_page(stream: str, metrics: int) ->
         assert sorted(result.keys()[stream]) == sorted(whole)
         stamps = [each.record.timestamp for each in result.emitted if each.record and each.type == "RECORD"]
         assert max(Counter(stamps).values()) >= 1300 * metrics
-        assert stamps == sorted(stamps, key=int)  # type: ignore[arg-type]
+        assert stamps == sorted(stamps, key=int)
 
 
 @pytest.mark.parametrize("each", [2, 3, 7])
@@ -140,7 +140,7 @@ def test_two_metrics_end_as_one_stream_in_order_of_time_with_one_bookmark(accoun
         result = sync(sandbox)
     for name in ("unsubscribe", "sent_sms", "consented_to_receive"):
         stamps = [each.record.timestamp for each in result.emitted if each.record and each.stream == name]
-        assert stamps == sorted(stamps, key=int)  # type: ignore[arg-type]
+        assert stamps == sorted(stamps, key=int)
         assert parse_time(last_state(result)["bookmarks"][name]["timestamp"]) == stamps[-1]
 
 
