@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tap_klaviyo.config import DEFAULT_REVISION
 from tap_klaviyo.sandbox import Account
-from tap_klaviyo.streams.model import Stream
+from tap_klaviyo.streams.model import CORE, Stream
+from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import parse_time
+from tests.running import all_events
 
 
 def expected_rows(account: Account, stream: Stream, now: float, start: int = 0) -> Sequence[Mapping[str, Any]]:
@@ -32,3 +34,16 @@ def expected_keys(account: Account, stream: Stream, now: float, start: int = 0) 
             ids[stream.parent.key] = parent_id.get(stream.name, lambda each: each["parent_id"])(each)
         keys.append(tuple(ids[name] for name in stream.key))
     return sorted(keys)
+
+
+def ledger_of(account: Account, names: Iterable[str], now: float) -> dict[str, list[str]]:
+    """Return by stream the keys that a first sync emits, the parts of a key joined by slashes."""
+    core, found = account.ledger(now), dict[str, list[str]]()
+    for name in names:
+        if BY_NAME[name].group == CORE:
+            found[name] = core[name]
+        elif name == "events":
+            found[name] = all_events(account, now, account.start)
+        else:
+            found[name] = ["/".join(key) for key in expected_keys(account, BY_NAME[name], now, account.start)]
+    return found

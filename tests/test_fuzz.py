@@ -6,7 +6,8 @@ import copy
 import io
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +30,8 @@ from tap_klaviyo.sandbox import Account, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.other_taps import adopt_bookmarks
-from tap_klaviyo.singer.selection import read_catalog
+from tap_klaviyo.singer.select_option import select_by_names
+from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.singer.state import bookmark_of, read_state, start_of
 from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.sync import Sync
@@ -213,7 +215,7 @@ class Recorded:
         """Record one page of each endpoint, of a few resources, without a next page."""
         found = cls()
         checked = config.check_settings(sandbox.config)
-        Sync(Client(checked), checked, writer()[0]).run(ALL, {})
+        Sync(Client(checked), checked, writer()[0]).run([*ALL, *OTHERS], {})
         for exchange in sandbox.exchanges:
             path = exchange.url.removeprefix(sandbox.url).partition("?")[0]
             page = json.loads(exchange.body)
@@ -228,6 +230,9 @@ class Recorded:
 
 ALL = read_catalog(discover_catalog())
 SOME = [each for each in ALL if each.stream.name in ("open", "lists", "campaigns", "global_exclusions")]
+OTHERS = read_catalog(
+    select_by_names(discover_catalog(), "events,profiles,list_members,flow_actions,flow_messages,form_versions")
+)
 
 
 @pytest.fixture(scope="module")
@@ -236,14 +241,14 @@ def recorded() -> Recorded:
         return Recorded.of(sandbox)
 
 
-def sync(origin: str) -> bytes:
+def sync(origin: str, selections: Sequence[Selection] = SOME) -> bytes:
     """Run the tap on an origin's answers, and return its output; it ends well or with one of its errors."""
     to, out = writer()
     checked = config.check_settings({**GOOD, "base_url": origin, "max_concurrency": 1})
     clock = PatientTime(NOW).clock()
     client = Client(checked, clock, Retries(total=0.0))
     with suppress(TapError):
-        Sync(client, checked, to, clock).run(SOME, {})
+        Sync(client, checked, to, clock).run(selections, {})
     return out.getvalue()
 
 
@@ -262,6 +267,43 @@ def test_any_answer(recorded: Recorded, path: str) -> None:
         assert is_json_lines(sync(origin))
 
     with answering(lambda url: answers[url.partition("?")[0]]) as origin:
+        spoil()
+
+
+KINDS = (
+    "/api/events",
+    "/api/profiles",
+    "/api/lists",
+    "/api/lists/ID/profiles",
+    "/api/flows",
+    "/api/flow-actions/ID/flow-messages",
+    "/api/forms",
+    "/api/forms/ID/form-versions",
+)
+
+
+@pytest.mark.parametrize("path", KINDS)
+def test_any_answer_of_the_whole_account(recorded: Recorded, path: str) -> None:
+    """Whatever a page holds, its own rows and those that are read for them come out as lines, or the run says why."""
+    by_kind = {re.sub(r"/(lists|flows|flow-actions|forms)/[^/]+/", r"/\1/ID/", each): each for each in recorded.pages}
+    pages = {kind: recorded.pages[each] for kind, each in by_kind.items()}
+    answers = {kind: Answer(json.dumps(page).encode()) for kind, page in pages.items()}
+
+    def answer(url: str) -> Answer:
+        kind = re.sub(r"/(lists|flows|flow-actions|forms)/[^/]+/", r"/\1/ID/", url.partition("?")[0])
+        return answers.get(kind, Answer(b"{}", 404))
+
+    @settings(bounded, max_examples=60)
+    @given(values | mutations(pages[path]))
+    def spoil(page: Any) -> None:
+        try:
+            body = json.dumps(page, allow_nan=False).encode()
+        except ValueError:
+            body = repr(page).encode("utf-8", "surrogatepass")
+        answers[path] = Answer(body)
+        assert is_json_lines(sync(origin, OTHERS))
+
+    with answering(answer) as origin:
         spoil()
 
 

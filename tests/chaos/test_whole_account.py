@@ -15,8 +15,7 @@ from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.times import format_time
 from tests.chaos.harness import NO_RETRIES, QUICK, Run, Target, as_sets, run, selected
 from tests.chaos.test_chaos import hopeless, some_kinds
-from tests.expected import expected_keys
-from tests.running import all_events
+from tests.expected import ledger_of
 
 HOUR, DAY = 3600, 86_400
 NAMES = [each.name for each in STREAMS if each.group != CORE and each.schema_name != "event" and not each.is_report]
@@ -27,17 +26,6 @@ MEMBERS = ("list_members", "segment_members")
 def small(number: int) -> Account:
     """Return an account with a few of everything."""
     return Account.build(events=120, seed=50 + number, profiles=150, lists=7, campaigns=12, suppressed=5)
-
-
-def ledger(account: Account, names: list[str], now: float) -> dict[str, set[str]]:
-    """Return the keys of each stream that has any; members and profiles of all times that a sync reads."""
-    found = {}
-    for name in names:
-        if name == "events":
-            found[name] = all_events(account, now, account.start)
-        else:
-            found[name] = ["/".join(key) for key in expected_keys(account, BY_NAME[name], now, account.start)]
-    return as_sets(found)
 
 
 def draw(seed: int) -> tuple[list[str], dict[str, Any], Schedule, int | None]:
@@ -64,7 +52,7 @@ def test_whole_runs_of_any_stream_under_faults_lose_nothing(chaos_seed: int) -> 
     with Sandbox(account, faults=faults, limits=False, largest_page=largest) as sandbox:
         result = run(sandbox, selections=selected(names), **settings)
         assert result.problem is None
-        whole = ledger(account, names, sandbox.now)
+        whole = as_sets(ledger_of(account, names, sandbox.now))
         assert as_sets(result.keys()) == whole
         check_versions(result)
         sandbox.faults = None
@@ -127,7 +115,7 @@ def test_after_any_history_the_target_holds_what_klaviyo_holds(number: int) -> N
             result = run(sandbox, target.state, selections=selected(names), lookback_days=7)
             assert result.problem is None
             target.load(result.emitted)
-        whole = ledger(sandbox.account, names, sandbox.now - 5)
+        whole = as_sets(ledger_of(sandbox.account, names, sandbox.now - 5))
         for name in names:
             # Only a full table tells what has gone; a member of a group that is deleted stays.
             held, wanted = target.keys().get(name, set()), whole.get(name, set())
