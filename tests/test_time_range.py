@@ -211,21 +211,27 @@ def test_an_event_without_a_time_at_a_cut_comes_once(idle: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "most"),
+    ("counts", "parts"),
     [
         ({}, 1),
-        ({BEGIN + 3600 * hour: 100 for hour in range(200)}, 3),
-        ({BEGIN + 3600 * 50: 60_000}, 9),
+        ({BEGIN + 3600 * hour: 100 for hour in range(200)}, 2),
+        ({BEGIN + 3600 * hour: 6000 for hour in range(9)}, 9),
+        ({BEGIN + 3600 * 50: 60_000}, 6),
+        ({BEGIN + 3600 * 50: 60_000, BEGIN + 3600 * 900: 5}, 7),
+        ({BEGIN - 1800: 60_000}, 6),
         ({BEGIN - 3600: 60_000, BEGIN + YEAR: 60_000}, 1),
+        ({BEGIN + YEAR - 3: 60_000}, 3),
+        ({BEGIN + 10: -5, BEGIN + 7200: 0}, 1),
     ],
-    ids=["none", "even", "burst", "outside"],
+    ids=["none", "even", "dense", "burst", "burst and more", "across the start", "outside", "seconds", "nothing"],
 )
-def test_planned_slices_cover_the_range_whatever_is_counted(counts: dict[int, int], most: int) -> None:
-    parts = plan_slices(Slice((), BEGIN, BEGIN + YEAR, is_last=True), counts, 1000)
-    assert (parts[0].start, parts[-1].end) == (BEGIN, BEGIN + YEAR)
-    assert all(one.end == other.start for one, other in pairwise(parts))
-    assert [each.is_last for each in parts] == [False] * (len(parts) - 1) + [True]
-    assert len(parts) <= most
+def test_planned_slices_cover_the_range_in_parts_of_ten_pages(counts: dict[int, int], parts: int) -> None:
+    found = plan_slices(Slice((), BEGIN, BEGIN + YEAR, is_last=True), counts, 1000, 3600, 10)
+    assert (found[0].start, found[-1].end) == (BEGIN, BEGIN + YEAR)
+    assert all(one.start < one.end == other.start for one, other in pairwise(found))
+    assert [each.is_last for each in found] == [False] * (len(found) - 1) + [True]
+    assert len(found) == parts
+    assert all(each.is_counted for each in found)
 
 
 def test_batches_hold_what_their_bookmarks_say() -> None:

@@ -20,7 +20,8 @@ from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.planner import metric_queries
 from tap_klaviyo.reading.prefetch import Fetch
-from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
+from tap_klaviyo.reading.time_range import time_range_fetches
+from tap_klaviyo.reading.timeline import CountRows, Timeline
 from tap_klaviyo.times import format_time, parse_time
 from tests.chaos.harness import ALL
 
@@ -53,7 +54,7 @@ class Memory:
 
     `refuse` decides whether a cursor is refused, `spoil` whether a page by cursor fails like one with an event that
     cannot be rendered, and `err` whether the answer to a small page is wrong. `now` is the clock of the server: a bound
-    ahead of it is refused.
+    ahead of it is refused. `counts` is asked how many events there are; None if there are no counts.
     """
 
     events: Sequence[Event]
@@ -66,12 +67,19 @@ class Memory:
     err: Callable[[], bool] = lambda: False
     spoil: Callable[[], bool] = lambda: False
     probes: int = 0
+    counts: CountRows | None = None
+    questions: int = 0
 
     def __post_init__(self) -> None:
         """Sort the events of each metric."""
         self.of_metric: dict[str, list[Event]] = {}
         for event in sorted(self.events):
             self.of_metric.setdefault(event.metric, []).append(event)
+
+    def count(self, metric: str, start: int, end: int) -> Mapping[int, int]:
+        """Return how many events a metric has by hour."""
+        self.questions += 1
+        return Counter(each.time // 3600 * 3600 for each in self.of_metric.get(metric, ()) if start <= each.time < end)
 
     def url(self, endpoint: Endpoint, parameters: Mapping[str, str], **ids: str) -> str:
         """Return a first page."""
@@ -142,7 +150,7 @@ _PROJECTION = _SELECTION.stream.project(_SELECTION.schema)
 def fetches_of(memory: Memory, metrics: Sequence[str], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a range."""
     stream = _SELECTION.stream
-    timeline = Timeline(stream, cast(Client, memory), stream.endpoint, {})
+    timeline = Timeline(stream, cast(Client, memory), stream.endpoint, {}, count=memory.counts)
     return time_range_fetches(timeline, metric_queries(_PROJECTION, metric_resources(metrics)), start, end)
 
 

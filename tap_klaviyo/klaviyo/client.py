@@ -6,16 +6,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+import msgspec
 import requests
 import urllib3
 from requests import Response
 
 from tap_klaviyo import log
 from tap_klaviyo.errors import ApiError, CursorError, UnavailableError, UnreadablePageError
-from tap_klaviyo.klaviyo.auth import Credentials, open_authorization
+from tap_klaviyo.klaviyo.auth import open_authorization
 from tap_klaviyo.klaviyo.causes import Outlook, cause_of
 from tap_klaviyo.klaviyo.deadlines import Watchdog
 from tap_klaviyo.klaviyo.endpoints import Endpoint
@@ -24,6 +24,8 @@ from tap_klaviyo.klaviyo.ratelimit import RateLimits
 from tap_klaviyo.klaviyo.refusals import refusal_of, time_of
 from tap_klaviyo.klaviyo.retries import Budget, NoLinksError, Retries, TryAgainError
 from tap_klaviyo.klaviyo.session import CONNECT_TIMEOUT, MEDIA_TYPE, at_origin, open_session
+from tap_klaviyo.klaviyo.settings import Settings
+from tap_klaviyo.klaviyo.urls import place_of, resized_url
 from tap_klaviyo.times import Clock
 
 # Bytes of a body beyond which it is not read: a thousand events of 64 KB each. A larger page is asked for in parts.
@@ -42,30 +44,6 @@ _UNREADABLE_TRIES = (4, 8, 12)
 _LIMITED_TRIES = 5
 # Errors that a smaller page can avoid: Klaviyo ran out of time or memory, or something between cut the answer.
 _HEAVY = frozenset({None, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-
-
-class Settings(Credentials, Protocol):
-    """What the client needs to know of the settings."""
-
-    @property
-    def base_url(self) -> str:
-        """Klaviyo's origin."""
-
-    @property
-    def api_revision(self) -> str:
-        """The revision of the API that is asked for."""
-
-    @property
-    def user_agent(self) -> str:
-        """The User-Agent header."""
-
-    @property
-    def request_timeout(self) -> float:
-        """Seconds that one try may take."""
-
-    @property
-    def max_concurrency(self) -> int:
-        """The maximum number of parallel requests."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +227,7 @@ class Client:
             if request.failures_at_one in _UNREADABLE_TRIES and self._answers_others(request):
                 raise UnreadablePageError(
                     f"Klaviyo cannot serve an item ({trouble}), though it answers other requests; report this to its "
-                    f"support: GET {_place(request.url)}.",
+                    f"support: GET {place_of(request.url)}.",
                     trouble.status,
                 )
         shrinks = bool(request.size and is_heavy and (budget.attempt > 1 or request.is_reduced))
@@ -259,6 +237,41 @@ class Client:
         if request.size and shrinks:
             request.size = max(1, request.size // 2)
         return wait
+
+    def post(self, endpoint: Endpoint, question: Mapping[str, object], retries: Retries | None = None) -> bytes:
+        """Return the body of the answer to a report.
+
+        Args:
+            endpoint: the report.
+            question: the JSON document that is sent.
+            retries: how long a failed request is retried; by default as long as that for a page. No try takes longer
+                than all of them may.
+
+        Raises:
+            AuthError, ScopeError, RequestError: at once.
+            UnavailableError: no usable answer within the retries.
+        """
+        budget = Budget(retries or self._retries, self._clock, f"{endpoint.method} {endpoint.path}")
+        body, seconds = msgspec.json.encode(question), min(self._timeout, budget.retries.total)
+        while True:
+            self._waited += self._limits.of(endpoint).wait(self._slots)
+            with ExitStack() as room:
+                try:
+                    budget.begin_try()
+                    return self._sent(endpoint, f"{self._base_url}{endpoint.path}", room, seconds, body)[1]
+                except TryAgainError as trouble:
+                    if self._closed:
+                        raise UnavailableError("The run has ended.") from None
+                    wait = budget.next_wait(trouble)
+                    if trouble.status == 429:
+                        self._limits.of(endpoint).pause(wait)
+                finally:
+                    self._slots.release()
+            self._clock.sleep(wait)
+
+    def delay(self, endpoint: Endpoint) -> float:
+        """Return the seconds until the rate limit allows a request; 0 if it does now."""
+        return self._limits.of(endpoint).delay()
 
     def answers(self, endpoint: Endpoint, url: str, size: int = 1) -> bool:
         """Return whether Klaviyo serves some items at a URL. It is asked once, and again only after a rate limit.
@@ -272,7 +285,7 @@ class Client:
             self._waited += self._limits.of(endpoint).wait(self._slots)
             with ExitStack() as room:
                 try:
-                    self._sent(endpoint, _resized(url, size), room, self._timeout)
+                    self._sent(endpoint, resized_url(url, size), room, self._timeout)
                     return True
                 except TryAgainError as trouble:
                     if trouble.status != 429:
@@ -295,7 +308,7 @@ class Client:
 
     def _tried(self, request: _Request, budget: Budget, lent: ExitStack) -> Answer:
         """Send one request. If its answer is a page, the room that it takes goes to `lent`."""
-        asked = _resized(request.url, request.size)
+        asked = resized_url(request.url, request.size)
         with ExitStack() as room:
             self._waited += self._limits.of(request.endpoint).wait(self._slots)
             try:
@@ -402,20 +415,5 @@ class Client:
         return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and self.server_time is None)
 
 
-def _place(url: str) -> str:
-    """Return a page's path and query, to be found again; the key is in neither."""
-    parts = urlsplit(url)
-    return f"{parts.path}?{unquote(parts.query)}" if parts.query else parts.path
-
-
 def _too_late(seconds: float) -> TryAgainError:
     return TryAgainError(f"no complete answer after {seconds:.2g} s")
-
-
-def _resized(url: str, size: int | None) -> str:
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if size is None or ("page[size]", str(size)) in query:
-        return url
-    kept = [(name, value) for name, value in query if name != "page[size]"]
-    return urlunsplit(parts._replace(query=urlencode([*kept, ("page[size]", str(size))])))

@@ -71,7 +71,7 @@ class Pacer:
                 if slots:
                     slots.acquire()
                 # Waiting for a slot takes time, in which Klaviyo may have asked for a pause.
-                if self._delay() <= 0:
+                if self._until_open() <= 0:
                     self._count_start()
                     return waited
                 if slots:
@@ -79,7 +79,7 @@ class Pacer:
 
     def _wait_for_window(self) -> float:
         waited = 0.0
-        while (delay := self._delay()) > 0:
+        while (delay := self._until_open()) > 0:
             self._announce(delay)
             self._clock.sleep(delay)
             waited += delay
@@ -157,7 +157,11 @@ class Pacer:
             self._windows.append(Window(_DAY, limit.daily))
         self._kept = max(window.allowed for window in self._windows)
 
-    def _delay(self) -> float:
+    def delay(self) -> float:
+        """Return the seconds until a request may start; 0 if it may start now."""
+        return max(0.0, self._until_open())
+
+    def _until_open(self) -> float:
         """Return the seconds until a request may start; not positive if it may start now."""
         with self._lock:
             opens_at = max(self._paused_until, *(window.opens_at(self._starts) for window in self._windows))

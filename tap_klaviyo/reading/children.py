@@ -14,7 +14,8 @@ from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.cursor import Children, FullTable, child_fetch, included_fetch
 from tap_klaviyo.reading.prefetch import Fetch
 from tap_klaviyo.reading.query import Query
-from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
+from tap_klaviyo.reading.time_range import time_range_fetches
+from tap_klaviyo.reading.timeline import Timeline
 from tap_klaviyo.records.objects import attribute_value
 from tap_klaviyo.records.projection import Projection, Related
 from tap_klaviyo.streams.model import Parent

@@ -14,13 +14,15 @@ from tap_klaviyo.log import logger
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.children import definition_digests, range_children, table_children
+from tap_klaviyo.reading.counts import count_events
 from tap_klaviyo.reading.cursor import Children, FullTable, changed_fetches, full_table_fetches, table_queries
 from tap_klaviyo.reading.omnichannel import changed_omnichannel_fetches, omnichannel_fetches
 from tap_klaviyo.reading.plan import ChangedFetches, Plan, with_parents
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query, charged_endpoint, query_parameters
 from tap_klaviyo.reading.report_plans import ReportPlanner
-from tap_klaviyo.reading.time_range import Timeline, time_range_fetches
+from tap_klaviyo.reading.time_range import time_range_fetches
+from tap_klaviyo.reading.timeline import Timeline
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import (
@@ -261,7 +263,8 @@ class Planner:
     def _requests(self, selection: Selection, version: int | None) -> Timeline:
         stream, fields = selection.stream, selection.fields
         endpoint, parameters = charged_endpoint(stream, fields), query_parameters(stream, fields)
-        return Timeline(stream, self.client, endpoint, parameters, version)
+        count = partial(count_events, self.client) if isinstance(stream.split, Metrics) else None
+        return Timeline(stream, self.client, endpoint, parameters, version, count)
 
     def _version(self, stream: Stream) -> int | None:
         """Return the version of a full read: the time by Klaviyo's clock in milliseconds, above the last one.

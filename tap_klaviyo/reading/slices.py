@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -50,6 +51,7 @@ class Slice:
         is_last: whether it reaches to the end of the range.
         is_open: whether the cursor that it is read by leads beyond its end.
         page_size: how many rows to ask for at first; None for as many as possible.
+        is_counted: whether Klaviyo was asked how many rows lie where.
     """
 
     queries: tuple[Query, ...]
@@ -64,6 +66,7 @@ class Slice:
     is_last: bool = False
     is_open: bool = False
     page_size: int | None = None
+    is_counted: bool = False
 
     def knows(self, id: str) -> bool:
         """Return whether a row was emitted already."""
@@ -269,9 +272,7 @@ def _growing_steps(first: float, count: int, whole: float) -> list[float]:
     return [first * (high**number - 1) / (high - 1) for number in range(count)]
 
 
-def plan_slices(
-    part: Slice, counts: Mapping[int, int], full: int, seconds: int = 3600, most_pages: float = SLICE_PAGES
-) -> list[Slice]:
+def plan_slices(part: Slice, counts: Mapping[int, int], full: int, seconds: int, most_pages: float) -> list[Slice]:
     """Cut a slice by how many rows lie where, as counted by Klaviyo; the counts decide only how it is read.
 
     Args:
@@ -282,27 +283,30 @@ def plan_slices(
         most_pages: of a slice.
     """
     most = most_pages * full
-    cuts, rows, densities, since = [part.start], 0.0, [], part.start
-    for begin in sorted(counts):
-        count = counts[begin]
-        if begin + seconds <= part.start or begin >= part.end or count <= 0:
-            continue
+    bounds, densities, rows = [part.start], list[float](), 0.0
+    for begin, end, count in _counted_spans(part, counts, seconds):
         if rows and rows + count > most:
-            cuts.append(max(begin, part.start))
-            densities.append(rows / max(cuts[-1] - since, 1))
-            since, rows = cuts[-1], 0.0
-        pieces = max(1, -int(-count // most))
-        for number in range(1, pieces):
-            cuts.append(begin + seconds * number // pieces)
-            densities.append(count / seconds)
-            since = cuts[-1]
+            densities.append(rows / max(begin - bounds[-1], 1))
+            bounds.append(begin)
+            rows = 0.0
+        pieces = min(max(1, math.ceil(count / most)), end - begin)
+        cuts = [begin + (end - begin) * number // pieces for number in range(1, pieces)]
+        bounds += cuts
+        densities += [count / (end - begin)] * len(cuts)
         rows += count / pieces
-    densities.append(rows / max(part.end - since, 1))
+    densities.append(rows / max(part.end - bounds[-1], 1))
     return [
-        replace(part, start=start, end=end, density=density, is_last=part.is_last and end == part.end)
-        for (start, end), density in zip(pairwise([*cuts, part.end]), densities, strict=True)
-        if start < end
+        replace(part, start=start, end=end, density=density, is_counted=True, is_last=part.is_last and end == part.end)
+        for (start, end), density in zip(pairwise([*bounds, part.end]), densities, strict=True)
     ]
+
+
+def _counted_spans(part: Slice, counts: Mapping[int, int], seconds: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the intervals that have rows, in order, as far as they lie in a slice, and how many rows these are."""
+    for begin in sorted(counts):
+        start, end = max(begin, part.start), min(begin + seconds, part.end)
+        if start < end and counts[begin] > 0:
+            yield start, end, counts[begin]
 
 
 def narrow_slice(part: Slice, runs: Sequence[Run], horizon: int) -> list[Slice]:

@@ -10,15 +10,12 @@ and merged in order of time, up to the time that all of them reach. Later rows a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
-from tap_klaviyo.errors import ApiError, CursorError, GoneError, MetricDeniedError, RequestError, UnreadablePageError
-from tap_klaviyo.klaviyo.client import Client
-from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.klaviyo.filters import filter_all, filter_between
+from tap_klaviyo.errors import ApiError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.log import logger
@@ -26,7 +23,9 @@ from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
+from tap_klaviyo.reading.recovery import Detour, go_around
 from tap_klaviyo.reading.slices import (
+    FINE_PAGES,
     PlacedRows,
     Run,
     Slice,
@@ -35,49 +34,23 @@ from tap_klaviyo.reading.slices import (
     merge_runs,
     narrow_slice,
     place_rows,
-    split_by_query,
+    plan_slices,
 )
-from tap_klaviyo.reading.unreadable import cut_around, find_unreadable
+from tap_klaviyo.reading.timeline import Timeline, slice_pages
 from tap_klaviyo.records.build import build_records
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.structs import Record
 from tap_klaviyo.records.times import epoch_seconds
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.streams.model import Stream, TimeRange
-from tap_klaviyo.times import format_time
+from tap_klaviyo.times import DAY, HOUR
 
-_MOST_RESTARTS = 5
-# Seconds by which the end of the range is lowered, time after time, if Klaviyo refuses it: the clocks of its servers
-# differ by seconds, and a time that is ahead of the server that answers is an error.
-_RETREATS = (10, 60)
+# Ranges longer than this are planned by Klaviyo's counts: a usual run, which reads a week again, needs none.
+_COUNTED_SECONDS = 10 * DAY
+# Slices of a plan: each waits in memory for its turn.
+_MOST_PLANNED = 400
 # A page with fewer rows, because it was asked for in part, does not show how dense they are.
 _FEWEST_ROWS = 10
 _NOTHING = Batch(b"", 0, 0)
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """What the requests of one stream that is read by time have in common.
-
-    Args:
-        stream: the stream.
-        client: asks Klaviyo.
-        endpoint: the stream's, with the limit that the selected fields are charged to.
-        parameters: of every first page.
-        version: marks the rows of a full read; None for an incremental one.
-    """
-
-    stream: Stream
-    client: Client
-    endpoint: Endpoint
-    parameters: Mapping[str, str]
-    version: int | None = None
-
-    @property
-    def range(self) -> TimeRange:
-        """The time that the stream is read by."""
-        assert self.stream.range, f"{self.stream.name} has no time range"
-        return self.stream.range
 
 
 @dataclass(frozen=True)
@@ -124,7 +97,7 @@ def _slice_fetches(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
     """Return the fetches that read a slice: one, or one for each of its queries, which are merged."""
     part = replace(part, is_open=False)
     if len(part.queries) == 1:
-        return [partial(_read_page, timeline, part, _pages(timeline, part.queries[0], part), part.end)]
+        return [partial(_read_page, timeline, part, slice_pages(timeline, part.queries[0], part), part.end)]
     meeting = Meeting[Run | ApiError, Fetched[Batch]](len(part.queries), partial(_merge, timeline, part))
     return [partial(_read_run, timeline, part, place, meeting) for place in range(len(part.queries))]
 
@@ -133,22 +106,8 @@ def _all_fetches(timeline: Timeline, parts: Sequence[Slice]) -> list[Fetch[Batch
     return [fetch for part in parts for fetch in _slice_fetches(timeline, part)]
 
 
-def _pages(timeline: Timeline, query: Query, part: Slice) -> Pages:
-    return Pages(
-        timeline.client,
-        timeline.endpoint,
-        _parameters(timeline, query, part.start, part.end),
-        query.projection.decoder,
-        restarts=0,
-        ids=query.parent,
-        size=part.page_size,
-    )
-
-
-def _parameters(timeline: Timeline, query: Query, start: int, end: int) -> Mapping[str, str]:
-    span = timeline.range
-    bounds = filter_between(span.field, start, end, span.after, span.before)
-    return {**timeline.parameters, "filter": filter_all(query.condition, *bounds) or ""}
+def _detour(timeline: Timeline, detour: Detour) -> Fetched[Batch]:
+    return Fetched(detour.batch, 0, _all_fetches(timeline, detour.parts))
 
 
 def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) -> Fetched[Batch]:
@@ -157,7 +116,7 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
         with pages.next() as answer:
             made = _page_read(timeline, part, asked_end, answer.page)
     except ApiError as problem:
-        return _go_around(timeline, part, problem)
+        return _detour(timeline, go_around(timeline, part, problem))
     is_over = pages.ended
     if part.is_open:
         if not made.is_timed:
@@ -224,7 +183,13 @@ def _rest(
     if not page.ends_timed or not shows_density or part.end - page.last < 2:
         return [partial(_read_page, timeline, behind, pages, asked_end)]
     # The cursor leads through the second that the page ends in, so the cuts lie behind it.
-    first, *others = cut_slice(replace(behind, start=page.last), page.density, full, idle)
+    left = replace(behind, start=page.last)
+    others: Sequence[Fetch[Batch]]
+    if counted := _counted_part(timeline, left, page.density, full):
+        first, others = replace(left, end=counted.start, is_last=False), [partial(_count, timeline, counted, full)]
+    else:
+        first, *parts = cut_slice(left, page.density, full, idle)
+        others = _all_fetches(timeline, parts)
     going_on = replace(
         behind,
         end=first.end,
@@ -232,92 +197,33 @@ def _rest(
         is_last=first.is_last,
         is_open=part.is_open or bool(others),
     )
-    return [partial(_read_page, timeline, going_on, pages, asked_end), *_all_fetches(timeline, others)]
+    return [partial(_read_page, timeline, going_on, pages, asked_end), *others]
 
 
-def _go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query | None = None) -> Fetched[Batch]:
-    """Return the fetches that continue a slice despite an error.
+def _counted_part(timeline: Timeline, part: Slice, density: float, full: int) -> Slice | None:
+    """Return what lies behind the next pages of a slice, if Klaviyo is to be asked how many rows lie where in it."""
+    if timeline.count is None or part.is_counted or part.end - part.start < _COUNTED_SECONDS:
+        return None
+    start = part.start + max(1, round(FINE_PAGES * full / density))
+    return replace(part, start=start, seen=frozenset(), restarts=0, page_size=None) if start < part.end else None
 
-    Args:
-        timeline: the stream's.
-        part: the slice.
-        problem: the error.
-        query: the query that failed; None if the slice has one only.
 
-    Raises:
-        ApiError: it cannot.
+def _count(timeline: Timeline, part: Slice, full: int) -> Fetched[Batch]:
+    """Plan a slice by Klaviyo's counts. Without them, its pages show how dense it is.
+
+    Pages of several queries are merged as far as the densest of them reaches, so that one decides.
     """
-    where = f"{timeline.stream.name}: {problem}"
-    if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
-        logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
-        again = replace(part, restarts=part.restarts + 1)
-    elif isinstance(problem, MetricDeniedError):
-        return Fetched(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)), 0)
-    elif isinstance(problem, GoneError) and part.queries[0].parent:
-        return Fetched(replace(_NOTHING, parents_gone=1), 0)
-    elif isinstance(problem, UnreadablePageError):
-        return _around_unreadable(timeline, part, problem, query or part.queries[0])
-    elif _is_refused_end(part, problem):
-        again = replace(part, end=part.end - _RETREATS[part.retreats], retreats=part.retreats + 1)
-        logger.warning("%s Rows are read up to %s only; the next run reads the rest.", where, format_time(again.end))
-        return Fetched(replace(_NOTHING, bookmark_limit=again.end), 0, _slice_fetches(timeline, again))
-    else:
-        raise problem
-    return Fetched(_NOTHING, 0, _slice_fetches(timeline, again))
-
-
-def _is_refused_end(part: Slice, problem: ApiError) -> bool:
-    """Return whether Klaviyo may have refused a request because its clock is behind the end of the range."""
-    can_retreat = part.is_last and part.retreats < len(_RETREATS) and part.end - _RETREATS[part.retreats] > part.start
-    return can_retreat and _is_refused(problem)
-
-
-def _is_refused_beyond(part: Slice, problem: ApiError) -> bool:
-    """Return whether Klaviyo may have refused a cursor because its clock is behind the end that the cursor leads to."""
-    return part.is_open and _is_refused(problem)
-
-
-def _is_refused(problem: ApiError) -> bool:
-    is_other = isinstance(problem, CursorError | MetricDeniedError)
-    return not is_other and isinstance(problem, RequestError) and problem.status == 400
-
-
-def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError, query: Query) -> Fetched[Batch]:
-    """Find the second with the row that Klaviyo cannot render, and continue around it.
-
-    Raises:
-        UnreadablePageError: there is no such row, but the slice cannot be read.
-    """
-    second = part.start if part.end - part.start == 1 else _unreadable_second(timeline, part, query)
-    if second is None:
-        # A cursor may fail although the filter finds the rows behind it.
-        if part.restarts == _MOST_RESTARTS:
-            raise problem
-        again = replace(part, restarts=part.restarts + 1)
-        return Fetched(_NOTHING, 0, _slice_fetches(timeline, again))
-    before, own, after = cut_around(part, second)
-    behind = [after] if after else []
-    if before or len(part.queries) > 1:
-        # Within a second, the order of the queries is free.
-        parts = [*([before] if before else []), *split_by_query(own), *behind]
-        return Fetched(_NOTHING, 0, _all_fetches(timeline, parts))
-    text = (
-        f"Rows of {format_time(second)}{f' ({query.name})' if query.name else ''} cannot be read and were skipped; the "
-        f"bookmark stays there until they can. {problem}"
-    )
-    return Fetched(replace(_NOTHING, problem=text, bookmark_limit=second), 0, _all_fetches(timeline, behind))
-
-
-def _unreadable_second(timeline: Timeline, part: Slice, query: Query) -> int | None:
-    # The row comes after those that were emitted already, so the page has to reach beyond them.
-    size = min(len(part.seen) + len(part.emitted) + 1, timeline.endpoint.page_size or 1)
-
-    def fails(start: int) -> bool:
-        parameters = _parameters(timeline, query, start, part.end)
-        url = timeline.client.url(timeline.endpoint, parameters, **query.parent)
-        return not timeline.client.answers(timeline.endpoint, url, size)
-
-    return find_unreadable(fails, part.start, part.end)
+    densest: dict[int, int] = {}
+    try:
+        assert timeline.count
+        for query in part.queries:
+            for begin, count in timeline.count(query.name, part.start, part.end).items():
+                densest[begin] = max(count, densest.get(begin, 0))
+    except ApiError as problem:
+        logger.debug("%s: reading without counts. %s", timeline.stream.name, problem)
+    pages = sum(densest.values()) / full
+    parts = plan_slices(part, densest, full, HOUR, max(FINE_PAGES, pages / _MOST_PLANNED))
+    return Fetched(_NOTHING, 0, _all_fetches(timeline, parts))
 
 
 def _read_run(
@@ -327,7 +233,7 @@ def _read_run(
     query, attempts, queued = part.queries[place], 1, False
     came: Run | ApiError
     try:
-        pages = _pages(timeline, query, part)
+        pages = slice_pages(timeline, query, part)
         with pages.next() as answer:
             run = _run(timeline, part, query, answer.page)
             came = replace(run, is_whole=pages.ended, page_size=pages.reduced_size)
@@ -352,7 +258,7 @@ def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> F
     denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError)]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
-            return _go_around(timeline, part, each, part.queries[place])
+            return _detour(timeline, go_around(timeline, part, each, part.queries[place]))
     names = frozenset(part.queries[place].name for place in denied)
     merged = _merged(timeline, replace(part, is_first=False), [each for each in came if isinstance(each, Run)])
     return replace(merged, item=replace(merged.item, denied=names))
@@ -382,7 +288,14 @@ def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Bat
 
 def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], idle: int) -> list[Fetch[Batch]]:
     densest = max(unfinished, key=lambda run: run.density)
-    return _all_fetches(timeline, cut_slice(behind, densest.density, densest.count, idle))
+    full = _full(timeline, densest.count, densest.page_size or timeline.endpoint.page_size)
+    if densest.count < min(full, _FEWEST_ROWS):
+        return _slice_fetches(timeline, behind)
+    counted = _counted_part(timeline, behind, densest.density, full)
+    if counted is None:
+        return _all_fetches(timeline, cut_slice(behind, densest.density, full, idle))
+    near = replace(behind, end=counted.start, is_last=False)
+    return [*_slice_fetches(timeline, near), partial(_count, timeline, counted, full)]
 
 
 def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:

@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from tap_klaviyo.errors import UnavailableError
+from tap_klaviyo.reading.timeline import CountRows
 from tests.timelines import Event, Memory, Reading, ids_in, read_timeline, shown
 
 BEGIN = 1_767_225_600  # 2026-01-01
@@ -63,7 +65,20 @@ def draw(seed: int) -> Drawn:
         late=late,
         err=lambda: chance.random() < failing,
     )
+    memory.counts = chance.choice((None, memory.count, wrong_counts(chance)))
     return Drawn(memory, metrics, start, end, refused, is_late, unreadable, chance)
+
+
+def wrong_counts(chance: random.Random) -> CountRows:
+    """Return counts that have nothing to do with the events, or fail."""
+
+    def count(metric: str, start: int, end: int) -> dict[int, int]:
+        if chance.random() < 0.2:
+            raise UnavailableError("Klaviyo gave no usable answer.")
+        hours = range(start // 3600 * 3600, end + 7200, 3600)
+        return {chance.choice(hours): chance.choice((-1, 0, 1, 30, 10**6)) for _ in range(chance.randrange(40))}
+
+    return count
 
 
 def draw_events(chance: random.Random, metrics: list[str], start: int, end: int) -> Iterator[Event]:

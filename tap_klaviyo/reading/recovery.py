@@ -1,0 +1,114 @@
+"""How a slice continues despite an error of Klaviyo's: what is read instead, and what has to be said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tap_klaviyo.errors import ApiError, CursorError, GoneError, MetricDeniedError, RequestError, UnreadablePageError
+from tap_klaviyo.log import logger
+from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.query import Query
+from tap_klaviyo.reading.slices import Slice, split_by_query
+from tap_klaviyo.reading.timeline import Timeline, range_parameters
+from tap_klaviyo.reading.unreadable import cut_around, find_unreadable
+from tap_klaviyo.times import format_time
+
+_MOST_RESTARTS = 5
+# Seconds by which the end of the range is lowered, time after time, if Klaviyo refuses it: the clocks of its servers
+# differ by seconds, and a time that is ahead of the server that answers is an error.
+_RETREATS = (10, 60)
+_NOTHING = Batch(b"", 0, 0)
+
+
+@dataclass(frozen=True)
+class Detour:
+    """What replaces a page that failed: a batch without rows that says what was left out, and the slices to read."""
+
+    batch: Batch = _NOTHING
+    parts: Sequence[Slice] = ()
+
+
+def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query | None = None) -> Detour:
+    """Return how a slice continues despite an error.
+
+    Args:
+        timeline: the stream's.
+        part: the slice.
+        problem: the error.
+        query: the query that failed; None if the slice has one only.
+
+    Raises:
+        ApiError: it cannot.
+    """
+    where = f"{timeline.stream.name}: {problem}"
+    if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
+        logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
+        return _again(part)
+    if isinstance(problem, MetricDeniedError):
+        return Detour(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)))
+    if isinstance(problem, GoneError) and part.queries[0].parent:
+        return Detour(replace(_NOTHING, parents_gone=1))
+    if isinstance(problem, UnreadablePageError):
+        return _around_unreadable(timeline, part, problem, query or part.queries[0])
+    if _is_refused_end(part, problem):
+        again = replace(part, end=part.end - _RETREATS[part.retreats], retreats=part.retreats + 1)
+        logger.warning("%s Rows are read up to %s only; the next run reads the rest.", where, format_time(again.end))
+        return Detour(replace(_NOTHING, bookmark_limit=again.end), [again])
+    raise problem
+
+
+def _again(part: Slice) -> Detour:
+    return Detour(parts=[replace(part, restarts=part.restarts + 1)])
+
+
+def _is_refused_end(part: Slice, problem: ApiError) -> bool:
+    """Return whether Klaviyo may have refused a request because its clock is behind the end of the range."""
+    can_retreat = part.is_last and part.retreats < len(_RETREATS) and part.end - _RETREATS[part.retreats] > part.start
+    return can_retreat and _is_refused(problem)
+
+
+def _is_refused_beyond(part: Slice, problem: ApiError) -> bool:
+    """Return whether Klaviyo may have refused a cursor because its clock is behind the end that the cursor leads to."""
+    return part.is_open and _is_refused(problem)
+
+
+def _is_refused(problem: ApiError) -> bool:
+    is_other = isinstance(problem, CursorError | MetricDeniedError)
+    return not is_other and isinstance(problem, RequestError) and problem.status == 400
+
+
+def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageError, query: Query) -> Detour:
+    """Find the second with the row that Klaviyo cannot render, and continue around it.
+
+    Raises:
+        UnreadablePageError: there is no such row, but the slice cannot be read.
+    """
+    second = part.start if part.end - part.start == 1 else _unreadable_second(timeline, part, query)
+    if second is None:
+        # A cursor may fail although the filter finds the rows behind it.
+        if part.restarts == _MOST_RESTARTS:
+            raise problem
+        return _again(part)
+    before, own, after = cut_around(part, second)
+    behind = [after] if after else []
+    if before or len(part.queries) > 1:
+        # Within a second, the order of the queries is free.
+        return Detour(parts=[*([before] if before else []), *split_by_query(own), *behind])
+    text = (
+        f"Rows of {format_time(second)}{f' ({query.name})' if query.name else ''} cannot be read and were skipped; the "
+        f"bookmark stays there until they can. {problem}"
+    )
+    return Detour(replace(_NOTHING, problem=text, bookmark_limit=second), behind)
+
+
+def _unreadable_second(timeline: Timeline, part: Slice, query: Query) -> int | None:
+    # The row comes after those that were emitted already, so the page has to reach beyond them.
+    size = min(len(part.seen) + len(part.emitted) + 1, timeline.endpoint.page_size or 1)
+
+    def fails(start: int) -> bool:
+        parameters = range_parameters(timeline, query, start, part.end)
+        url = timeline.client.url(timeline.endpoint, parameters, **query.parent)
+        return not timeline.client.answers(timeline.endpoint, url, size)
+
+    return find_unreadable(fails, part.start, part.end)

@@ -1,0 +1,65 @@
+"""What the requests of one stream that is read by time have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.klaviyo.endpoints import Endpoint
+from tap_klaviyo.klaviyo.filters import filter_all, filter_between
+from tap_klaviyo.klaviyo.pages import Pages
+from tap_klaviyo.reading.query import Query
+from tap_klaviyo.reading.slices import Slice
+from tap_klaviyo.streams.model import Stream, TimeRange
+
+# The name of a query, and a range in epoch seconds, to the number of rows by hour.
+CountRows = Callable[[str, int, int], Mapping[int, int]]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What the requests of one stream that is read by time have in common.
+
+    Args:
+        stream: the stream.
+        client: asks Klaviyo.
+        endpoint: the stream's, with the limit that the selected fields are charged to.
+        parameters: of every first page.
+        version: marks the rows of a full read; None for an incremental one.
+        count: returns how many rows a query has, by the epoch second at which each hour begins; None if Klaviyo
+            counts no rows of this stream.
+    """
+
+    stream: Stream
+    client: Client
+    endpoint: Endpoint
+    parameters: Mapping[str, str]
+    version: int | None = None
+    count: CountRows | None = None
+
+    @property
+    def range(self) -> TimeRange:
+        """The time that the stream is read by."""
+        assert self.stream.range, f"{self.stream.name} has no time range"
+        return self.stream.range
+
+
+def slice_pages(timeline: Timeline, query: Query, part: Slice) -> Pages:
+    """Return the pages of a slice that one of its queries finds."""
+    return Pages(
+        timeline.client,
+        timeline.endpoint,
+        range_parameters(timeline, query, part.start, part.end),
+        query.projection.decoder,
+        restarts=0,
+        ids=query.parent,
+        size=part.page_size,
+    )
+
+
+def range_parameters(timeline: Timeline, query: Query, start: int, end: int) -> Mapping[str, str]:
+    """Return the parameters of a request for the rows that a query finds with start <= time < end (epoch seconds)."""
+    span = timeline.range
+    bounds = filter_between(span.field, start, end, span.after, span.before)
+    return {**timeline.parameters, "filter": filter_all(query.condition, *bounds) or ""}

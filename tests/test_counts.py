@@ -1,0 +1,137 @@
+"""Klaviyo's counts of events: asked for where a range is long, and never trusted for what is read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tap_klaviyo import config
+from tap_klaviyo.errors import UnavailableError
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.reading.counts import count_events, read_counts
+from tap_klaviyo.sandbox import Account, Request, Sandbox
+from tap_klaviyo.sandbox.faults import status
+from tests.running import Time, catalog_of, sync
+
+PATH = "/api/metric-aggregates"
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    return Account.build(events=9000, seed=4)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with Sandbox(account, limits=False) as sandbox:
+        yield sandbox
+
+
+def client_of(sandbox: Sandbox) -> Client:
+    return Client(config.check_settings(sandbox.config), Time().clock)
+
+
+def questions(sandbox: Sandbox) -> list[Request]:
+    return [each for each in sandbox.requests if each.path == PATH]
+
+
+def test_counts_are_those_of_the_events_by_hour(sandbox: Sandbox) -> None:
+    records = sync(sandbox, catalog=catalog_of("receive")).records("receive")
+    start, end = min(each["timestamp"] for each in records), max(each["timestamp"] for each in records) + 1
+    found = count_events(client_of(sandbox), records[0]["metric_id"], start, end)
+    assert found == Counter(each["timestamp"] // 3600 * 3600 for each in records)
+
+
+def test_a_range_of_years_is_asked_for_year_by_year(sandbox: Sandbox, account: Account) -> None:
+    now = int(sandbox.now)
+    metric = next(each.id for each in account.metrics if each.kind.stream == "receive")
+    count_events(client_of(sandbox), metric, now - 800 * 86_400, now)
+    filters = [json.loads(each.body)["data"]["attributes"]["filter"] for each in questions(sandbox)]
+    assert len(filters) == 3
+    assert [each[0].partition(",")[2] for each in filters[1:]] == [each[1].partition(",")[2] for each in filters[:-1]]
+
+
+def test_counts_are_given_up_soon(sandbox: Sandbox) -> None:
+    sandbox.faults = lambda request: status(503) if request.path == PATH else None
+    time = Time()
+    began = time.now
+    client = Client(config.check_settings(sandbox.config), time.clock)
+    with pytest.raises(UnavailableError):
+        count_events(client, "MetricA", int(began) - 7200, int(began) - 3600)
+    assert time.now - began <= 10
+
+
+def test_counts_that_have_to_wait_for_the_rate_limit_are_done_without(sandbox: Sandbox, account: Account) -> None:
+    now = int(account.now)
+    metric = next(each.id for each in account.metrics if each.kind.stream == "receive")
+    client = client_of(sandbox)
+    for _ in range(60):
+        count_events(client, metric, now - 7200, now - 3600)
+    with pytest.raises(UnavailableError, match="rate limit for counts"):
+        count_events(client, metric, now - 7200, now - 3600)
+    assert len(questions(sandbox)) == 60
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            b'{"dates":["2026-01-01T00:00:00Z","2026-01-01T01:00:00+00:00"],"data":[{"measurements":{"count":[1.0,2]}}]}',
+            3,
+        ),
+        (
+            b'{"dates":["2026-01-01T00:00:00Z"],"data":[{"measurements":{"count":[1]}},{"measurements":{"count":[4]}}]}',
+            5,
+        ),
+        (b'{"dates":[],"data":[]}', 0),
+    ],
+)
+def test_counts_of_all_rows_of_an_answer_add_up(body: bytes, expected: int) -> None:
+    assert sum(read_counts(b'{"data":{"attributes":%b}}' % body).values()) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"data":{"attributes":{"dates":["x"],"data":[{"measurements":{"count":[1]}}]}}}',
+        b'{"data":{"attributes":{"dates":["2026-01-01"],"data":[{"measurements":{"count":[1,2]}}]}}}',
+        b'{"data":{"attributes":{"dates":["2026-01-01"],"data":[{"measurements":{"count":[1e400]}}]}}}',
+        b'{"data":{"attributes":{"dates":null,"data":[]}}}',
+    ],
+)
+def test_an_answer_without_counts_is_an_error_in_words(body: bytes) -> None:
+    with pytest.raises(UnavailableError, match="isn't a count of events"):
+        read_counts(body)
+
+
+@pytest.mark.parametrize("lag", [0, 86_400 * 200, -86_400])
+@pytest.mark.parametrize("stream", ["receive", "unsubscribe"])
+def test_counts_do_not_decide_what_is_read(sandbox: Sandbox, stream: str, lag: int) -> None:
+    whole = set(sandbox.account.ledger(sandbox.now)[stream])
+    sandbox.account = sandbox.account.with_lag(lag)
+    assert set(sync(sandbox, catalog=catalog_of(stream)).keys()[stream]) == whole
+
+
+@pytest.mark.parametrize("code", [400, 403, 500, 429])
+def test_a_stream_is_read_whole_without_counts(sandbox: Sandbox, code: int) -> None:
+    whole = sync(sandbox, catalog=catalog_of("receive")).keys()
+    assert questions(sandbox)
+    sandbox.faults = lambda request: status(code) if request.path == PATH else None
+    ended = sync(sandbox, catalog=catalog_of("receive"))
+    assert (ended.error, ended.keys()) == (None, whole)
+
+
+def test_a_usual_run_and_a_small_stream_ask_for_no_counts(sandbox: Sandbox) -> None:
+    catalog = catalog_of("receive", "mark_as_spam")
+    first = sync(sandbox, catalog=catalog)
+    assert {json.loads(each.body)["data"]["attributes"]["metric_id"] for each in questions(sandbox)} == {
+        first.records("receive")[0]["metric_id"]
+    }
+    asked = len(questions(sandbox))
+    sync(sandbox, first.state, catalog)
+    assert len(questions(sandbox)) == asked
