@@ -276,6 +276,46 @@ def test_archived_and_hidden_resources_come_only_if_the_filter_names_them(
     assert all(each["attributes"][flag] for each in walk(sandbox, path, filter=f"equals({flag},true)"))
 
 
+@pytest.mark.parametrize(
+    ("path", "attribute"), [("/api/templates", "definition"), ("/api/metrics/{id}/metric-properties", "sample_values")]
+)
+def test_some_attributes_come_only_on_request(sandbox: Sandbox, path: str, attribute: str) -> None:
+    endpoint = next(each for each in COLLECTIONS if each.path == path)
+    query = {f"additional-fields[{endpoint.type}]": attribute}
+    for with_it, asked in ((False, {}), (True, query)):
+        page = get(sandbox, paths_of(endpoint)[0], **asked).json()["data"]
+        assert {attribute in each["attributes"] for each in page} == {with_it}
+
+
+def test_some_relationships_name_their_resources_only_if_these_are_included(sandbox: Sandbox) -> None:
+    def named(path: str, relationship: str, **query: str) -> set[bool]:
+        return {"data" in each["relationships"][relationship] for each in get(sandbox, path, **query).json()["data"]}
+
+    assert named("/api/flows", "flow-actions") == {False}
+    assert named("/api/flows", "flow-actions", include="flow-actions") == {True}
+    assert named("/api/catalog-items", "variants") == {False}
+    assert named("/api/catalog-variants", "item") == {False}
+    assert named("/api/forms", "form-versions") == {True}
+    codes = {"filter": 'equals(coupon.id,"coupon_2")'}
+    assert named("/api/coupon-codes", "profile", **codes) == {False}
+    assert named("/api/coupon-codes", "coupon", **codes) == {True}
+
+
+def test_a_relationship_to_nothing_is_null() -> None:
+    messages = ledger("/api/flow-actions/{id}/flow-messages")
+    templates = [each["relationships"]["template"]["data"] for each in messages]
+    assert None in templates
+    known = {each["id"] for each in ledger("/api/templates")}
+    assert {each["id"] for each in templates if each} <= known
+
+
+def test_numbers_are_sorted_as_numbers(sandbox: Sandbox) -> None:
+    found = walk(sandbox, "/api/images", sort="size", **{"page[size]": "7"})
+    sizes = [each["attributes"]["size"] for each in found]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 3
+
+
 def test_an_include_is_cut_short(sandbox: Sandbox) -> None:
     flows = list(pages(sandbox, "/api/flows", include="flow-actions"))
     named = [
