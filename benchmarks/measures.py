@@ -20,6 +20,8 @@ CONCURRENCY = 16
 STEADY = 3500
 _EXTRACTED = re.compile(rb',"time_extracted":"[^"]*"')
 _MB = 2**20
+# Before the last update of any profile.
+_BEGINNING = "2015-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,13 @@ class Scale:
     limited: int = 560_000
     memory: tuple[int, ...] = (100_000, 600_000)
     order: int = 60_000
+    people: int = 30_000
     pressure: int = 500_000
     stall: float = 20.0
 
 
-QUICK = Scale(100_000, 15, 2, 200_000, 2.0, 150_000, (50_000, 200_000), 20_000, 250_000, 8.0)
-FULL = Scale(memory=(100_000, 5_000_000))
+QUICK = Scale(100_000, 15, 2, 200_000, 2.0, 150_000, (50_000, 200_000), 20_000, 10_000, 250_000, 8.0)
+FULL = Scale(memory=(100_000, 5_000_000), people=100_000)
 
 
 def cpu(scale: Scale) -> Result:
@@ -202,6 +205,20 @@ def memory(scale: Scale) -> Result:
     )
 
 
+def audience(scale: Scale) -> Result:
+    """Peak memory by the number of people: profiles, members of lists, and all their events in one run."""
+    people = str(scale.people)
+    with serving("--events", people, "--profiles", people, "--lists", "6") as server:
+        run = run_tap(server, streams=("profiles", "list_members", "events"), start_date=_BEGINNING)
+    if run.records < 2 * scale.people:
+        raise RuntimeError(f"{run.records} records came of {people} people: the figures would mean nothing.")
+    what = f"profiles, members and events of {scale.people:,} people"
+    return Result(
+        [Row(what, events=run.records, peak=run.peak, requests=len(run.requests))],
+        [Finding(5, f"peak memory: {what}", "< 150 MB", f"{run.peak / _MB:.0f} MB", run.peak < 150 * _MB)],
+    )
+
+
 def order(scale: Scale) -> Result:
     """Whether many requests at once give the same RECORD lines as one at a time, and bookmarks that only grow."""
     with serving("--events", str(scale.order), "--latency", "0.02") as server, tempfile.TemporaryDirectory() as place:
@@ -282,5 +299,5 @@ def _moment(seconds: int) -> str:
 
 
 MEASURES: Mapping[str, Callable[[Scale], Result]] = {
-    measure.__name__: measure for measure in (cpu, waiting, limit, small, waste, memory, order, pressure)
+    measure.__name__: measure for measure in (cpu, waiting, limit, small, waste, memory, audience, order, pressure)
 }

@@ -124,7 +124,7 @@ def run_tap(
 
     Args:
         server: the server to read from.
-        streams: the selected streams; by default all event streams, with their default fields.
+        streams: the selected streams, with their default fields; by default all event streams.
         state: the state of an earlier run.
         reader: takes the output.
         settings: more for the config.
@@ -183,7 +183,14 @@ def run(command: Sequence[str], server: Server, reader: Reader) -> Run:
 
 
 def _catalog(streams: Sequence[str]) -> dict[str, Any]:
-    return {"streams": [entry for entry in _discovered()["streams"] if entry["tap_stream_id"] in streams]}
+    """Return the discovered catalog with just these streams, all of them selected."""
+    entries = [entry for entry in _discovered()["streams"] if entry["tap_stream_id"] in streams]
+    return {"streams": [{**entry, "metadata": list(map(_selected, entry["metadata"]))} for entry in entries]}
+
+
+def _selected(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a stream's own metadata with the stream selected, and that of a field as it is."""
+    return metadata if metadata["breadcrumb"] else {**metadata, "metadata": {**metadata["metadata"], "selected": True}}
 
 
 @cache

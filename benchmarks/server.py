@@ -159,6 +159,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=__doc__)
     add = parser.add_argument
     add("--events", type=int, default=2000, help="how many events the account has")
+    add("--profiles", type=int, help="how many people it has; by default an eighth of the events")
+    add("--lists", type=int, default=25, help="how many lists it has")
     add("--shape", choices=("even", "skewed"), default="even", help="how they lie in time")
     add("--only", metavar="STREAM", help="put all of them into one stream")
     add("--metrics", type=int, help="maximum number of metrics")
@@ -168,7 +170,7 @@ def main() -> None:
     add("--keep", action="store_true", help="render each page once only")
     add("--page", type=int, help="the most events in a page")
     options = parser.parse_args()
-    account = Account.build(events=options.events, shape=options.shape)
+    account = Account.build(events=options.events, shape=options.shape, profiles=options.profiles, lists=options.lists)
     account = replace(account, metrics=account.metrics[: options.metrics])
     if options.only:
         account = only(account, options.only)
