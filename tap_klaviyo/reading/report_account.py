@@ -15,7 +15,7 @@ from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource, plain_resource, related_ids
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.account import Account
-from tap_klaviyo.streams.events import metric_name
+from tap_klaviyo.streams.events import integration_name, metric_name
 from tap_klaviyo.streams.model import DailyCounts, Report, Sizes, Stream
 
 _REVENUE = "revenue"
@@ -104,18 +104,22 @@ def _metric_of(account: Account, wanted: str, reason: str) -> str:
     """Return the id of the metric of a name or id."""
     if any(metric.id == wanted for metric in account.all_metrics):
         return wanted
-    named = [metric.id for metric in account.all_metrics if metric_name(metric) == wanted.casefold()]
+    named = [metric for metric in account.all_metrics if metric_name(metric).casefold() == wanted.casefold()]
     if len(named) == 1:
-        return named[0]
+        return named[0].id
     if named:
         raise RequestError(
             f"{reason} {len(named)} metrics are named {wanted}; set conversion_metric to the id of one of them: "
-            f"{', '.join(named)}."
+            f"{', '.join(map(_shown, named))}."
         )
     raise RequestError(
         f"{reason} the account has no metric with the name or id {wanted}. Set conversion_metric to the name or id of "
         "one; the stream metrics has them all."
     )
+
+
+def _shown(metric: Resource) -> str:
+    return f"{metric.id} ({integration_name(metric) or 'no integration'})"
 
 
 def _mapped_metric(client: Client) -> str | None:

@@ -157,9 +157,7 @@ class ReportPlanner:
     def _sizes(self, plan: Plan, zone: ZoneInfo) -> Plan:
         plan = replace(plan, version=None, is_ordered=False)
         if not plan.selection.replication_key:
-            logger.warning(
-                "%s: Klaviyo keeps no sizes of the past, so that FULL_TABLE adds those of today.", plan.stream.name
-            )
+            logger.warning("%s: Klaviyo keeps no past sizes, so FULL_TABLE adds those of today only.", plan.stream.name)
         (today,) = periods_between("day", self.account.now, self.account.now + 1, zone)
         if plan.mark >= today.start or today.start >= self._end:
             return plan
