@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tap-klaviyo",
-        description="Reads Klaviyo's events, lists, campaigns and exclusions, and writes Singer messages to stdout.",
+        description="Reads a Klaviyo account, and writes Singer messages to stdout.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

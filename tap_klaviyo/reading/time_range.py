@@ -177,7 +177,7 @@ def _full(timeline: Timeline, count: int, page_size: int | None) -> int:
 def _rest(
     timeline: Timeline, part: Slice, pages: Pages, asked_end: int, page: _PageRead, full: int, idle: int
 ) -> list[Fetch[Batch]]:
-    """Return how a slice goes on behind a page: by its cursor, or the first of several parts by its cursor."""
+    """Return how a slice continues after a page: by its cursor, or the first of several parts by its cursor."""
     behind = page.behind
     shows_density = page.count >= min(full, _FEWEST_ROWS)
     if not page.ends_timed or not shows_density or part.end - page.last < 2:
@@ -201,7 +201,7 @@ def _rest(
 
 
 def _counted_part(timeline: Timeline, part: Slice, density: float, full: int) -> Slice | None:
-    """Return what lies behind the next pages of a slice, if Klaviyo is to be asked how many rows lie where in it."""
+    """Return the rest of a slice after its next pages, if Klaviyo is to be asked how many rows are where in it."""
     if timeline.count is None or part.is_counted or part.end - part.start < _COUNTED_SECONDS:
         return None
     start = part.start + max(1, round(FINE_PAGES * full / density))
