@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.reading.account import read_account
-from tap_klaviyo.streams.events import integration_name, metric_name, metrics_of
-from tap_klaviyo.streams.model import AllMetrics, Stream
+from tap_klaviyo.streams.events import integration_name, is_fed_by, metric_name
+from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import Clock
 
 _HEAD = ("metric", "integration", "id", "streams")
@@ -55,6 +55,4 @@ def metrics_json(rows: Sequence[MetricRow]) -> str:
 
 
 def _streams_of(metric: Resource, streams: Sequence[Stream]) -> tuple[str, ...]:
-    return tuple(
-        stream.name for stream in streams if isinstance(stream.split, AllMetrics) or metrics_of(stream.split, [metric])
-    )
+    return tuple(stream.name for stream in streams if is_fed_by(stream.split, metric))

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import get_args
 
 from tap_klaviyo import config
+from tap_klaviyo.streams import model
 from tests.repository import repository_files
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +81,19 @@ def test_no_module_knows_what_it_must_never_know() -> None:
         if any(other == never or other.startswith(f"{never}.") for other in others)
     }
     assert found == set()
+
+
+def test_only_what_reads_asks_how_a_stream_is_divided() -> None:
+    """A row says what other modules need to know of its stream, so that a new kind of split changes none of them."""
+    kinds = {kind.__name__ for kind in get_args(model.Split)}
+    asking = {
+        module_name(path)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "tap_klaviyo.streams.model"
+        if kinds & {alias.name for alias in node.names}
+    }
+    assert {module.split(".")[0] for module in asking} <= {"streams", "reading"}
 
 
 def test_no_public_function_has_a_name_of_one_word() -> None:

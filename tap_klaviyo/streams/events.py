@@ -15,7 +15,7 @@ from tap_klaviyo.records.conversion import convert_objects
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.objects import read_objects
 from tap_klaviyo.records.projection import Lookup, Projection, Related
-from tap_klaviyo.streams.model import KLAVIYO, Metrics, Split
+from tap_klaviyo.streams.model import KLAVIYO, AllMetrics, Metrics, Split
 
 # An attribution has no attributes; its columns are the ids that its relationships point at.
 ATTRIBUTIONS = Related(
@@ -80,6 +80,11 @@ def metrics_of(split: Split, metrics: Sequence[Resource]) -> list[Resource]:
         for metric in metrics
         if metric_name(metric).casefold() in wanted and belongs_to(metric, split.integration)
     ]
+
+
+def is_fed_by(split: Split, metric: Resource) -> bool:
+    """Return whether a stream has the events of a metric."""
+    return isinstance(split, AllMetrics) or bool(metrics_of(split, [metric]))
 
 
 def metric_name(metric: Resource) -> str:
