@@ -176,6 +176,13 @@ def test_unique_counts_profiles_and_sum_value_adds_values(sandbox: Sandbox) -> N
     assert sum(measured["count"]) > 20
     assert all(unique <= count for unique, count in zip(measured["unique"], measured["count"], strict=True))
     assert sum(measured["sum_value"]) > 0
+    opened = answer(sandbox, start, end, metric_id=metric("open"), interval="month", measurements=["count", "unique"])
+    counted = opened["data"][0]["measurements"]
+    named = [
+        each["relationships"].get("profile") for each in events(sandbox, "open", ACCOUNT.now - 300 * DAY, ACCOUNT.now)
+    ]
+    assert max(counted["unique"]) < max(counted["count"])
+    assert max(counted["unique"]) <= len({str(each) for each in named})
 
 
 def test_a_time_without_a_zone_is_in_the_querys_zone(sandbox: Sandbox) -> None:

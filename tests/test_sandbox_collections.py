@@ -151,6 +151,9 @@ def test_parameters_are_strict(sandbox: Sandbox, endpoint: Endpoint) -> None:
     for name, value in (("color", "blue"), ("include", "weather"), ("sort", "mood"), ("fields[car]", "id")):
         status, code, detail = error(get(sandbox, path, endpoint.revision, **query, **{name: value}))
         assert (status, code) == (400, "invalid"), detail
+    if not endpoint.cursor:
+        cursor = error(get(sandbox, path, endpoint.revision, **query, **{"page[cursor]": "bmV4dDo6aWQ6OmE="}))
+        assert "'page[cursor]' is not an allowed parameter" in cursor[2]
     largest = endpoint.sizes[1] if endpoint.sizes else 0
     status, code, _ = error(get(sandbox, path, endpoint.revision, **query, **{"page[size]": str(largest + 1)}))
     assert (status, code) == (400, "invalid")
@@ -212,15 +215,22 @@ def test_a_sparse_fieldset_leaves_only_what_it_names(sandbox: Sandbox, endpoint:
         assert {attribute for each in page["data"] for attribute in each["attributes"]} <= {name}
 
 
-def test_everything_that_may_be_null_is_null_somewhere_and_present_elsewhere() -> None:
-    for endpoint in COLLECTIONS:
-        resources = ledger_of(endpoint)
-        names = {name for each in resources for name in each.get("attributes", ())}
-        if len(resources) < 20 or endpoint.type in ("campaign", "list", "metric", "metric-property", "profile"):
-            continue
-        for name in names:
-            values = [each["attributes"].get(name) for each in resources]
-            assert any(value is not None for value in values), (endpoint.path, name)
+@pytest.mark.parametrize(
+    ("path", "nullable", "required"),
+    [
+        ("/api/catalog-items", {"title", "price", "images", "custom_metadata", "published"}, {"external_id"}),
+        ("/api/flows", {"name", "trigger_type", "created"}, {"archived"}),
+        ("/api/reviews", {"rating", "content", "status", "public_reply"}, {"verified", "images", "created"}),
+        ("/api/segments", {"name", "definition", "updated"}, {"is_active"}),
+        ("/api/images", set(), {"name", "size", "updated_at"}),
+        ("/api/templates", {"text", "amp", "created"}, {"name", "html"}),
+    ],
+)
+def test_what_may_be_null_is_null_in_some_resources_only(path: str, nullable: set[str], required: set[str]) -> None:
+    for name in nullable | required:
+        values = [each["attributes"][name] for each in ledger(path)]
+        assert (None in values) == (name in nullable), name
+        assert any(value is not None for value in values), name
 
 
 def test_unknown_attributes_come_if_they_are_asked_for() -> None:
@@ -373,6 +383,20 @@ def test_coupon_codes_require_a_filter(sandbox: Sandbox) -> None:
         "coupon_1",
         "coupon_2",
     }
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ('starts-with(name,"do")', {"do not send"}),
+        ('ends-with(name,"ut")', {"ümlaut"}),
+        ('contains(name,"o")', {"popular", "do not send"}),
+        ('equals(name,"autumn")', {"autumn"}),
+        ('equals(name,"Autumn")', set()),
+    ],
+)
+def test_filters_compare_texts(sandbox: Sandbox, condition: str, found: set[str]) -> None:
+    assert {each["attributes"]["name"] for each in walk(sandbox, "/api/tags", filter=condition)} == found
 
 
 def test_a_count_of_members_comes_only_on_request(sandbox: Sandbox) -> None:
