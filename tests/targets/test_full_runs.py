@@ -117,6 +117,6 @@ def test_a_full_run_removes_what_klaviyo_lost(runs: Runs, stream: str) -> None:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_the_next_incremental_run_goes_on_from_the_full_one(runs: Runs, stream: str) -> None:
+def test_the_next_incremental_run_resumes_from_the_full_one(runs: Runs, stream: str) -> None:
     assert runs.tables[3][stream] == runs.klaviyo[3][stream]
     assert lost(runs.klaviyo[3][stream], runs.klaviyo[2][stream])
