@@ -263,10 +263,10 @@ class Sync:
         is_settled = self._settle_changes(plan, tally)
         if plan.missed:
             self._read_missed(plan, plan.missed, tally)
+        is_certain = is_settled and (plan.version is None or self._settle_empty_queries(plan, tally))
+        self._settle_parents(plan, tally, is_certain)
         if plan.version is None:
             return
-        is_certain = is_settled and self._settle_empty_queries(plan, tally)
-        self._settle_parents(plan, tally, is_certain)
         if is_certain and not tally.problems and not tally.denied and plan.stream.name not in self._uncertain:
             self._writer.activate_version(plan.stream.name, plan.version)
         self._state = state.with_full_table(self._state, plan.stream, plan.version, tally.rows_by_query)

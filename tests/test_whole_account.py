@@ -161,6 +161,16 @@ def test_a_second_run_reads_new_members_and_new_groups_in_full(sandbox: Sandbox,
     assert second.state["bookmarks"][name]["parents"] == first.state["bookmarks"][name]["parents"]
 
 
+@pytest.mark.parametrize("streams", [("list_members",), ("lists", "list_members")])
+@pytest.mark.parametrize("versions", [True, False])
+def test_the_bookmark_covers_the_groups_however_they_are_read(
+    sandbox: Sandbox, streams: tuple[str, ...], versions: bool
+) -> None:
+    first = sync(sandbox, catalog=catalog_of(*streams), activate_version=versions)
+    second = sync(sandbox, first.state, catalog_of(*streams), activate_version=versions, lookback_days=0)
+    assert len(second.records("list_members")) < len(first.records("list_members")) / 10
+
+
 def test_members_of_a_segment_whose_definition_changed_are_read_again(sandbox: Sandbox) -> None:
     first = sync(sandbox, catalog=catalog_of("segment_members"))
     settled = first.state["bookmarks"]["segment_members"]["parents"]
