@@ -35,6 +35,10 @@ def answering(answer: Callable[[str], Answer], tls: ssl.SSLContext | None = None
         wbufsize = -1
         disable_nagle_algorithm = True
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def do_GET(self) -> None:
             given = answer(self.path)
             self.send_response_only(given.status)

@@ -175,3 +175,38 @@ def test_endpoints_are_paced_apart() -> None:
     limits = RateLimits(Time().clock)
     assert limits.of(EVENTS) is limits.of(EVENTS)
     assert limits.of(EVENTS) is not limits.of(LISTS)
+
+
+def test_requests_of_earlier_runs_count_towards_the_limit_of_a_day() -> None:
+    time = Time()
+    pacer = Pacer(REPORTING, time.clock)
+    pacer.remember([3600.0 + 30 * place for place in range(225)])
+    oldest = 3600.0 + 30 * 224
+    assert pacer.day_wait(1) == pytest.approx(86_460 - oldest)
+    assert pacer.day_wait(3) == pytest.approx(86_460 - oldest + 60)
+    assert len(pacer.ages()) == 225
+    assert max(pacer.ages()) == pytest.approx(oldest)
+    pacer.wait()
+    assert time.now == pytest.approx(1000 + 86_460 - oldest)
+    assert min(pacer.ages()) == 0
+
+
+def test_requests_of_the_last_minute_of_another_run_count_towards_the_limit_of_a_minute() -> None:
+    time = Time()
+    pacer = Pacer(REPORTING, time.clock)
+    pacer.remember([50.0, 20.0])
+    pacer.wait()
+    assert time.now == pytest.approx(1010.5)
+
+
+def test_an_endpoint_without_a_limit_of_a_day_has_none_to_wait_for() -> None:
+    pacer = Pacer(METRICS.limit, Time().clock)
+    pacer.remember([1.0] * 150)
+    assert pacer.day_wait(1000) == 0
+
+
+def test_requests_older_than_a_day_are_forgotten() -> None:
+    pacer = Pacer(REPORTING, Time().clock)
+    pacer.remember([86_461.0, 86_459.0])
+    assert pacer.ages() == [pytest.approx(86_459.0)]
+    assert pacer.day_wait(225) == pytest.approx(1.0)
