@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tap_klaviyo import __version__
+from tests.conftest import POSIX_ONLY
 from tests.repository import ROOT, repository_files
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
@@ -56,6 +57,17 @@ def test_the_source_distribution_holds_every_file() -> None:
         and not ("/" not in name and name.endswith(".md"))
     ]
     assert missing == []
+
+
+def test_tests_that_need_posix_are_left_out_on_windows() -> None:
+    modules = re.compile(r"^(?:import|from) (?:fcntl|pty|resource|termios)\b", re.MULTILINE)
+    needing = {path.name for path in (ROOT / "tests").glob("test_*.py") if modules.search(path.read_text("utf-8"))}
+    assert needing <= set(POSIX_ONLY)
+
+
+def test_no_module_of_the_tap_needs_posix() -> None:
+    modules = re.compile(r"^(?:import|from) (?:fcntl|pwd|resource|termios|grp)\b", re.MULTILINE)
+    assert [path.name for path in (ROOT / "tap_klaviyo").rglob("*.py") if modules.search(path.read_text("utf-8"))] == []
 
 
 def test_the_workflow_runs_every_supported_python() -> None:
