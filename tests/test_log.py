@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import re
+import time
+
+import pytest
 
 from tap_klaviyo import log
 
@@ -35,6 +38,19 @@ def test_lines_carry_the_time_in_utc_unless_they_go_to_a_terminal() -> None:
         log.set_up(logging.INFO, (), logging.StreamHandler(stream))
         log.logger.info("Reads.")
         assert re.fullmatch(expected, stream.getvalue())
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system cannot change its time zone")
+def test_the_time_is_in_utc_whatever_the_hosts_zone_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = logging.LogRecord("tap_klaviyo", logging.INFO, "", 0, "Reads.", None, None)
+    record.created = 1_795_392_000.0
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert log.MaskingFormatter(timed=True).format(record) == "2026-11-23T00:00:00Z INFO Reads."
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_secrets_and_what_looks_like_one_are_masked() -> None:
