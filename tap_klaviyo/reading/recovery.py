@@ -45,7 +45,7 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
     if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
         logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
         return _again(part)
-    if isinstance(problem, MetricDeniedError):
+    if isinstance(problem, MetricDeniedError) and part.is_first:
         return Detour(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)))
     if isinstance(problem, GoneError) and part.queries[0].parent:
         return Detour(replace(_NOTHING, parents_gone=1))

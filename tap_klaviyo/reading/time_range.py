@@ -89,7 +89,8 @@ class _PageRead:
 
 def time_range_fetches(timeline: Timeline, queries: Sequence[Query], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's rows with start <= time < end (epoch seconds)."""
-    whole = Slice(tuple(queries), start, end, is_first=True, is_last=True)
+    # A metric that Klaviyo denies may count as one without rows only if that removes no rows from the target.
+    whole = Slice(tuple(queries), start, end, is_first=timeline.version is None, is_last=True)
     return _slice_fetches(timeline, whole) if queries and start < end else []
 
 
@@ -255,7 +256,7 @@ def _run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
 
 def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
     """Return the rows of several queries up to the horizon: the end of the first unfinished page."""
-    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError)]
+    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
             return _detour(timeline, go_around(timeline, part, each, part.queries[place]))
