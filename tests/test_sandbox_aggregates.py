@@ -229,3 +229,5 @@ def test_other_bodies_are_other_pages() -> None:
         for end in ("2026-06-02", "2026-06-03", "2026-06-02"):
             ask(sandbox, "2026-06-01", end)
     assert [each.attempt for each in sandbox.requests] == [1, 1, 2]
+    first, second, third = (each.page for each in sandbox.requests)
+    assert first == third != second

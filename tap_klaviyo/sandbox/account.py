@@ -181,7 +181,7 @@ class Account:
         campaign_ids: Collection[str] = (),
         suppressed_emails: Collection[str] = (),
     ) -> Account:
-        """Return the account after some deletions; profiles stay, and are suppressed no longer."""
+        """Return the account after some deletions; suppressed profiles are not deleted, only no longer suppressed."""
         kept = {
             each: why
             for each, why in self.suppressions.items()
@@ -206,7 +206,7 @@ class Account:
         return replace(self, timeline=self.timeline.without(frozenset(each.encode() for each in events)))
 
     def with_archived(self, campaign_ids: Collection[str], now: float, archived: bool = True) -> Account:
-        """Return the account after some campaigns were archived, or taken out of the archive, at an epoch second."""
+        """Return the account after some campaigns were archived or unarchived at an epoch second."""
         updated_at = f"{stamp(int(now)).decode().removesuffix('+00:00')}.500000+00:00"
         changed = {"archived": archived, "updated_at": updated_at}
         campaigns = (
@@ -230,7 +230,7 @@ class Account:
         return replace(self, people=replace(self.people, updates=updates))
 
     def with_joined(self, group_id: str, profiles: Collection[str], now: float) -> Account:
-        """Return the account after some profiles joined a list or segment at an epoch second, if only once more."""
+        """Return the account after some profiles joined a list or segment (again) at an epoch second."""
         return self._with_joins(group_id, dict.fromkeys(map(_number, profiles), int(now)))
 
     def with_left(self, group_id: str, profiles: Collection[str]) -> Account:
@@ -264,14 +264,14 @@ class Account:
             revision: of the API.
 
         Returns:
-            Resources as the API gives them with everything that can be included or comes only on request. Children
-            have `parent_id` beside their own members. Included resources are lists under the relationship's name
-            with `_` for `-`. Resources that come only if a filter names them, such as archived flows, are there.
+            Resources as the API returns them with everything included and requested, archived and hidden ones too.
+            Children also have `parent_id`. Included resources are lists under the name of the relationship, with `_`
+            for `-`.
         """
         return list(ledger.collection_resources(self, find_endpoint(path, revision), now, origin))
 
     def ledger(self, now: float, start: int | None = None, end: int | None = None) -> dict[str, list[str]]:
-        """Return by stream the keys that a complete sync emits, each once, events in order of (timestamp, id).
+        """Return the keys that a complete sync emits, by core stream; events in the order of (timestamp, id).
 
         Args:
             now: epoch seconds; what becomes visible later is left out.
@@ -293,14 +293,13 @@ class Account:
             origin: what the resources' links begin with.
 
         Returns:
-            Resources as the API gives them with all that can be included, and beside their own members `profile`
-            (a resource, None where there is none or it was deleted), `metric`, `attributions`, `tags`,
-            `campaign_messages`: the included resources themselves.
+            Resources as the API returns them with everything included. Included resources are in additional members:
+            `profile` (None if there is none or it was deleted), `metric`, `attributions`, `tags`, `campaign_messages`.
         """
         return ledger.stream_resources(self, stream, now, start, end, origin)
 
     def profile_of(self, event: int) -> int | None:
-        """Return the profile that an event names, be it there or deleted; None where it names none."""
+        """Return the profile that an event names, deleted or not; None if it names none."""
         bits = mixed(event + self.salt)
         return None if bits >> 9 & 127 == 5 else (bits >> 30) % self.people.population
 

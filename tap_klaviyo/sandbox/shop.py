@@ -100,7 +100,7 @@ class Shop:
         return set(self._made)
 
     def random(self, name: str) -> Random:
-        """Return the source of chance for what bears a name; each call begins at its start."""
+        """Return the random numbers for a name; each call starts the same sequence."""
         return Random(f"{self.seed} {name}")
 
     def plain(self, resource_type: str, random: Random, count: int | None = None) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""THE TABLE of the shop's collections: how many resources of each type there are, how ids look, what joins them.
+"""THE TABLE of the shop's collections: the number of resources of each type, their ids, and how they are joined.
 
 A flow message belongs to an action that sends, a coupon code to a coupon, a review to a catalog item.
 """
@@ -93,7 +93,7 @@ def _flows(shop: Shop, random: Random) -> Iterator[Item]:
 
 
 def _bare_flows(shop: Shop) -> Iterator[Item]:
-    # Actions name flows and flows name actions: both begin with the same flows.
+    # Flows and their actions name each other; both are made from these flows, which do not name actions yet.
     return shop.plain("flow", shop.random("flow"))
 
 

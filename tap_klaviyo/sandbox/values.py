@@ -97,7 +97,7 @@ class Generator:
     random: Random
 
     def value(self, name: str, schema: Schema, depth: int = 0) -> Any:
-        """Return a value of a schema for an attribute of some name."""
+        """Return a value for an attribute; its name decides between texts."""
         if "$ref" in schema:
             schema = {**self.schemas[schema["$ref"]], **({"nullable": True} if schema.get("nullable") else {})}
         if alternatives := schema.get("oneOf"):
@@ -129,7 +129,7 @@ class Generator:
         for place, (inner, described) in enumerate(properties.items()):
             if inner not in required and depth > _DEEPEST:
                 continue
-            # A third of what may be missing is missing, below the first level.
+            # Below the first level, a third of the optional attributes are missing.
             if inner not in required and depth and self.random.random() < 0.33:
                 continue
             empty = self._is_nullable(described) and (self.number + place) % 5 == 3
