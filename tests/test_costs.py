@@ -98,6 +98,7 @@ def test_the_formula_gives_the_requests_of_a_run(sent: tuple[Counter[str], Count
         ("`metric_properties`", 200, "13.3 min"),
         ("`object_records`", 10_000, "2.8 h"),
         ("`events`", 50_000, "14.3 min"),
+        ("`campaigns`", 43, "4 s"),
         ("`list_sizes`", 201, "13.4 min"),
         ("`metric_aggregates`", 200, "3.3 min"),
         ("`campaign_values_report`", 13, "6.5 min"),
@@ -107,6 +108,11 @@ def test_the_formula_gives_the_requests_of_a_run(sent: tuple[Counter[str], Count
 def test_the_large_account_costs_what_klaviyos_limits_allow(name: str, requests: int, time: str) -> None:
     (line,) = [each for each in COSTS["lines"]() if each.name == name]
     assert (line.requests[-1], COSTS["format_time"](requests, line.endpoint)) == (requests, time)
+
+
+def test_counts_of_events_cost_a_request_for_each_metric() -> None:
+    (line,) = [each for each in COSTS["lines"]() if each.name == "`metric_aggregates`"]
+    assert line.requests == COSTS["ROWS"]["metrics"]
 
 
 def test_a_later_run_reads_parents_whole_and_few_of_the_members() -> None:
