@@ -79,6 +79,20 @@ def test_events_has_the_events_of_every_metric(account: Account, whole: Run) -> 
 
 
 @pytest.mark.parametrize(
+    "stream",
+    [each for each in STREAMS if each.group not in OTHERS and each.metric_names],
+    ids=lambda stream: stream.name,
+)
+def test_an_event_stream_has_the_events_of_its_metrics(account: Account, whole: Run, stream: Stream) -> None:
+    names = {name.casefold() for name in stream.metric_names}
+    native = [each for each in account.metrics if (each.kind.integration or {}).get("key", "").casefold() == "klaviyo"]
+    metrics = {each.id for each in native if each.kind.name.casefold() in names}
+    expected = [each["id"] for each in whole.records("events") if each["metric_id"] in metrics]
+    assert [each["id"] for each in whole.records(stream.name)] == expected
+    assert bool(expected) == bool(metrics)
+
+
+@pytest.mark.parametrize(
     "stream", [each for each in STREAMS if each.group not in OTHERS], ids=lambda stream: stream.name
 )
 def test_records_fit_the_schema_and_fill_every_column(whole: Run, stream: Stream) -> None:
