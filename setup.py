@@ -79,6 +79,7 @@ setup(
             "mypy>=1.11",
             "pytest>=8.2",
             "pytest-cov>=7.0",
+            "pytest-xdist>=3.6",
             # The formatter's style may change with each minor version.
             "ruff~=0.17.0",
             "setuptools>=77",
