@@ -25,8 +25,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(answer: Callable[[str], Answer], tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Answer each request by its path and query; yield the origin."""
+def answering(
+    answer: Callable[[str], Answer], tls: ssl.SSLContext | None = None, heard: list[bytes] | None = None
+) -> Iterator[str]:
+    """Answer each request by its path and query; yield the origin. `heard` gets the body of each POST."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -36,7 +38,9 @@ def answering(answer: Callable[[str], Answer], tls: ssl.SSLContext | None = None
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if heard is not None:
+                heard.append(body)
             self.do_GET()
 
         def do_GET(self) -> None:

@@ -32,6 +32,7 @@ from tap_klaviyo.reading.periods import (
     periods_between,
 )
 from tap_klaviyo.reading.reports import ReportRequests, report_fetch
+from tap_klaviyo.singer.day_limits import with_requests
 from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import DAY, format_time, parse_time
 from tests.canned import Answer, answering
@@ -43,10 +44,10 @@ LINKS = {"self": "https://a.klaviyo.com/api/x", "next": None, "prev": None}
 
 
 @contextmanager
-def client_of(*bodies: Mapping[str, Any]) -> Iterator[Client]:
-    """Yield a client whose requests are answered with these bodies, one after the other."""
+def client_of(*bodies: Mapping[str, Any], heard: list[bytes] | None = None) -> Iterator[Client]:
+    """Yield a client whose requests are answered with these bodies, one after the other; `heard` gets their own."""
     given = iter(bodies)
-    with answering(lambda _: Answer(json.dumps(next(given)).encode())) as origin:
+    with answering(lambda _: Answer(json.dumps(next(given)).encode()), heard=heard) as origin:
         settings = config.check_settings({"api_key": "pk_x", "start_date": "2026-01-01", "base_url": origin})
         yield Client(settings, Time().clock, Retries(total=0))
 
@@ -189,23 +190,37 @@ def test_a_series_has_just_the_days_that_were_asked_for() -> None:
     ]
 
 
+def test_a_day_without_a_label_has_no_row() -> None:
+    result = figures({"form_id": "A"}, submits=[3])
+    with client_of(answer(result, labels=["2026-11-03T00:00:00+00:00"])) as client:
+        batch = read_report("form_series_report", client, days_of("2026-11-02", 2), "submits")
+    assert [row["period_start"] for row in rows_of(batch)] == ["2026-11-03T00:00:00-05:00"]
+
+
+NEXT = "https://a.klaviyo.com/api/flow-series-reports?page_cursor=2"
+
+
+def flow_requests(client: Client, window: Sequence[Period], settled: int = 0, spent: int = 0) -> ReportRequests:
+    """Return the requests for a report with pages, after as many requests a minute ago."""
+    stream, now = BY_NAME["flow_series_report"], 1_800_000_000.0
+    state = with_requests({}, stream.endpoint.path, [now - 120.0] * spent, 1)
+    return ReportRequests(
+        stream,
+        client,
+        ReportQuery("flow-series-report", ("opens",), interval="daily", conversion_metric_id="METRIC"),
+        True,
+        stream.project(stream.schema),
+        ZONE,
+        window[-1].end,
+        settled,
+        DayLimit(client, stream.endpoint, state, lambda: now),
+    )
+
+
 def test_only_the_last_page_moves_the_bookmark_and_only_past_settled_periods() -> None:
     window = days_of("2026-10-01", 3)
-    first = answer(next="https://a.klaviyo.com/api/flow-series-reports?page_cursor=2")
-    with client_of(first, answer()) as client:
-        stream = BY_NAME["flow_series_report"]
-        requests = ReportRequests(
-            stream,
-            client,
-            ReportQuery("flow-series-report", ("opens",), interval="daily", conversion_metric_id="METRIC"),
-            True,
-            stream.project(stream.schema),
-            ZONE,
-            window[-1].end,
-            window[1].end,
-            DayLimit(client, stream.endpoint, {}, lambda: 0.0),
-        )
-        page = report_fetch(requests, [window])()
+    with client_of(answer(next=NEXT), answer()) as client:
+        page = report_fetch(flow_requests(client, window, settled=window[1].end), [window])()
         (rest,) = page.then
         last = rest()
     assert (page.item.newest, last.item.newest) == (None, window[1].start)
@@ -213,18 +228,34 @@ def test_only_the_last_page_moves_the_bookmark_and_only_past_settled_periods() -
 
 
 def test_pages_that_never_end_are_an_error() -> None:
-    again = answer(next="https://a.klaviyo.com/api/flow-series-reports?page_cursor=2")
+    again = answer(next=NEXT)
     with client_of(again, again) as client:
-        stream = BY_NAME["flow_series_report"]
-        limit = DayLimit(client, stream.endpoint, {}, lambda: 0.0)
-        query = ReportQuery("flow-series-report", ("opens",), interval="daily", conversion_metric_id="METRIC")
         window = days_of("2026-10-01", 1)
-        requests = ReportRequests(
-            stream, client, query, True, stream.project(stream.schema), ZONE, window[-1].end, 0, limit
-        )
-        (rest,) = report_fetch(requests, [window])().then
+        (rest,) = report_fetch(flow_requests(client, window), [window])().then
         with pytest.raises(UnavailableError, match="one that came before"):
             rest()
+
+
+def test_a_report_that_the_limit_of_a_day_cuts_between_two_pages_is_left_to_a_run_with_more_room() -> None:
+    window = days_of("2026-10-01", 1)
+    with client_of(answer(next=NEXT)) as client:
+        requests = flow_requests(client, window, spent=224)
+        (rest,) = report_fetch(requests, [window])().then
+        cut = rest()
+    assert (cut.item.newest, cut.then) == (None, ())
+    assert "leaves the figures from 2026-10-01 on to the next runs" in str(cut.item.left_over)
+    entry = requests.limit.record({})["day_limits"]["/api/flow-series-reports"]
+    assert (entry["pages"], sum(count for _, _, count in entry["requests"])) == (2, 225)
+
+
+def test_a_period_with_more_pages_than_a_day_has_requests_is_an_error() -> None:
+    window = days_of("2026-10-01", 1)
+    pages = [answer(next=f"{NEXT}{number}") for number in range(226)]
+    with client_of(*pages) as client:
+        fetched = report_fetch(flow_requests(client, window), [window])()
+        while fetched.then:
+            fetched = fetched.then[0]()
+    assert "more than 225 pages" in str(fetched.item.problem)
 
 
 def test_counts_belong_to_the_local_day_of_their_instant() -> None:
@@ -242,6 +273,19 @@ def test_counts_belong_to_the_local_day_of_their_instant() -> None:
         ("M", "2026-11-02T00:00:00-05:00", 2, 1),
     ]
     assert batch.newest is None
+
+
+@pytest.mark.parametrize(("zone", "spelled"), [("Europe/Kyiv", "Europe/Kiev"), ("US/Eastern", "US/Eastern")])
+def test_counts_are_asked_for_by_a_name_of_the_time_zone_that_the_endpoint_takes(zone: str, spelled: str) -> None:
+    stream, bodies = BY_NAME["metric_aggregates"], list[bytes]()
+    body = {"data": {"type": "metric-aggregate", "attributes": {"dates": [], "data": []}}}
+    with client_of(body, heard=bodies) as client:
+        window = days_of("2026-11-01", 1)
+        requests = CountRequests(
+            stream, client, ("count",), stream.project(stream.schema), ZoneInfo(zone), window[-1].end, 0
+        )
+        count_fetch(requests, "M", [window])()
+    assert json.loads(bodies[0])["data"]["attributes"]["timezone"] == spelled
 
 
 # Days and months of a time zone.

@@ -20,6 +20,7 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.json_values import NULL, decode_array
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.reports import Figures, ReportQuery, ResourceDecoder, report_figures, report_labels
+from tap_klaviyo.log import logger
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.day_limit import DayLimit
 from tap_klaviyo.reading.periods import Period, format_bound, format_local, labelled_date
@@ -29,6 +30,10 @@ from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.streams.model import Stream
+
+# How often a window is read again because Klaviyo refuses a cursor.
+_RESTARTS = 5
+_NOTHING = Batch(b"", 0, 0)
 
 # Periods that one request asks for: a month, or days of a series.
 Window = Sequence[Period]
@@ -78,14 +83,20 @@ def bounds_of(period: Period, zone: ZoneInfo) -> dict[str, str]:
     return {"period_start": format_local(period.start, zone), "period_end": format_local(period.end, zone)}
 
 
-def _begin(requests: ReportRequests, windows: Sequence[Window]) -> Fetched[Batch]:
+def _begin(requests: ReportRequests, windows: Sequence[Window], restarts: int = _RESTARTS) -> Fetched[Batch]:
     if not requests.limit.has_room():
         return _left_over(requests, windows)
-    return _read(requests, windows, requests.client.url(requests.stream.endpoint, {}), frozenset())
+    return _read(requests, windows, requests.client.url(requests.stream.endpoint, {}), frozenset(), restarts)
 
 
-def _read(requests: ReportRequests, windows: Sequence[Window], url: str, visited: Set[str]) -> Fetched[Batch]:
-    """Read a page of the first window; `visited` are the URLs of its pages before."""
+def _read(
+    requests: ReportRequests, windows: Sequence[Window], url: str, visited: Set[str], restarts: int
+) -> Fetched[Batch]:
+    """Read a page of the first window.
+
+    `visited` are the URLs of its pages before. If Klaviyo refuses the cursor, the window is read again from its first
+    page, up to `restarts` times, so rows can come twice.
+    """
     pages = len(visited) + 1
     if visited and not requests.limit.has_room(len(visited)):
         return _cut(requests, windows, len(visited))
@@ -100,12 +111,15 @@ def _read(requests: ReportRequests, windows: Sequence[Window], url: str, visited
         if problem.status != 429:
             raise
         return _cut(requests, windows, pages) if visited else _left_over(requests, windows)
-    except CursorError:
-        raise
+    except CursorError as problem:
+        if not restarts:
+            raise
+        logger.warning("%s Starting over from the first page.", problem)
+        return Fetched(_NOTHING, 0, [partial(_begin, requests, windows, restarts - 1)])
     except RequestError as problem:
         raise _explained(requests, problem) from None
     if following:
-        then: list[Fetch[Batch]] = [partial(_read, requests, windows, following, visited | {url})]
+        then: list[Fetch[Batch]] = [partial(_read, requests, windows, following, visited | {url}, restarts)]
     else:
         requests.limit.end_period(pages, is_cut=False)
         then = [partial(_begin, requests, windows[1:])] if windows[1:] else []

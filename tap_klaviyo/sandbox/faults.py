@@ -155,9 +155,9 @@ def replaced(fault: Fault, request: Request) -> Reply | None:
             return Reply(403, body, {"cf-mitigated": "challenge"}, "text/html; charset=UTF-8")
         case "html_200":
             return Reply(200, _HTML.format("Maintenance").encode(), media_type="text/html")
-        case "invalid_cursor" if "page[cursor]" in request.query:
+        case "invalid_cursor" if {"page[cursor]", "page_cursor"} & request.query.keys():
             return _refusal(cursors.refused(), request)
-        case "deny_metric" if "metric_id" in request.query.get("filter", ""):
+        case "deny_metric" if "metric_id" in request.query.get("filter", "") or b'"metric_id"' in request.body:
             return _refusal(invalid("Metric IDs ['XXXXXX'] do not exist.", "filter"), request)
         case "redirect":
             return Reply(302, b"", {"Location": f"{fault.to}{request.url}"})

@@ -1,0 +1,73 @@
+"""Reports through faults of the API: what passes is retried, and nothing is missing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from tap_klaviyo.errors import SyncError
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
+from tap_klaviyo.sandbox.faults import Schedule, seeded
+from tests.reporting import ACCOUNT, SINCE
+from tests.running import Run, catalog_of, sync
+
+NAMES = ("flow_values_report", "form_series_report", "list_sizes")
+SEVERAL_PAGES = Account.build(events=200, seed=3, scale=3)
+
+
+def rows(run: Run) -> Counter[str]:
+    return Counter(json.dumps([each["stream"], each["record"]], sort_keys=True) for each in run.of("RECORD"))
+
+
+def read_with(faults: Schedule | None = None) -> Run:
+    with Sandbox(SEVERAL_PAGES, limits=False, faults=faults) as sandbox:
+        return sync(sandbox, catalog=catalog_of(*NAMES), start_date="2026-09-20")
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Run:
+    return read_with()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reports_come_whole_through_faults_that_pass(undisturbed: Run, seed: int) -> None:
+    run = read_with(seeded(seed, 0.3))
+    assert run.error is None
+    assert rows(run) == rows(undisturbed)
+    assert run.state["bookmarks"] == undisturbed.state["bookmarks"]
+
+
+def test_a_report_whose_cursor_is_refused_is_read_again_from_its_first_page(undisturbed: Run) -> None:
+    refused: list[Request] = []
+
+    def refuse(request: Request) -> Fault | None:
+        # Twice: a cursor that is refused once is sent again.
+        if "page_cursor" in request.url and len(refused) < 2:
+            refused.append(request)
+            return Fault("invalid_cursor")
+        return None
+
+    run = read_with(refuse)
+    assert run.error is None
+    assert rows(run).keys() == rows(undisturbed).keys()
+
+
+def test_a_metric_that_klaviyo_lists_but_denies_is_named_and_costs_no_other() -> None:
+    denied, *others = sorted(each.id for each in ACCOUNT.metrics if each.kind.listed)
+    catalog = catalog_of("metric_aggregates", fields=("count",))
+
+    def deny(request: Request) -> Fault | None:
+        is_about = request.path == "/api/metric-aggregates" and denied.encode() in request.body
+        return Fault("deny_metric") if is_about else None
+
+    with Sandbox(ACCOUNT, limits=False, faults=deny) as sandbox:
+        first = sync(sandbox, catalog=catalog, start_date=SINCE)
+        assert isinstance(first.error, SyncError)
+        assert {each["metric_id"] for each in first.records("metric_aggregates")} == set(others)
+        assert first.state["bookmarks"]["metric_aggregates"]["metrics"] == others
+        sandbox.faults = None
+        second = sync(sandbox, first.state, catalog, start_date=SINCE)
+    days = Counter(each["metric_id"] for each in second.records("metric_aggregates"))
+    assert (second.error, days[denied]) == (None, 101)
