@@ -182,3 +182,45 @@ def test_a_group_that_is_next_runs_though_the_later_ones_have_filled_the_memory(
         pipeline.add("more", [partial(give_ten, f"more {number}") for number in range(6)], is_next=True)
         assert list(pipeline.take("more")) == [f"more {number}" for number in range(6)]
         assert list(pipeline.take("b")) == [str(number) for number in range(20)]
+
+
+def no_disk(_: str) -> str:
+    raise OSError
+
+
+def test_what_is_wanted_next_is_fetched_though_memory_is_full_of_what_comes_later() -> None:
+    """Without a disk, pages that came early leave no room."""
+    workers = SimulatedWorkers(4)
+    with Pipeline[str](8, no_disk, memory=5, disk=0, workers=workers) as pipeline:
+        chain = Fetched("first", 1, [lambda: Fetched("second", 1, [partial(give, "third")])])
+        pipeline.add("a", [lambda: chain, partial(give_ten, "later")])
+        assert list(pipeline.take("a")) == ["first", "second", "third", "later"]
+
+
+def test_a_range_is_not_cut_while_memory_has_no_room() -> None:
+    asked = []
+
+    def cut(idle: int) -> list[Fetch[str]]:
+        asked.append(idle)
+        return []
+
+    with Pipeline[str](8, no_disk, memory=5, disk=0, workers=SimulatedWorkers(4)) as pipeline:
+        pipeline.add("a", [lambda: Fetched("large", 10, rest=cut), lambda: Fetched("small", 1, rest=cut)])
+        assert list(pipeline.take("a")) == ["large", "small"]
+    assert asked == [0, 0]
+
+
+def test_fetches_of_a_group_that_failed_are_not_counted_as_waiting() -> None:
+    asked = []
+
+    def cut(idle: int) -> list[Fetch[str]]:
+        asked.append(idle)
+        return []
+
+    with Pipeline[str](4, str, judge=judge, workers=SimulatedWorkers(4)) as pipeline:
+        pipeline.add("fails", [Moody(ValueError, 99), *[partial(give, "dropped") for _ in range(30)]])
+        with pytest.raises(ValueError):  # noqa: PT011 - the error has no text
+            next(pipeline.take("fails"))
+        pipeline.add("a", [lambda: Fetched("first", 1, rest=cut)])
+        assert list(pipeline.take("a")) == ["first"]
+    assert asked[0] >= 1
