@@ -137,7 +137,8 @@ def stream_table(progress: Progress, console: Console, rows: int | None = None) 
     columns = [each for each in _COLUMNS if console.width >= each.least]
     streams = list(progress.streams.items())
     found = Table(box=None, pad_edge=False)
-    room = console.width - sum(each.width + 2 for each in columns)
+    # Two columns less than there are: older versions of rich shrink the others without them.
+    room = console.width - 2 - sum(each.width + 2 for each in columns)
     found.add_column("stream", no_wrap=True, overflow="ellipsis", max_width=max(room, _LEAST_NAME))
     for each in columns:
         found.add_column(each.name, no_wrap=True, justify=each.justify, min_width=each.width)

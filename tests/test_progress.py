@@ -17,8 +17,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tap_klaviyo import display
+from tap_klaviyo import config, display
+from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.progress import Progress
+from tap_klaviyo.sandbox import Account, Sandbox
+from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.select_option import select_by_names
+from tap_klaviyo.singer.selection import read_catalog
+from tap_klaviyo.sync import Sync
 from tap_klaviyo.times import format_duration
 
 ROOT = Path(__file__).parent.parent
@@ -74,7 +81,9 @@ def test_a_pipe_gets_lines_that_are_never_redrawn() -> None:
 
 
 def test_a_dumb_terminal_gets_plain_lines() -> None:
-    assert "\x1b" not in "".join(on_a_terminal("--sandbox", "500", "--select", "lists", TERM="dumb"))
+    shown = on_a_terminal("--sandbox", "500", "--select", "lists", TERM="dumb")
+    assert "\x1b" not in "".join(shown)
+    assert "INFO lists: 25 records." in shown
 
 
 def test_no_color_is_respected() -> None:
@@ -163,7 +172,18 @@ def test_phrases_are_packed_into_lines() -> None:
         "stream 2 of 3: open 25%, 3 s left",
         "2 records",
     ]
+    assert display.pack_phrases(["stream 2 of 3: open 25%", "3 s left"], 32) == ["stream 2 of 3: open 25%", "3 s left"]
     assert display.pack_phrases(["a long phrase", "b"], 5) == ["a long phrase", "b"]
+
+
+def test_a_sync_counts_the_rows_fetched_and_written() -> None:
+    with Sandbox(Account.build(events=300), limits=False) as sandbox:
+        settings, output = config.check_settings(sandbox.config), io.BytesIO()
+        tap = Sync(Client(settings), settings, Writer(output))
+        tap.run(read_catalog(select_by_names(discover_catalog(), "open,lists")), {})
+    records = sum(b'"type":"RECORD"' in line for line in output.getvalue().splitlines())
+    assert (tap.progress.fetched, tap.progress.rows) == (records, records)
+    assert tap.progress.names == ["open", "lists"]
 
 
 def test_expected_rows_give_the_share_and_the_time_left_of_the_whole_run() -> None:
