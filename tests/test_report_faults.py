@@ -9,7 +9,7 @@ import pytest
 
 from tap_klaviyo.errors import SyncError
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import Schedule, seeded
+from tap_klaviyo.sandbox.faults import Schedule, seeded, status
 from tests.reporting import ACCOUNT, SINCE
 from tests.running import Run, catalog_of, sync
 
@@ -71,3 +71,16 @@ def test_a_metric_that_klaviyo_lists_but_denies_is_named_and_costs_no_other() ->
         second = sync(sandbox, first.state, catalog, start_date=SINCE)
     days = Counter(each["metric_id"] for each in second.records("metric_aggregates"))
     assert (second.error, days[denied]) == (None, 101)
+
+
+def test_a_metric_that_fails_leaves_the_bookmark_where_it_was() -> None:
+    *_, last = sorted(each.id for each in ACCOUNT.metrics if each.kind.listed)
+
+    def fail(request: Request) -> Fault | None:
+        return status(400) if request.path == "/api/metric-aggregates" and last.encode() in request.body else None
+
+    with Sandbox(ACCOUNT, limits=False, faults=fail) as sandbox:
+        run = sync(sandbox, catalog=catalog_of("metric_aggregates", fields=("count",)), start_date=SINCE)
+    assert isinstance(run.error, SyncError)
+    assert run.records("metric_aggregates")
+    assert run.state["bookmarks"] == {}

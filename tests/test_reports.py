@@ -174,6 +174,10 @@ def test_each_run_asks_again_for_the_days_of_the_lookback(sandbox: Sandbox) -> N
     sandbox.requests.clear()
     sync(sandbox, second.state, catalog, start_date=SINCE, report_lookback_days=30)
     assert asked(sandbox, "flow_series_report") == [("2026-10-25", "2026-11-24")]
+    # The start date bounds the lookback.
+    sandbox.requests.clear()
+    sync(sandbox, second.state, catalog, start_date="2026-11-05T12:00:00Z", report_lookback_days=30)
+    assert asked(sandbox, "flow_series_report") == [("2026-11-05", "2026-11-24")]
 
 
 def test_figures_that_change_within_the_lookback_reach_the_target(sandbox: Sandbox) -> None:
