@@ -228,15 +228,15 @@ def _read_cursor(asked: Asked, cursor: str | None) -> int:
 
 
 def _rows(account: Account, asked: Asked, now: float) -> Iterator[dict[str, Any]]:
-    if asked.report is _OF_SEGMENTS:
+    if asked.report == _OF_SEGMENTS:
         return _segment_rows(account, asked, now)
     return _counted_rows(asked, _counted(account, asked, now))
 
 
 def _counted(account: Account, asked: Asked, now: float) -> Iterable[Counted]:
-    if asked.report is _OF_FORMS:
+    if asked.report == _OF_FORMS:
         return sends.form_views(account, asked.start, asked.end, now)
-    sent = sends.campaign_sends if asked.report is _OF_CAMPAIGNS else sends.flow_sends
+    sent = sends.campaign_sends if asked.report == _OF_CAMPAIGNS else sends.flow_sends
     return sent(account, asked.start, asked.end, now, asked.metric)
 
 
