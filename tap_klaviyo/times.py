@@ -11,6 +11,7 @@ from typing import Any
 
 HOUR = 3600
 DAY = 86_400
+_UTC = ("Z", "+00:00")
 _MM_DD_YYYY = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
 
@@ -43,6 +44,17 @@ def parse_time(value: Any) -> int:
     except (ValueError, AttributeError, OverflowError):
         pass
     raise ValueError("a date such as 2026-01-31, 2026-01-31T08:00:00Z or 01/31/2026")
+
+
+def parse_utc(text: str) -> int:
+    """Return a date-time as epoch seconds: many times faster than `parse_time` if it is in UTC, as Klaviyo's are.
+
+    Raises:
+        ValueError: it is not a date.
+    """
+    if text.endswith(_UTC):
+        return int(datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc).timestamp())
+    return parse_time(text)
 
 
 def format_time(seconds: int) -> str:

@@ -13,7 +13,7 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import METRIC_AGGREGATES
 from tap_klaviyo.klaviyo.filters import filter_between
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.times import DAY, parse_time
+from tap_klaviyo.times import DAY, parse_utc
 
 # Klaviyo counts a year at the most in one request.
 _LONGEST = 365 * DAY
@@ -77,7 +77,7 @@ def read_counts(body: bytes) -> dict[int, int]:
     """
     try:
         attributes = _documents.decode(body).data.attributes
-        dates = [parse_time(date) for date in attributes.dates]
+        dates = list(map(parse_utc, attributes.dates))
         found: Counter[int] = Counter()
         for row in attributes.data:
             found.update(dict(zip(dates, map(int, row.measurements.count), strict=True)))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from tap_klaviyo.klaviyo.json_values import decode_integer, decode_text
 from tap_klaviyo.records.structs import Record
-from tap_klaviyo.times import parse_time
-
-_UTC = ("Z", "+00:00")
+from tap_klaviyo.times import parse_utc
 
 
 def epoch_seconds(records: Sequence[Record], field: str) -> list[int]:
@@ -29,9 +26,6 @@ def _seconds(value: object) -> int:
     if not text:
         return decode_integer(value) or 0
     try:
-        # The usual case, and many times faster than the general one.
-        if text.endswith(_UTC):
-            return int(datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc).timestamp())
-        return parse_time(text)
+        return parse_utc(text)
     except (ValueError, OverflowError):
         return 0
