@@ -19,14 +19,21 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.traffic import Served
-from tap_klaviyo.sandbox import SCOPES, Account, Request, wire
-from tap_klaviyo.sandbox.api import API_KEY, Api, refused
-from tap_klaviyo.sandbox.endpoints import find_endpoints
-from tap_klaviyo.sandbox.limits import Limits
-from tap_klaviyo.sandbox.metrics import STREAMS
-from tap_klaviyo.sandbox.refusals import RefusalError
-from tap_klaviyo.sandbox.templates import stamp
-from tap_klaviyo.sandbox.traffic import Reply
+from tap_klaviyo.sandbox import (
+    API_KEY,
+    CORE_STREAMS,
+    SCOPES,
+    Account,
+    Api,
+    Limits,
+    RefusalError,
+    Reply,
+    Request,
+    find_endpoints,
+    refused,
+    wire,
+)
+from tap_klaviyo.times import format_time
 
 LOG = "/requests"
 _FULL_PAGE = "page%5Bsize%5D=1000"
@@ -123,7 +130,8 @@ def only(account: Account, stream: str) -> Account:
 def rows_by_stream(account: Account) -> dict[str, list[int]]:
     """Return by event stream how many events each of its metrics has."""
     places = {
-        stream: [i for i, metric in enumerate(account.metrics) if metric.kind.stream == stream] for stream in STREAMS
+        stream: [i for i, metric in enumerate(account.metrics) if metric.kind.stream == stream]
+        for stream in CORE_STREAMS
     }
     return {stream: [_visible(account, place) for place in found] for stream, found in places.items()}
 
@@ -137,7 +145,7 @@ def _visible(account: Account, place: int) -> int:
 
 def description(account: Account, url: str) -> dict[str, Any]:
     """Return what the benchmark has to know of an account: a config for all of it, its time and its rows."""
-    start = stamp(account.start).decode().replace("+00:00", "Z")
+    start = format_time(account.start)
     config = {"api_key": API_KEY, "base_url": url, "start_date": start}
     return {"config": config, "now": account.now, "rows": rows_by_stream(account)}
 

@@ -30,8 +30,7 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import EVENTS, LISTS, METRICS, Endpoint
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.retries import Budget, Retries, TryAgainError
-from tap_klaviyo.sandbox import SCOPES, Account, Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import PASSING, first, poisoned, status
+from tap_klaviyo.sandbox import PASSING, SCOPES, Account, Fault, Request, Sandbox, first, poisoned, status
 from tap_klaviyo.times import Clock
 from tests.canned import Answer, answering
 

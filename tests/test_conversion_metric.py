@@ -15,8 +15,7 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.reading.account import Account
 from tap_klaviyo.reading.report_account import read_report_account
-from tap_klaviyo.sandbox import Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Sandbox, status
 from tap_klaviyo.streams.table import BY_NAME
 from tests.reporting import ACCOUNT, MONTHS, SINCE, ZONE, keys_of, starts_of
 from tests.running import catalog_of, sync

@@ -12,8 +12,7 @@ from tap_klaviyo import config
 from tap_klaviyo.errors import UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.counts import count_events, read_counts
-from tap_klaviyo.sandbox import Account, Request, Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Account, Request, Sandbox, status
 from tests.running import Time, catalog_of, sync
 
 PATH = "/api/metric-aggregates"

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.sandbox import Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Sandbox, status
 from tap_klaviyo.times import format_time, parse_time
 from tests.reporting import ACCOUNT
 from tests.running import Run, Time, catalog_of, sync

@@ -16,8 +16,7 @@ from tap_klaviyo.errors import AuthError, ConfigError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import LISTS
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.sandbox import Account, OAuth, Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Account, OAuth, Sandbox, status
 from tests.running import Time
 from tests.test_cli import assert_sentence, tap
 

@@ -123,6 +123,16 @@ def test_imports_form_no_circle() -> None:
     order.prepare()
 
 
+def test_only_its_own_tests_know_the_sandbox_from_within() -> None:
+    others = [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    within = {
+        path.name
+        for path in others
+        if not path.name.startswith("test_sandbox") and "tap_klaviyo.sandbox." in path.read_text("utf-8")
+    }
+    assert within <= {"test_project.py"}
+
+
 def test_the_sandbox_knows_nothing_of_the_tap() -> None:
     found = {name for path in (PACKAGE / "sandbox").rglob("*.py") for name in imported_by(path)}
     assert {name for name in found if name.split(".")[0] != "sandbox"} == set()

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.errors import CatalogError, SyncError
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.times import DAY, format_time, parse_time
 from tests.running import catalog_of, sync

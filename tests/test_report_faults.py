@@ -8,8 +8,7 @@ from collections import Counter
 import pytest
 
 from tap_klaviyo.errors import SyncError
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import Schedule, seeded, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, Schedule, seeded, status
 from tests.reporting import ACCOUNT, SINCE
 from tests.running import Run, catalog_of, sync
 

@@ -13,8 +13,7 @@ from tap_klaviyo.errors import SyncError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import FLOW_SERIES
 from tap_klaviyo.reading.day_limit import DayLimit
-from tap_klaviyo.sandbox import Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Fault, Request, Sandbox, status
 from tap_klaviyo.singer.day_limits import request_times, with_requests
 from tap_klaviyo.times import DAY, Clock, format_time
 from tests.reporting import ACCOUNT, MONTHS, SINCE, asked, is_about_september, starts_of

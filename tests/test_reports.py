@@ -15,8 +15,7 @@ from tap_klaviyo import config
 from tap_klaviyo.check import Access, check_access
 from tap_klaviyo.errors import SyncError
 from tap_klaviyo.klaviyo.client import Client
-from tap_klaviyo.sandbox import Account, Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Account, Sandbox, status
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import DAY, format_time

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.streams.model import CORE, Metrics, Stream

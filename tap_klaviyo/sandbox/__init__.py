@@ -6,11 +6,43 @@
 It shares no code with the tap, so that neither can hide the other's mistakes.
 """
 
+from tap_klaviyo.sandbox import wire
 from tap_klaviyo.sandbox.account import Account
-from tap_klaviyo.sandbox.endpoints import ENDPOINTS, SCOPES, Endpoint
-from tap_klaviyo.sandbox.faults import Fault
+from tap_klaviyo.sandbox.api import API_KEY, Api, refused
+from tap_klaviyo.sandbox.endpoints import ENDPOINTS, SCOPES, Endpoint, find_endpoints
+from tap_klaviyo.sandbox.faults import PASSING, Fault, Schedule, first, poisoned, seeded, status
+from tap_klaviyo.sandbox.limits import Limits
+from tap_klaviyo.sandbox.metrics import STREAMS as CORE_STREAMS
 from tap_klaviyo.sandbox.oauth import OAuth
+from tap_klaviyo.sandbox.refusals import RefusalError
 from tap_klaviyo.sandbox.server import Sandbox
-from tap_klaviyo.sandbox.traffic import Exchange, Request
+from tap_klaviyo.sandbox.timeline import Timeline
+from tap_klaviyo.sandbox.traffic import Exchange, Reply, Request
 
-__all__ = ["ENDPOINTS", "SCOPES", "Account", "Endpoint", "Exchange", "Fault", "OAuth", "Request", "Sandbox"]
+__all__ = [
+    "API_KEY",
+    "CORE_STREAMS",
+    "ENDPOINTS",
+    "PASSING",
+    "SCOPES",
+    "Account",
+    "Api",
+    "Endpoint",
+    "Exchange",
+    "Fault",
+    "Limits",
+    "OAuth",
+    "RefusalError",
+    "Reply",
+    "Request",
+    "Sandbox",
+    "Schedule",
+    "Timeline",
+    "find_endpoints",
+    "first",
+    "poisoned",
+    "refused",
+    "seeded",
+    "status",
+    "wire",
+]

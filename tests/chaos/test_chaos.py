@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import PASSING, Schedule, seeded
+from tap_klaviyo.sandbox import PASSING, Account, Fault, Request, Sandbox, Schedule, seeded
 from tests.chaos.harness import ALL, NO_RETRIES, QUICK, Run, Target, as_sets, run, selected
 
 NAMES = [selection.stream.name for selection in ALL]

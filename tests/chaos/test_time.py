@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Sandbox
-from tap_klaviyo.sandbox.faults import first
-from tap_klaviyo.sandbox.timeline import Timeline
+from tap_klaviyo.sandbox import Account, Fault, Sandbox, Timeline, first
 from tap_klaviyo.streams.model import CORE
 from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.times import parse_time

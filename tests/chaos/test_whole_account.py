@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
-from tap_klaviyo.sandbox.faults import Schedule, seeded
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, Schedule, seeded
 from tap_klaviyo.streams.model import CORE
 from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.times import format_time
