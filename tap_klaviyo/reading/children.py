@@ -1,4 +1,4 @@
-"""What is read for each row of another stream: a parent's page to the fetches of what belongs to its rows."""
+"""Streams that are read for each row of another: a parent's page to the fetches for its rows."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ StartOf = Callable[[str, str | None], int]
 
 
 def table_children(parent: Parent, table: FullTable) -> Children:
-    """Return what reads a stream in full for each row of a parent's page."""
+    """Return the function that reads a child in full for each row of a parent's page."""
     if parent.included:
         return partial(_included_fetches, parent, parent.included, table)
     return partial(_table_fetches, parent, table)
 
 
 def range_children(parent: Parent, timeline: Timeline, projection: Projection, start_of: StartOf, end: int) -> Children:
-    """Return what reads a stream by time for each row of a parent's page, up to an end in epoch seconds."""
+    """Return the function that reads a child by time for each row of a parent's page, up to an end in epoch seconds."""
     return partial(_range_fetches, parent, timeline, projection, start_of, end)
 
 
 def definition_digests(rows: Sequence[Resource]) -> Mapping[str, str]:
-    """Return the digests of rows by id, without those that have none yet."""
+    """Return the digests of rows by id. Rows without a digest are left out."""
     found = {row.id: _definition_digest(row) for row in rows}
     return {id: digest for id, digest in found.items() if digest is not None}
 
 
 def _definition_digest(row: Resource) -> str | None:
-    """Return a digest of what decides which rows belong to a parent: a segment's conditions. A list has none.
+    """Return a digest of a segment's conditions, which decide who belongs to it. All lists have the same digest.
 
     A segment that Klaviyo still works out has no digest, so that the next run reads it in full again.
     """
@@ -64,13 +64,13 @@ def _range_fetches(
 
 
 def _table_fetches(parent: Parent, table: FullTable, page: Page) -> list[Fetch[Batch]]:
-    """Return a request for each row that can have others; the rows of all of them count as one query's."""
+    """Return a fetch for each parent that can have children. All their rows count as one query's."""
     wanted = [row for row in page.data if parent.only is None or parent.only(row)]
     return [child_fetch(table, _query(parent, table.projection, row)) for row in wanted]
 
 
 def _included_fetches(parent: Parent, related: Related, table: FullTable, page: Page) -> list[Fetch[Batch]]:
-    """Return a fetch of what came with the page, and a request for each row whose others did not all come."""
+    """Return one fetch for the included children, and a request for each parent whose children were cut short."""
     came = {each.id: each for each in page.included if each.type == related.type}
     whole, cut = [], list[Fetch[Batch]]()
     for row, ids in zip(page.data, related_ids(page.data, related.relationship), strict=True):

@@ -1,4 +1,4 @@
-"""How many events Klaviyo counts: a hint for how they are read, never for what is read."""
+"""Klaviyo's counts of events. They help to plan the requests and never decide which events are read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tap_klaviyo.klaviyo.filters import filter_between
 from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.times import DAY, parse_utc
 
-# Klaviyo counts a year at the most in one request.
+# Klaviyo counts up to a year in one request.
 _LONGEST = 365 * DAY
-# Without counts a range is read as well, only a little slower: so they are given up soon. Both are in seconds.
+# Reading without counts is only a little slower, so the tap gives up on them quickly. Both are in seconds.
 _BRIEF = Retries(total=10.0)
 _PATIENCE = 2.0
 
@@ -47,7 +47,7 @@ _documents = msgspec.json.Decoder(_Document)
 
 
 def count_events(client: Client, metric: str, start: int, end: int) -> Mapping[int, int]:
-    """Return how many events a metric has in each hour that has any, by the epoch second at which it begins.
+    """Return a metric's events per hour, by the epoch second at which the hour begins. Empty hours are left out.
 
     Klaviyo's counts may be minutes behind its events, or ahead of them.
 

@@ -1,4 +1,4 @@
-"""Campaigns that only revision 2026-10-15 lists: its pages to batches of rows in the shape of the ones before."""
+"""Campaigns that only revision 2026-10-15 lists: their pages to batches of rows in the older, flat shape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tap_klaviyo.streams.omnichannel import Omnichannel, flat_page
 
 # The name of the query in `Batch.query`.
 QUERY = "omnichannel"
-# Messages asked for at once by their ids, which are 26 characters long: a URL of some kilobytes.
+# Messages per request. Their ids have 26 characters, so the URL stays within two kilobytes.
 _AT_ONCE = 50
 _CONDITIONS = ("equals(archived,false)", "equals(archived,true)")
 _PARTS = ("campaign-audiences", "campaign-messages", "tags")
@@ -30,7 +30,7 @@ _NOTHING = Batch(b"", 0, 0, query=QUERY)
 
 @dataclass(frozen=True)
 class _Listed:
-    """A campaign as it is listed: all but what its messages hold."""
+    """A campaign as the list shows it, without the content of its messages."""
 
     campaign: Resource
     audiences: Sequence[Resource]
@@ -39,7 +39,7 @@ class _Listed:
 
 
 def omnichannel_fetches(table: FullTable, known: frozenset[str] = frozenset()) -> list[Fetch[Batch]]:
-    """Return the fetches of the campaigns that are not known by their ids, archived ones too."""
+    """Return the fetches of all campaigns, archived ones too, except those with a known id."""
     return [partial(_start, table, known, "id", condition) for condition in _CONDITIONS]
 
 
@@ -57,7 +57,7 @@ def _start(table: FullTable, known: frozenset[str], sort: str, condition: str) -
 
 
 def _list(table: FullTable, known: frozenset[str], pages: Pages) -> Fetched[Batch]:
-    """Read the next page of campaigns; what follows reads the messages of those that are not known."""
+    """Read the next page of campaigns. The fetches after it read the messages of the unknown ones."""
     with pages.next() as answer:
         changes = changes_of(answer.page.data, table)
         known |= {id for id, moment in changes.items() if (id, moment) in table.seen}
@@ -81,7 +81,7 @@ def _listed(campaigns: Sequence[Resource], included: Sequence[Resource]) -> Iter
 
 
 def _parted(listed: Sequence[_Listed]) -> Iterator[Sequence[_Listed]]:
-    """Yield the campaigns in parts, of which each has few messages."""
+    """Yield the campaigns in parts with few enough messages for one request."""
     part: list[_Listed] = []
     count = 0
     for each in listed:

@@ -1,4 +1,4 @@
-"""How a slice continues despite an error of Klaviyo's: what is read instead, and what has to be said."""
+"""How a slice continues despite an error of Klaviyo's: the slices to read instead, and the message."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tap_klaviyo.reading.unreadable import cut_around, find_unreadable
 from tap_klaviyo.times import format_time
 
 _MOST_RESTARTS = 5
-# Seconds by which the end of the range is lowered, time after time, if Klaviyo refuses it: the clocks of its servers
-# differ by seconds, and a time that is ahead of the server that answers is an error.
+# Each time Klaviyo refuses the end of the range, the end is lowered by these seconds. The clocks of its servers differ
+# by seconds, and a server refuses a time ahead of its own clock.
 _RETREATS = (10, 60)
 _NOTHING = Batch(b"", 0, 0)
 
 
 @dataclass(frozen=True)
 class Detour:
-    """What replaces a page that failed: a batch without rows that says what was left out, and the slices to read."""
+    """The replacement for a failed page: a batch without rows, which names what was left out, and slices to read."""
 
     batch: Batch = _NOTHING
     parts: Sequence[Slice] = ()
@@ -36,7 +36,7 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
         timeline: the stream's.
         part: the slice.
         problem: the error.
-        query: the query that failed; None if the slice has one only.
+        query: the query that failed; None if the slice has a single query.
 
     Raises:
         ApiError: it cannot.
@@ -69,7 +69,7 @@ def _is_refused_end(part: Slice, problem: ApiError) -> bool:
 
 
 def _is_refused_beyond(part: Slice, problem: ApiError) -> bool:
-    """Return whether Klaviyo may have refused a cursor because its clock is behind the end that the cursor leads to."""
+    """Return whether Klaviyo may have refused a cursor because the cursor leads past Klaviyo's clock."""
     return part.is_open and _is_refused(problem)
 
 
@@ -86,7 +86,7 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
     """
     second = part.start if part.end - part.start == 1 else _unreadable_second(timeline, part, query)
     if second is None:
-        # A cursor may fail although the filter finds the rows behind it.
+        # A cursor can fail even though the filter finds the rows after it.
         if part.restarts == _MOST_RESTARTS:
             raise problem
         return _again(part)
@@ -103,7 +103,7 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
 
 
 def _unreadable_second(timeline: Timeline, part: Slice, query: Query) -> int | None:
-    # The row comes after those that were emitted already, so the page has to reach beyond them.
+    # The page must be large enough to reach past the rows that were already emitted.
     size = min(len(part.seen) + len(part.emitted) + 1, timeline.endpoint.page_size or 1)
 
     def fails(start: int) -> bool:

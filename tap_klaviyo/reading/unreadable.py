@@ -1,7 +1,7 @@
-"""Rows that Klaviyo cannot render: where such a row is, and how a slice continues around it; pure.
+"""Finds the row that Klaviyo cannot render, and cuts the slice around it; pure.
 
-Every page with such a row fails. The filter knows whole seconds only, so the second of the row is searched for: a
-small page fails if it begins in that second or before it, and is served if it begins after it.
+Every page with such a row fails. Filters have whole seconds, so the tap searches for the row's second: a small page
+fails if it begins in or before that second, and succeeds if it begins after it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from tap_klaviyo.reading.slices import Slice
 
-# The row is probably near, so the search begins with an hour, and each step is eight times as long as the one before.
-# In a year with 20,000 events it takes about 12 requests, in one with 20 about 25.
+# The row is probably near, so the search begins with an hour, and each step is eight times as long as the last.
+# In a year with 20,000 events it takes about 12 requests; with 20 events, about 25.
 _FIRST_STEP, _GROWTH = 3600, 8
-# Requests for one search, even if Klaviyo answers by chance. A wrong result costs requests, not rows.
+# Limit of requests for one search, in case Klaviyo's answers are random. A wrong result costs requests, not rows.
 _MOST_TRIES = 100
 
 
@@ -22,9 +22,9 @@ def find_unreadable(fails: Callable[[int], bool], start: int, end: int) -> int |
     """Return the second of a row that Klaviyo cannot render (epoch seconds); None if no page fails any more.
 
     Args:
-        fails: whether a small page fails, given the time that it begins at. It may be wrong now and then, since any
-            request can fail: so the result is tried once more.
-        start: the time that a page which failed begins at.
+        fails: returns whether a small page that begins at a given time fails. Any request can fail, so it is sometimes
+            wrong; the result is therefore checked once more.
+        start: where the failed page begins.
         end: the end of the range.
     """
     lows, high, step = [start], end, _FIRST_STEP
@@ -47,9 +47,9 @@ def find_unreadable(fails: Callable[[int], bool], start: int, end: int) -> int |
 
 
 def cut_around(part: Slice, second: int) -> tuple[Slice | None, Slice, Slice | None]:
-    """Cut a slice into what is before a second, the second itself, and what is after it; None for what is empty.
+    """Cut a slice into the part before a second, the second itself, and the part after it; None for an empty part.
 
-    All of them are to be read: if the second is the wrong one, nothing is lost.
+    All parts are read, so a wrong second loses nothing.
     """
     later = replace(part, seen=frozenset(), restarts=0, page_size=None)
     own = replace(part if second == part.start else later, start=second, end=second + 1, page_size=1, is_last=False)

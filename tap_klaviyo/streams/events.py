@@ -1,4 +1,4 @@
-"""What only streams of events need: the metric that they count for; pure."""
+"""Code for event streams only: finding their metrics, and the columns that a metric fills; pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def project_metric(projection: Projection, metric: Resource) -> Projection:
 
 
 def project_metrics(projection: Projection, metrics: Sequence[Resource]) -> Projection:
-    """Return the projection of the events of all metrics: each event names its own, which may be unknown."""
+    """Return the projection for events of all metrics. Each event names its metric, which may be unknown."""
     known = {metric.id: metric for metric in metrics}
 
     @cache
@@ -61,7 +61,7 @@ def project_metrics(projection: Projection, metrics: Sequence[Resource]) -> Proj
 
 
 def _metric_values(projection: Projection, metric: Resource, findings: Findings) -> dict[str, Any]:
-    """Return what all events of a metric have in common, by field."""
+    """Return the fields that all events of a metric share."""
     kind = projection.record_type.nested["metric"]
     (attributes,) = read_objects(kind, [metric.attributes], ("metric",), findings)
     name = None if attributes.name is UNSET else attributes.name
@@ -71,7 +71,7 @@ def _metric_values(projection: Projection, metric: Resource, findings: Findings)
 
 
 def metrics_of(split: Split, metrics: Sequence[Resource]) -> list[Resource]:
-    """Return the metrics that feed a stream; none if it is not divided by metrics."""
+    """Return the metrics that feed a stream; empty for other kinds of streams."""
     if not isinstance(split, Metrics):
         return []
     wanted = {name.casefold() for name in split.names}
@@ -88,7 +88,7 @@ def is_fed_by(split: Split, metric: Resource) -> bool:
 
 
 def metric_name(metric: Resource) -> str:
-    """Return a metric's name, empty if it has none."""
+    """Return a metric's name, or an empty string."""
     attributes = decode_object(metric.attributes) or {}
     return decode_text(attributes.get("name")) or ""
 
@@ -107,7 +107,7 @@ def missing_metric(split: Metrics, metrics: Sequence[Resource]) -> str:
 
 
 def integration_name(metric: Resource) -> str:
-    """Return the name of a metric's integration, empty if it has none."""
+    """Return the name of a metric's integration, or an empty string."""
     names = _integration_names((decode_object(metric.attributes) or {}).get("integration"))
     return next(filter(None, names), "")
 
