@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 
 from tap_klaviyo import log
@@ -172,23 +172,35 @@ class Sync:
         self._writer.schema(name, plan.selection.schema, stream.key, plan.selection.replication_key)
         self.progress.begin(name, self._begins_at(plan))
         try:
-            self._read(plan, tally)
-            self._finish(plan, tally)
-            log.log_progress("%s: %s records.", name, f"{tally.rows:,}")
+            self._end_alone(plan, tally, self._read_selected)
+        finally:
+            self.progress.end(name)
+            self._report(plan, tally)
+            self._write_state()
+
+    def _read_selected(self, plan: Plan, tally: Tally) -> None:
+        self._read(plan, tally)
+        self._finish(plan, tally)
+        log.log_progress("%s: %s records.", plan.stream.name, f"{tally.rows:,}")
+
+    def _end_alone(self, plan: Plan, tally: Tally, read: Callable[[Plan, Tally], None]) -> None:
+        """Read a stream, so that what Klaviyo refuses ends this stream and no other.
+
+        Raises:
+            AuthError, OfflineError: nothing else can be read either.
+        """
+        try:
+            read(plan, tally)
         except (AuthError, OfflineError):
             raise
         except PlanError as problem:
-            self._uncertain.add(name)
-            logger.warning("%s: skipped, since this account does not have it. %s", name, problem)
+            self._uncertain.add(plan.stream.name)
+            logger.warning("%s: skipped, since this account does not have it. %s", plan.stream.name, problem)
         except ScopeError as problem:
             tally.lacks_scope = True
             self._name_scope(problem)
         except ApiError as problem:
             tally.problems.append(f"{problem} The other streams continue.")
-        finally:
-            self.progress.end(name)
-            self._report(plan, tally)
-            self._write_state()
 
     def _name_scope(self, problem: ScopeError) -> None:
         """Log a missing scope once, however many streams need it; the run's last line names these."""
@@ -198,21 +210,13 @@ class Sync:
 
     def _read_parent(self, plan: Plan) -> None:
         """Read a stream that is not selected, for the streams that are read for its rows."""
-        name, tally = plan.stream.name, Tally()
-        try:
-            self._read(plan, tally)
-            self._settle_parents(plan, tally, self._settle_changes(plan, tally))
-        except (AuthError, OfflineError):
-            raise
-        except PlanError as problem:
-            self._uncertain.add(name)
-            logger.warning("%s: skipped, since this account does not have it. %s", name, problem)
-        except ScopeError as problem:
-            self._incomplete.add(name)
-            self._name_scope(problem)
-        except ApiError as problem:
-            self._incomplete.add(name)
-            logger.error("%s: %s", name, problem)
+        tally = Tally()
+        self._end_alone(plan, tally, self._read_silently)
+        self._note_problems(plan, tally)
+
+    def _read_silently(self, plan: Plan, tally: Tally) -> None:
+        self._read(plan, tally)
+        self._settle_parents(plan, tally, self._settle_changes(plan, tally))
 
     def _begins_at(self, plan: Plan) -> int | None:
         """Return where a stream's time range begins, for the progress; None if it has no range."""
@@ -362,11 +366,17 @@ class Sync:
                 f"Klaviyo lists the metric {metric}, but says that it does not exist. Once Klaviyo serves it, its "
                 "events are read from start_date."
             )
-        for problem in tally.problems:
-            logger.error("%s: %s", name, problem)
-        if tally.problems or tally.lacks_scope:
+        if self._note_problems(plan, tally):
             self._failed.append(name)
-            self._incomplete.add(name)
+
+    def _note_problems(self, plan: Plan, tally: Tally) -> bool:
+        """Log what kept a stream from being read to its end, and return whether something did."""
+        for problem in tally.problems:
+            logger.error("%s: %s", plan.stream.name, problem)
+        is_incomplete = bool(tally.problems) or tally.lacks_scope
+        if is_incomplete:
+            self._incomplete.add(plan.stream.name)
+        return is_incomplete
 
     def _write_state(self) -> None:
         for limit in self._limits.values():

@@ -172,7 +172,9 @@ def test_killed_anywhere_in_the_whole_account_nothing_is_missing(tmp_path: Path)
     with Sandbox(account, limits=False, largest_page=20) as sandbox:
         size = length(tmp_path, sandbox, OTHERS)
         while killed < KILLS / CHAINS:
-            killed += chain(tmp_path, sandbox, size, chance, chance.randint(4, 12), OTHERS).times
+            more = chain(tmp_path, sandbox, size, chance, chance.randint(4, 12), OTHERS).times
+            assert more
+            killed += more
 
 
 class SignalAt:

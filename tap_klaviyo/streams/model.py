@@ -186,11 +186,6 @@ class Stream:
         return self.split.names if isinstance(self.split, Metrics) else ()
 
     @property
-    def is_report(self) -> bool:
-        """Whether the rows are a report's, which is asked for with a POST."""
-        return self.endpoint.method == "POST"
-
-    @property
     def parent(self) -> Parent | None:
         """What the stream is read for, if that is each row of another stream."""
         return self.split if isinstance(self.split, Parent) else None
