@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import count
+from typing import Any, BinaryIO, cast
 
 import pytest
 
+from tap_klaviyo.config import check_settings
 from tap_klaviyo.errors import AuthError, ScopeError, SyncError
-from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog, select_defaults
+from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.streams.model import CORE
 from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.streams.table import STREAMS as TABLE
-from tap_klaviyo.times import DAY, format_time, parse_time
-from tests.running import Run, catalog_of, sync
+from tap_klaviyo.sync import Sync
+from tap_klaviyo.times import DAY, Clock, format_time, parse_time
+from tests.running import Chunks, Run, catalog_of, sync
 from tests.validity import validator_of
 
 STREAMS = [stream for stream in TABLE if stream.group == CORE]
@@ -299,6 +307,22 @@ def test_order_and_state_are_those_of_one_worker(sandbox: Sandbox, workers: int)
     assert alone.state == beside.state
 
 
+def test_a_state_is_written_every_ten_seconds_between_two_pages(account: Account) -> None:
+    def states_of(seconds: float) -> int:
+        """Return how many states a stream gets if its clock moves on each time that it is looked at."""
+        ticks, output = count(time.time(), seconds), Chunks()
+        with Sandbox(account, limits=False, largest_page=50) as sandbox:
+            settings = check_settings(sandbox.config)
+            clock = Clock(lambda: next(ticks), wall=lambda: sandbox.now)
+            tap = Sync(Client(settings), settings, Writer(cast(BinaryIO, output)), clock)
+            tap.run(read_catalog(catalog_of("receive")), {})
+        return sum(json.loads(line)["type"] == "STATE" for line in b"".join(output.written).splitlines())
+
+    at_the_ends = 2
+    assert states_of(0.001) == at_the_ends
+    assert at_the_ends < states_of(1.0) < states_of(4.0) < states_of(10.0)
+
+
 def test_a_missing_scope_costs_only_the_streams_that_need_it(account: Account) -> None:
     with Sandbox(account, limits=False, scopes=set(SCOPES) - {"campaigns:read"}) as sandbox:
         run = sync(sandbox)
@@ -324,6 +348,15 @@ def test_a_wrong_key_ends_the_run(sandbox: Sandbox) -> None:
     assert isinstance(run.error, AuthError)
     assert not isinstance(run.error, ScopeError)
     assert run.of("RECORD") == []
+
+
+def test_a_key_that_is_revoked_midway_ends_the_run(account: Account) -> None:
+    revoked = {"/api/lists": Fault("status", code=401)}
+    with Sandbox(account, limits=False, faults=lambda request: revoked.get(request.path)) as sandbox:
+        run = sync(sandbox, catalog=catalog_of("lists", "campaigns"))
+    assert isinstance(run.error, AuthError)
+    assert [each["stream"] for each in run.of("SCHEMA")] == ["lists"]
+    assert run.state["currently_syncing"] == "lists"
 
 
 def test_a_stream_whose_metric_the_account_lacks_is_empty(sandbox: Sandbox) -> None:
