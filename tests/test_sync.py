@@ -320,7 +320,7 @@ def test_a_state_is_written_every_ten_seconds_between_two_pages(account: Account
 
     at_the_ends = 2
     assert states_of(0.001) == at_the_ends
-    assert at_the_ends < states_of(1.0) < states_of(4.0) < states_of(10.0)
+    assert at_the_ends < states_of(0.5) < states_of(10.0)
 
 
 def test_a_missing_scope_costs_only_the_streams_that_need_it(account: Account) -> None:
