@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo import __version__
-from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
+from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.streams.table import STREAMS
 from tests.running import last_line
@@ -328,6 +328,15 @@ def test_a_wrong_key(config: Path) -> None:
     ended = tap("-c", config, "-c", "ENV", TAP_KLAVIYO_API_KEY=WRONG)
     assert_sentence(ended, 1, "401", "api_key")
     assert WRONG not in ended.stderr + ended.stdout
+
+
+def test_a_key_that_is_revoked_midway_ends_the_run(tmp_path: Path) -> None:
+    path, revoked = tmp_path / "config.json", {"/api/lists": Fault("status", code=401)}
+    with Sandbox(Account.build(events=100), limits=False, faults=lambda each: revoked.get(each.path)) as sandbox:
+        path.write_text(json.dumps(sandbox.config))
+        ended = tap("-c", path, "--select", "lists,campaigns")
+    assert_sentence(ended, 1, "401", "api_key")
+    assert "campaigns" not in ended.stdout
 
 
 def test_a_missing_scope(tmp_path: Path) -> None:

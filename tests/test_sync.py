@@ -14,7 +14,7 @@ import pytest
 from tap_klaviyo.config import check_settings
 from tap_klaviyo.errors import AuthError, ScopeError, SyncError
 from tap_klaviyo.klaviyo.client import Client
-from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
+from tap_klaviyo.sandbox import SCOPES, Account, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog, select_defaults
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import read_catalog
@@ -348,15 +348,6 @@ def test_a_wrong_key_ends_the_run(sandbox: Sandbox) -> None:
     assert isinstance(run.error, AuthError)
     assert not isinstance(run.error, ScopeError)
     assert run.of("RECORD") == []
-
-
-def test_a_key_that_is_revoked_midway_ends_the_run(account: Account) -> None:
-    revoked = {"/api/lists": Fault("status", code=401)}
-    with Sandbox(account, limits=False, faults=lambda request: revoked.get(request.path)) as sandbox:
-        run = sync(sandbox, catalog=catalog_of("lists", "campaigns"))
-    assert isinstance(run.error, AuthError)
-    assert [each["stream"] for each in run.of("SCHEMA")] == ["lists"]
-    assert run.state["currently_syncing"] == "lists"
 
 
 def test_a_stream_whose_metric_the_account_lacks_is_empty(sandbox: Sandbox) -> None:
