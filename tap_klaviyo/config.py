@@ -42,6 +42,7 @@ class Config:
     request_timeout: float
     max_concurrency: int
     activate_version: bool
+    check_counts: bool
     conversion_metric: str | None
     report_lookback_days: float
     base_url: str
@@ -232,6 +233,14 @@ SETTINGS: tuple[Setting, ...] = (
         "true or false",
         "Write ACTIVATE_VERSION after full-table streams, so that targets can remove rows that Klaviyo has deleted.",
         default=True,
+    ),
+    Setting(
+        "check_counts",
+        _flag,
+        "true or false",
+        "Compare the events that were read with Klaviyo's own count, by metric and day. Without it, only ranges of "
+        "more than ten days are compared.",
+        default=False,
     ),
     Setting(
         "conversion_metric",

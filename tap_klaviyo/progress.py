@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 # A share below this says little about the time left.
@@ -61,7 +61,7 @@ class Progress:
         monotonic: the clock, in seconds.
         streams: the streams that have begun, in their order.
         names: all streams of the run, in their order.
-        expected: by stream, the number of rows by Klaviyo's count.
+        expected: by stream, the number of rows by Klaviyo's count, or by that of the last run.
         fetched: rows fetched from Klaviyo, whether written yet or not.
         now: the start of the run by Klaviyo's clock (epoch seconds).
     """
@@ -69,7 +69,7 @@ class Progress:
     monotonic: Callable[[], float]
     streams: dict[str, StreamProgress] = field(default_factory=dict)
     names: Sequence[str] = ()
-    expected: Mapping[str, int] = field(default_factory=dict)
+    expected: dict[str, int] = field(default_factory=dict)
     fetched: int = 0
     now: int | None = None
 
@@ -82,6 +82,12 @@ class Progress:
         self.streams[stream] = StreamProgress(
             self.monotonic(), since, None if since is None else self.now, self.expected.get(stream)
         )
+
+    def expect(self, stream: str, rows: int) -> None:
+        """Note that a stream has this many rows in addition, by Klaviyo's count."""
+        self.expected[stream] = self.expected.get(stream, 0) + rows
+        if stream in self.streams:
+            self.streams[stream].expected = self.expected[stream]
 
     def add(self, stream: str, rows: int, reached: int | None) -> None:
         """Note a page of written rows, and the time that it reached (epoch seconds)."""

@@ -47,7 +47,7 @@ class RunState:
         A metric that the bookmark does not cover yet is read up to it first. It counts as covered only when the
         bookmark moves on: until then, a run that is interrupted has to read its history again.
         """
-        covered = None if plan.metrics is None else plan.metrics - tally.denied
+        covered = None if plan.metrics is None else plan.metrics - tally.uncovered
         reached = tally.limited(newest)
         if covered is not None and reached <= plan.mark:
             return
@@ -64,7 +64,7 @@ class RunState:
         if tally.newest:
             self.advance(plan, tally, tally.newest)
         if plan.metrics is not None and tally.limited(plan.mark) == plan.mark:
-            self.value = state.cover_metrics(self.value, plan.stream, plan.metrics - tally.denied)
+            self.value = state.cover_metrics(self.value, plan.stream, plan.metrics - tally.uncovered)
         if plan.stream.parent and not plan.is_ordered:
             self.value = state.cover_parents(self.value, plan.stream, parents)
 

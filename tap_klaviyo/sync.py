@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import closing
 
 from tap_klaviyo import log
+from tap_klaviyo.completeness import difference_line, differences_of, totals_line, unread_lines
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import AuthError, GoneError, OfflineError, SyncError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
@@ -14,6 +15,7 @@ from tap_klaviyo.outcomes import Outcomes
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
+from tap_klaviyo.reading.comparison import Difference, counted_again
 from tap_klaviyo.reading.plan import MissedFetches, Plan
 from tap_klaviyo.reading.planner import Planner, lookback_seconds
 from tap_klaviyo.reading.prefetch import Failure, Fetch, Pipeline
@@ -28,7 +30,7 @@ from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
 from tap_klaviyo.streams.metric_streams import streams_with
-from tap_klaviyo.times import Clock
+from tap_klaviyo.times import HOUR, Clock
 
 # Seconds between two METRIC lines that count a stream's records.
 METRIC_INTERVAL = 30.0
@@ -39,6 +41,8 @@ _AT_WORK = 3
 _MOST_ROUNDS = 5
 # Seconds before a query that found nothing, but did in the last run, is sent again: longer than a hiccup.
 _EMPTY_WAIT = 10.0
+# Seconds after an event until Klaviyo has counted it: it was seen to take a few.
+_COUNTING = 20
 
 
 class Sync:
@@ -69,6 +73,8 @@ class Sync:
         self._outcomes = Outcomes()
         self.progress = Progress(self._clock.monotonic)
         self._metric_due = self._clock.monotonic() + METRIC_INTERVAL
+        # The names of the account's metrics, by id.
+        self._metric_names: Mapping[str, str] = {}
         self._writing = False
         self._pipeline: Pipeline[Batch] = Pipeline(
             config.max_concurrency + _AT_WORK,
@@ -98,6 +104,7 @@ class Sync:
         streams = [selection.stream for selection in selections]
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
+        self._metric_names = account.metric_names
         self._state.value = adopt_bookmarks(given, account.metric_ids, table)
         known = run_watched(
             lambda: read_report_account(self._client, account, streams, self._config.conversion_metric),
@@ -105,6 +112,7 @@ class Sync:
         )
         plans = self._plans(account, known, rotate_selections(selections, self._state.value.get("currently_syncing")))
         self.progress.names = [plan.stream.name for plan in plans if not plan.is_silent]
+        self._expect_as_before(plans)
         with self._pipeline, closing(self._client):
             self._writing = True
             for plan in plans:
@@ -115,8 +123,17 @@ class Sync:
         if self._outcomes.failed:
             raise SyncError(f"Incomplete streams: {', '.join(self._outcomes.failed)}; see the errors above.")
 
-    def _note_fetched(self, batch: Batch) -> None:
+    def _note_fetched(self, stream: Hashable, batch: Batch) -> None:
         self.progress.fetched += batch.rows
+        if batch.expected:
+            self.progress.expect(str(stream), batch.expected)
+
+    def _expect_as_before(self, plans: Iterable[Plan]) -> None:
+        """Expect as many rows of a full table as the last run found."""
+        for plan in plans:
+            rows = sum(state.rows_by_query(self._state.value, plan.stream).values())
+            if rows and not plan.selection.replication_key and not plan.is_silent:
+                self.progress.expect(plan.stream.name, rows)
 
     def _plans(self, account: Account, known: ReportAccount, selections: Sequence[Selection]) -> list[Plan]:
         reports = ReportPlanner(
@@ -139,6 +156,7 @@ class Sync:
             end_date=self._config.end_date,
             lookback=lookback_seconds(self._config.lookback_days),
             activate_version=self._config.activate_version,
+            check_counts=self._config.check_counts,
             api_revision=self._config.api_revision,
             reports=reports,
         )
@@ -160,7 +178,7 @@ class Sync:
     def _read_selected(self, plan: Plan, tally: Tally) -> None:
         self._read(plan, tally)
         self._finish(plan, tally)
-        log.log_progress("%s: %s records.", plan.stream.name, f"{tally.rows:,}")
+        log.log_progress("%s: %s", plan.stream.name, totals_line(tally))
 
     def _read_parent(self, plan: Plan) -> None:
         """Read a stream that is not selected, for the streams that are read for its rows."""
@@ -200,6 +218,7 @@ class Sync:
         """Record what a stream's complete read means for the state, and activate its version."""
         if not self._outcomes.has_parents(plan, tally):
             return
+        self._settle_counts(plan, tally)
         self._state.finish(plan, tally, self._outcomes.parents_of(plan))
         is_settled = self._settle_changes(plan, tally)
         if plan.missed:
@@ -239,6 +258,35 @@ class Sync:
         logger.warning("%s: rows keep changing; the target keeps rows that Klaviyo deleted.", plan.stream.name)
         return False
 
+    def _settle_counts(self, plan: Plan, tally: Tally) -> None:
+        """Compare what was read with Klaviyo's counts. What differs is counted once more, and never read again."""
+        name, differences = plan.stream.name, differences_of(tally)
+        if tally.uncounted:
+            logger.warning("%s: the records were not compared with Klaviyo's counts. %s", name, tally.uncounted)
+        if differences and plan.count_again:
+            self._await_counts(differences)
+            spans = counted_again(differences)
+            self._read_more(plan, tally, [plan.count_again(*span) for span in spans])
+            differences = differences_of(tally)
+        for metric, sentence in unread_lines(tally, self._metric_names).items():
+            tally.unread.add(metric)
+            tally.problems.append(sentence)
+        if differences := [each for each in differences if each.metric not in tally.unread]:
+            logger.warning("%s: %s", name, difference_line(differences, self._metric_names))
+
+    def _await_counts(self, differences: Iterable[Difference]) -> None:
+        """If the last hour differs, wait until Klaviyo has had time to count its events."""
+        now = int(self._client.server_time or self._clock.wall())
+        end = self.progress.now or now
+        if any(each.end > end - HOUR for each in differences):
+            self._pause(max(0, end + _COUNTING - now))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait. Nothing is being written, so a signal may end the run at once."""
+        self._writing = False
+        self._clock.sleep(seconds)
+        self._writing = True
+
     def _settle_empty_queries(self, plan: Plan, tally: Tally) -> bool:
         """Send the queries again that found rows in the last run but none now; return whether the result is certain.
 
@@ -249,7 +297,7 @@ class Sync:
         if not empty:
             return True
         if again := [plan.queries[query] for query in empty if query in plan.queries]:
-            self._clock.sleep(_EMPTY_WAIT)
+            self._pause(_EMPTY_WAIT)
             self._read_more(plan, tally, again)
         lost = sum(before[query] for query in empty if not tally.rows_by_query[query])
         if lost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -195,6 +196,28 @@ def test_expected_rows_give_the_share_and_the_time_left_of_the_whole_run() -> No
     progress.add("open", 2000, START)
     assert display.run_status(progress, 3)[:3] == ["stream 1 of 2: open", "25% of all records", "30 s left"]
     assert progress.streams["open"].share == pytest.approx(1 / 3)
+
+
+def progress_of_sync(sandbox: Sandbox, names: str, state: dict[str, Any]) -> tuple[Progress, dict[str, Any]]:
+    """Run a sync of some streams, and return its numbers and its last state."""
+    settings, output = config.check_settings(sandbox.config), io.BytesIO()
+    tap = Sync(Client(settings), settings, Writer(output))
+    tap.run(read_catalog(select_by_names(discover_catalog(), names)), state)
+    return tap.progress, json.loads(output.getvalue().splitlines()[-1])["value"]
+
+
+def test_klaviyos_counts_are_the_rows_that_are_expected() -> None:
+    with Sandbox(Account.build(events=9000, seed=4), limits=False) as sandbox:
+        progress, _ = progress_of_sync(sandbox, "receive", {})
+    assert progress.expected == {"receive": progress.rows}
+    assert progress.streams["receive"].expected == progress.rows
+
+
+def test_a_full_table_is_expected_to_have_as_many_rows_as_in_the_last_run() -> None:
+    with Sandbox(Account.build(events=300), limits=False) as sandbox:
+        _, state = progress_of_sync(sandbox, "lists", {})
+        progress, _ = progress_of_sync(sandbox, "lists", state)
+    assert progress.expected == {"lists": progress.rows}
 
 
 def test_a_stream_whose_range_is_empty_has_no_share() -> None:

@@ -76,7 +76,7 @@ class Memory:
         for event in sorted(self.events):
             self.of_metric.setdefault(event.metric, []).append(event)
 
-    def count(self, metric: str, start: int, end: int) -> Mapping[int, int]:
+    def count(self, metric: str, start: int, end: int, is_needed: bool = False) -> Mapping[int, int]:
         """Return how many events a metric has by hour."""
         self.questions += 1
         return Counter(each.time // 3600 * 3600 for each in self.of_metric.get(metric, ()) if start <= each.time < end)

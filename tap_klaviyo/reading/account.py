@@ -10,7 +10,7 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import METRICS
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource
-from tap_klaviyo.streams.events import metrics_of
+from tap_klaviyo.streams.events import metric_name, metrics_of
 from tap_klaviyo.streams.model import Stream
 
 # Klaviyo's servers differ by seconds: one that is behind refuses a filter for a time that it has not reached, and an
@@ -38,6 +38,11 @@ class Account:
     def metric_ids(self) -> Mapping[str, Sequence[str]]:
         """The ids of the metrics that feed each stream, by the stream's name."""
         return {name: [metric.id for metric in metrics] for name, metrics in self.metrics.items()}
+
+    @property
+    def metric_names(self) -> Mapping[str, str]:
+        """The names of all metrics, by id."""
+        return {metric.id: metric_name(metric) for metric in self.all_metrics}
 
 
 def read_account(client: Client, streams: Sequence[Stream], wall: Callable[[], float]) -> Account:

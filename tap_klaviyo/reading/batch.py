@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from tap_klaviyo.errors import ParkingError
+from tap_klaviyo.reading.comparison import Counted, HourCounts
 from tap_klaviyo.reading.prefetch import DISK_AHEAD
 from tap_klaviyo.records.findings import Findings
 
@@ -67,6 +68,10 @@ class Batch:
         problem: a sentence about something that was skipped here: the run continues and ends with exit code 1.
         left_over: a sentence about what is left to the next run, because Klaviyo's limit of a day is used up.
         bookmark_limit: in epoch seconds; the stream's bookmark must not pass it.
+        read: how many of its rows lie in which hour, by metric, if they are compared with Klaviyo's counts.
+        counted: Klaviyo's counts.
+        uncounted: why Klaviyo's counts could not be had, if they were wanted.
+        expected: how many rows Klaviyo counts in a range of which the reading has begun.
     """
 
     lines: bytes | ParkedLines
@@ -84,6 +89,10 @@ class Batch:
     problem: str | None = None
     left_over: str | None = None
     bookmark_limit: int | None = None
+    read: HourCounts = field(default_factory=dict)
+    counted: Sequence[Counted] = ()
+    uncounted: str | None = None
+    expected: int = 0
 
     def read_lines(self) -> bytes:
         """Return the RECORD lines; parked ones can be read once.

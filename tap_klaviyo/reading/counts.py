@@ -1,4 +1,4 @@
-"""Klaviyo's counts of events. They help to plan the requests and never decide which events are read."""
+"""Klaviyo's counts of events: they plan the requests, and show whether all events were read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _LONGEST = 365 * DAY
 # Reading without counts is only a little slower, so the tap gives up on them quickly. Both are in seconds.
 _BRIEF = Retries(total=10.0)
 _PATIENCE = 2.0
+# A comparison that the user wants is worth more, but never as much as the events.
+_PATIENT = Retries(total=120.0)
 
 
 class _Measurements(Struct):
@@ -46,26 +48,27 @@ class _Document(Struct):
 _documents = msgspec.json.Decoder(_Document)
 
 
-def count_events(client: Client, metric: str, start: int, end: int) -> Mapping[int, int]:
+def count_events(client: Client, metric: str, start: int, end: int, is_needed: bool = False) -> Mapping[int, int]:
     """Return a metric's events per hour, by the epoch second at which the hour begins. Empty hours are left out.
 
     Klaviyo's counts may be minutes behind its events, or ahead of them.
 
     Args:
-        client: asks Klaviyo, if its rate limit allows that within a moment.
+        client: asks Klaviyo.
         metric: its id.
         start: the beginning of the range, in epoch seconds.
         end: its end.
+        is_needed: whether to wait for the rate limit; else Klaviyo is asked only if the limit allows that soon.
 
     Raises:
         ApiError: there are no counts, whatever the reason.
     """
     found: Counter[int] = Counter()
     for begin in range(start, end, _LONGEST):
-        if client.delay(METRIC_AGGREGATES) > _PATIENCE:
+        if not is_needed and client.delay(METRIC_AGGREGATES) > _PATIENCE:
             raise UnavailableError("Klaviyo's rate limit for counts is reached.")
-        body = client.post(METRIC_AGGREGATES, _question(metric, begin, min(begin + _LONGEST, end)), _BRIEF)
-        found.update(read_counts(body))
+        question = _question(metric, begin, min(begin + _LONGEST, end))
+        found.update(read_counts(client.post(METRIC_AGGREGATES, question, _PATIENT if is_needed else _BRIEF)))
     return +found
 
 

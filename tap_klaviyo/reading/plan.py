@@ -18,6 +18,8 @@ from tap_klaviyo.streams.table import BY_NAME
 ChangedFetches = Callable[[int, frozenset[Change]], Sequence[Fetch[Batch]]]
 # Fetches that find the rows that are not among those of some ids.
 MissedFetches = Callable[[frozenset[str]], Sequence[Fetch[Batch]]]
+# The fetch of the counts of a metric between two epoch seconds.
+CountFetch = Callable[[str, int, int], Fetch[Batch]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Plan:
         is_silent: whether it is read for its children only, and not written.
         changed: finds what changed during the run, if rows can move between the queries; else None.
         missed: finds the rows that the queries cannot, by the ids of those that they found; else None.
+        count_again: asks for Klaviyo's counts once more; None if Klaviyo counts no rows of this stream.
     """
 
     selection: Selection
@@ -52,6 +55,7 @@ class Plan:
     is_silent: bool = False
     changed: ChangedFetches | None = None
     missed: MissedFetches | None = None
+    count_again: CountFetch | None = None
 
     @property
     def stream(self) -> Stream:

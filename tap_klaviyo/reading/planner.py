@@ -14,15 +14,16 @@ from tap_klaviyo.log import logger
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.children import definition_digests, range_children, table_children
+from tap_klaviyo.reading.counted_range import count_again
 from tap_klaviyo.reading.counts import count_events
 from tap_klaviyo.reading.cursor import Children, FullTable, changed_fetches, full_table_fetches, table_queries
 from tap_klaviyo.reading.omnichannel import changed_omnichannel_fetches, omnichannel_fetches
 from tap_klaviyo.reading.plan import ChangedFetches, Plan, with_parents
-from tap_klaviyo.reading.prefetch import Fetch, Fetched
+from tap_klaviyo.reading.prefetch import Fetched
 from tap_klaviyo.reading.query import Query, charged_endpoint, query_parameters
 from tap_klaviyo.reading.report_plans import ReportPlanner
 from tap_klaviyo.reading.time_range import time_range_fetches
-from tap_klaviyo.reading.timeline import Timeline
+from tap_klaviyo.reading.timeline import CountRows, Timeline
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import (
@@ -64,6 +65,7 @@ class Planner:
         end_date: rows before it are read, in epoch seconds; None for all up to now.
         lookback: seconds before the bookmark that are read again.
         activate_version: whether streams that are read in full carry versions.
+        check_counts: whether all events are compared with Klaviyo's counts.
         api_revision: the revision of Klaviyo's API in the settings.
         reports: plans the reports.
     """
@@ -76,6 +78,7 @@ class Planner:
     end_date: int | None
     lookback: int
     activate_version: bool
+    check_counts: bool
     api_revision: str
     reports: ReportPlanner
 
@@ -194,8 +197,7 @@ class Planner:
 
     def _timeline(self, selection: Selection, queries: Sequence[Query]) -> Plan:
         """Return the plan of a stream that is read by time."""
-        plan = self._bookmarked(selection)
-        return replace(plan, queries=self._fetches(plan, queries))
+        return self._with_fetches(self._bookmarked(selection), queries)
 
     def _bookmarked(self, selection: Selection) -> Plan:
         """Return the plan of a stream that has a bookmark, without its fetches."""
@@ -221,7 +223,7 @@ class Planner:
             return Plan(selection, stream.endpoint.path, {"": partial(_refuse, account.problem)})
         projection = stream.project(selection.schema)
         if isinstance(split, AllMetrics):
-            return self._timeline(selection, [Query("", project_metrics(projection, account.all_metrics))])
+            return self._timeline(selection, [_query_of_all(projection, account.all_metrics)])
         metrics = account.metrics[stream.name]
         plan = self._covering(self._bookmarked(selection), metrics)
         if not metrics:
@@ -230,7 +232,7 @@ class Planner:
             return replace(plan, version=None)
         queries = metric_queries(projection, metrics)
         added = [query for query in queries if query.name not in plan.covered]
-        return replace(plan, queries=self._fetches(plan, queries, added))
+        return self._with_fetches(plan, queries, added)
 
     def _covering(self, plan: Plan, metrics: Sequence[Resource]) -> Plan:
         """Return the plan of an event stream with the metrics that its bookmark covers, now and in the end."""
@@ -248,8 +250,8 @@ class Planner:
             )
         return plan
 
-    def _fetches(self, plan: Plan, queries: Sequence[Query], added: Sequence[Query] = ()) -> dict[str, Fetch[Batch]]:
-        """Return the fetches of a time range: first the history of queries that the bookmark does not cover."""
+    def _with_fetches(self, plan: Plan, queries: Sequence[Query], added: Sequence[Query] = ()) -> Plan:
+        """Return a plan with the fetches of its time range: first the history of what the bookmark does not cover."""
         stream, start, end = plan.stream, self.start_date, self._end
         if plan.selection.replication_key:
             start = start_of(bookmark_of(self.state, stream), self.start_date, self.lookback, self.account.now)
@@ -258,13 +260,31 @@ class Planner:
         missed = added if start > self.start_date else ()
         history = time_range_fetches(requests, missed, self.start_date, min(start, end))
         fetches = [*history, *time_range_fetches(requests, queries, start, end)]
-        return {str(place): fetch for place, fetch in enumerate(fetches)}
+        return replace(
+            plan,
+            queries={str(place): fetch for place, fetch in enumerate(fetches)},
+            count_again=partial(count_again, requests) if requests.count else None,
+        )
 
     def _requests(self, selection: Selection, version: int | None) -> Timeline:
         stream, fields = selection.stream, selection.fields
         endpoint, parameters = charged_endpoint(stream, fields), query_parameters(stream, fields)
-        count = partial(count_events, self.client) if isinstance(stream.split, Metrics) else None
-        return Timeline(stream, self.client, endpoint, parameters, version, count)
+        mark = bookmark_of(self.state, stream) if stream.replication_key else None
+        return Timeline(
+            stream,
+            self.client,
+            endpoint,
+            parameters,
+            version,
+            self._count(stream),
+            is_checked=self.check_counts,
+            mark=mark or 0,
+        )
+
+    def _count(self, stream: Stream) -> CountRows | None:
+        """Return what counts the events of a stream's metrics; all metrics are counted only if the user asks for it."""
+        has_counts = isinstance(stream.split, Metrics) or (isinstance(stream.split, AllMetrics) and self.check_counts)
+        return partial(count_events, self.client) if has_counts else None
 
     def _version(self, stream: Stream) -> int | None:
         """Return the version of a full read: the time by Klaviyo's clock in milliseconds, above the last one.
@@ -289,7 +309,13 @@ def lookback_seconds(days: float) -> int:
 def metric_queries(projection: Projection, metrics: Sequence[Resource]) -> list[Query]:
     """Return a query for each metric, once."""
     by_id = {metric.id: metric for metric in metrics}
-    return [Query(id, project_metric(projection, metric), filter_metric(id)) for id, metric in by_id.items()]
+    return [
+        Query(id, project_metric(projection, metric), filter_metric(id), metrics=(id,)) for id, metric in by_id.items()
+    ]
+
+
+def _query_of_all(projection: Projection, metrics: Sequence[Resource]) -> Query:
+    return Query("", project_metrics(projection, metrics), metrics=tuple(metric.id for metric in metrics))
 
 
 def _refuse(problem: ApiError) -> Fetched[Batch]:

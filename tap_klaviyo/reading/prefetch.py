@@ -86,7 +86,7 @@ class Pipeline(Generic[Item]):
         judge: Callable[[BaseException], Failure] = lambda _: Failure.LASTING,
         watch: Callable[[], None] = lambda: None,
         watch_interval: float = WATCH_INTERVAL,
-        taken: Callable[[Item], None] = lambda _: None,
+        taken: Callable[[Hashable, Item], None] = lambda _, __: None,
         workers: Workers[_Node[Item], Fetched[Item]] | None = None,
     ) -> None:
         """Start no thread yet.
@@ -101,7 +101,7 @@ class Pipeline(Generic[Item]):
             watch: called whenever the consumer waits, and every `watch_interval` seconds of that; ends the wait by
                 raising an error.
             watch_interval: in seconds.
-            taken: called with each item when its fetch has ended, by the consumer's thread.
+            taken: called with the group and each of its items when the fetch has ended, by the consumer's thread.
             workers: run the fetches; by default threads.
         """
         self._max_concurrency = max_concurrency
@@ -189,9 +189,11 @@ class Pipeline(Generic[Item]):
             self._fail(node, fetch, result, head)
             return
         node.lane.concurrency.observe(result.attempts, result.queued, node.lane.is_at_limit)
-        nodes = next((each for each in self._groups.values() if node in each), None)
-        if nodes is not None:
-            self._place(node, nodes, result)
+        for group, nodes in self._groups.items():
+            if node in nodes:
+                self._taken(group, result.item)
+                self._place(node, nodes, result)
+                break
 
     def _fail(self, node: _Node[Item], fetch: Fetch[Item], problem: BaseException, head: _Node[Item]) -> None:
         failure = self._judge(problem)
@@ -208,7 +210,6 @@ class Pipeline(Generic[Item]):
 
     def _place(self, node: _Node[Item], nodes: list[_Node[Item]], result: Fetched[Item]) -> None:
         """Keep a result, and put the fetches that follow from it in their places."""
-        self._taken(result.item)
         self._in_memory += result.size
         place = nodes.index(node) + 1
         following = self._nodes(result.then, node.lane)

@@ -23,12 +23,14 @@ class Query:
         projection: how the resources that it finds become records.
         condition: its filter, without the range of time; None if it finds all.
         parent: the ids that fill the endpoint's path and the records' fields of these names.
+        metrics: the ids of the metrics whose events it finds, if it finds events.
     """
 
     name: str
     projection: Projection = field(repr=False)
     condition: str | None = None
     parent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    metrics: tuple[str, ...] = field(default=(), repr=False)
 
 
 def query_parameters(stream: Stream, fields: Fields, riders: tuple[str, ...] = ()) -> dict[str, str]:

@@ -35,6 +35,23 @@ _MOST_SEEN = 100_000
 
 
 @dataclass(frozen=True)
+class CountedRange:
+    """A range of which Klaviyo counts the rows.
+
+    Args:
+        start: in epoch seconds.
+        end: in epoch seconds.
+        metrics: the ids of the metrics whose events it has.
+        is_compared: whether what is read is compared with the counts.
+    """
+
+    start: int
+    end: int
+    metrics: tuple[str, ...]
+    is_compared: bool
+
+
+@dataclass(frozen=True)
 class Slice:
     """The rows of some queries with start <= time < end (epoch seconds).
 
@@ -52,6 +69,7 @@ class Slice:
         is_open: whether the cursor that it is read by leads beyond its end.
         page_size: how many rows to ask for at first; None for as many as possible.
         is_counted: whether Klaviyo was asked how many rows lie where.
+        whole: the range that it is a part of, if Klaviyo counts its rows; else None.
     """
 
     queries: tuple[Query, ...]
@@ -67,6 +85,12 @@ class Slice:
     is_open: bool = False
     page_size: int | None = None
     is_counted: bool = False
+    whole: CountedRange | None = field(default=None, repr=False)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether its rows are compared with Klaviyo's counts."""
+        return self.whole is not None and self.whole.is_compared
 
     def knows(self, id: str) -> bool:
         """Return whether a row was emitted already."""
@@ -326,6 +350,11 @@ def narrow_slice(part: Slice, runs: Sequence[Run], horizon: int) -> list[Slice]:
 def split_by_query(part: Slice) -> list[Slice]:
     """Return a slice for each query of one."""
     return [replace(part, queries=(query,)) for query in part.queries]
+
+
+def moments_before(run: Run, horizon: int) -> list[int]:
+    """Return the times of a run's rows that are merged up to a horizon."""
+    return [min(moment, horizon - 1) for moment, floor in zip(run.moments, run.floors, strict=True) if floor < horizon]
 
 
 def merge_runs(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.comparison import Counted, add_counts
 from tap_klaviyo.records.findings import Findings
 
 
@@ -28,6 +29,13 @@ class Tally:
     problems: list[str] = field(default_factory=list)
     lacks_scope: bool = False
     left_over: list[str] = field(default_factory=list)
+    # By metric and hour: the events that were read in the ranges that are compared with Klaviyo's counts.
+    read: dict[str, Counter[int]] = field(default_factory=dict)
+    # Klaviyo's counts of these ranges, or why they could not be had.
+    counted: list[Counted] = field(default_factory=list)
+    uncounted: str | None = None
+    # The metrics of which Klaviyo counts events but returned none.
+    unread: set[str] = field(default_factory=set)
     findings: Findings = field(default_factory=Findings)
 
     def add(self, batch: Batch) -> None:
@@ -46,8 +54,18 @@ class Tally:
             self.problems.append(batch.problem)
         if batch.left_over:
             self.left_over.append(batch.left_over)
+        for metric, hours in batch.read.items():
+            self.read.setdefault(metric, Counter()).update(hours)
+        for each in batch.counted:
+            self.counted = add_counts(self.counted, each)
+        self.uncounted = self.uncounted or batch.uncounted
         limits = [limit for limit in (self.bookmark_limit, batch.bookmark_limit) if limit is not None]
         self.bookmark_limit = min(limits, default=None)
+
+    @property
+    def uncovered(self) -> set[str]:
+        """The metrics that the bookmark must not cover, since their events could not be read."""
+        return self.denied | self.unread
 
     def limited(self, timestamp: int) -> int:
         """Return a timestamp, or the limit that a bookmark must not pass."""

@@ -10,6 +10,7 @@ and merged in order of time, up to the time that all of them reach. Later rows a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,20 +19,24 @@ from operator import attrgetter
 from tap_klaviyo.errors import ApiError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
-from tap_klaviyo.log import logger
+from tap_klaviyo.klaviyo.resources import related_ids
 from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.comparison import HourCounts, count_by_hour
+from tap_klaviyo.reading.counted_range import count_range, late_counts
 from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
-from tap_klaviyo.reading.recovery import Detour, go_around
+from tap_klaviyo.reading.recovery import Detour, go_around, may_be_denied
 from tap_klaviyo.reading.slices import (
     FINE_PAGES,
+    CountedRange,
     PlacedRows,
     Run,
     Slice,
     cut_slice,
     follow_page,
     merge_runs,
+    moments_before,
     narrow_slice,
     place_rows,
     plan_slices,
@@ -72,6 +77,7 @@ class _PageRead:
         is_timed: whether every row of the page has a time.
         ends_timed: whether the last row has one.
         behind: the rest of the slice.
+        hours: how many of the rows lie in which hour, by metric, if they are compared with Klaviyo's counts.
     """
 
     lines: bytes
@@ -85,12 +91,14 @@ class _PageRead:
     is_timed: bool
     ends_timed: bool
     behind: Slice
+    hours: HourCounts
 
 
 def time_range_fetches(timeline: Timeline, queries: Sequence[Query], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's rows with start <= time < end (epoch seconds)."""
-    # A metric that Klaviyo denies may count as one without rows only if that removes no rows from the target.
-    whole = Slice(tuple(queries), start, end, is_first=timeline.version is None, is_last=True)
+    metrics, is_long = tuple(metric for query in queries for metric in query.metrics), end - start >= _COUNTED_SECONDS
+    counted = CountedRange(start, end, metrics, is_long or timeline.is_checked) if timeline.count else None
+    whole = Slice(tuple(queries), start, end, is_first=True, is_last=True, whole=counted)
     return _slice_fetches(timeline, whole) if queries and start < end else []
 
 
@@ -125,10 +133,12 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
             again = _slice_fetches(timeline, part)
             return Fetched(_NOTHING, 0, again, answer.attempts, answer.queued)
         is_over = is_over or made.last >= part.end
-    batch = _batch(part, made.lines, made.rows, made.newest if is_over else made.certain, made.findings)
+    newest = made.newest if is_over else made.certain
+    batch = _batch(part, made.lines, made.rows, newest, made.findings, made.hours)
     full = _full(timeline, made.count, answer.page_size)
     rest = None if is_over else partial(_rest, timeline, part, pages, asked_end, made, full)
-    return Fetched(batch, batch.size, (), answer.attempts, answer.queued, rest=rest)
+    then = late_counts(timeline, part, made.count) if is_over else []
+    return Fetched(batch, batch.size, then, answer.attempts, answer.queued, rest=rest)
 
 
 def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) -> _PageRead:
@@ -147,7 +157,21 @@ def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) 
         not whole.untimed,
         whole.ends_timed,
         follow_page(part, whole),
+        _by_metric(part.queries[0], document, fresh) if part.is_compared else {},
     )
+
+
+def _by_metric(query: Query, document: Page, rows: PlacedRows) -> HourCounts:
+    """Return how many events of a page lie in which hour, by metric."""
+    lookup = query.projection.source.lookup
+    if lookup is None:
+        return {query.name: count_by_hour(rows.moments)}
+    names = related_ids(document.data, lookup.relationship)
+    metric_of = {resource.id: next(iter(ids), "") for resource, ids in zip(document.data, names, strict=True)}
+    moments: dict[str, list[int]] = {}
+    for id, moment in zip(rows.ids, rows.moments, strict=True):
+        moments.setdefault(metric_of[id], []).append(moment)
+    return {metric: count_by_hour(times) for metric, times in moments.items()}
 
 
 def _placed(timeline: Timeline, query: Query, document: Page, findings: Findings, start: int, end: int) -> PlacedRows:
@@ -187,7 +211,8 @@ def _rest(
     left = replace(behind, start=page.last)
     others: Sequence[Fetch[Batch]]
     if counted := _counted_part(timeline, left, page.density, full):
-        first, others = replace(left, end=counted.start, is_last=False), [partial(_count, timeline, counted, full)]
+        first = replace(left, end=counted.start, is_last=False)
+        others = [partial(_plan_by_counts, timeline, counted, full)]
     else:
         first, *parts = cut_slice(left, page.density, full, idle)
         others = _all_fetches(timeline, parts)
@@ -203,28 +228,27 @@ def _rest(
 
 def _counted_part(timeline: Timeline, part: Slice, density: float, full: int) -> Slice | None:
     """Return the rest of a slice after its next pages, if Klaviyo is to be asked how many rows are where in it."""
-    if timeline.count is None or part.is_counted or part.end - part.start < _COUNTED_SECONDS:
+    least = 0 if timeline.is_checked else _COUNTED_SECONDS
+    if part.whole is None or part.is_counted or part.end - part.start < least:
         return None
     start = part.start + max(1, round(FINE_PAGES * full / density))
     return replace(part, start=start, seen=frozenset(), restarts=0, page_size=None) if start < part.end else None
 
 
-def _count(timeline: Timeline, part: Slice, full: int) -> Fetched[Batch]:
+def _plan_by_counts(timeline: Timeline, part: Slice, full: int) -> Fetched[Batch]:
     """Plan a slice by Klaviyo's counts. Without them, its pages show how dense it is.
 
     Pages of several queries are merged as far as the densest of them reaches, so that one decides.
     """
-    densest: dict[int, int] = {}
-    try:
-        assert timeline.count
-        for query in part.queries:
-            for begin, count in timeline.count(query.name, part.start, part.end).items():
-                densest[begin] = max(count, densest.get(begin, 0))
-    except ApiError as problem:
-        logger.debug("%s: reading without counts. %s", timeline.stream.name, problem)
+    assert part.whole
+    batch, densest = count_range(timeline, part.whole), dict[int, int]()
+    for query in part.queries:
+        rows = sum((Counter(each.hours) for each in batch.counted if each.metric in query.metrics), Counter[int]())
+        densest |= {hour: max(count, densest.get(hour, 0)) for hour, count in rows.items()}
     pages = sum(densest.values()) / full
     parts = plan_slices(part, densest, full, HOUR, max(FINE_PAGES, pages / _MOST_PLANNED))
-    return Fetched(_NOTHING, 0, _all_fetches(timeline, parts))
+    expected = replace(batch, expected=sum(each.total for each in batch.counted))
+    return Fetched(expected, 0, _all_fetches(timeline, parts))
 
 
 def _read_run(
@@ -256,16 +280,18 @@ def _run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
 
 def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
     """Return the rows of several queries up to the horizon: the end of the first unfinished page."""
-    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
+    may_lack = may_be_denied(timeline, part)
+    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and may_lack]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
             return _detour(timeline, go_around(timeline, part, each, part.queries[place]))
     names = frozenset(part.queries[place].name for place in denied)
-    merged = _merged(timeline, replace(part, is_first=False), [each for each in came if isinstance(each, Run)])
+    merged = _merged(timeline, part, [each for each in came if isinstance(each, Run)])
     return replace(merged, item=replace(merged.item, denied=names))
 
 
-def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Batch]:
+def _merged(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetched[Batch]:
+    part = replace(whole, is_first=False)
     unfinished = [run for run in runs if not run.is_whole]
     horizon = min((run.last for run in unfinished), default=part.end)
     if horizon <= part.start:
@@ -276,10 +302,11 @@ def _merged(timeline: Timeline, part: Slice, runs: Sequence[Run]) -> Fetched[Bat
     for run in runs:
         findings.add(run.findings)
     newest = max(moments, default=0)
-    batch = _batch(replace(part, end=horizon), lines, len(moments), newest, findings)
+    hours = {run.query.name: count_by_hour(moments_before(run, horizon)) for run in runs if part.is_compared}
+    batch = _batch(part, lines, len(moments), newest, findings, hours)
     live = [run for run in runs if run.reaches(horizon)]
     if not live or horizon >= part.end:
-        return Fetched(batch, batch.size)
+        return Fetched(batch, batch.size, late_counts(timeline, whole, len(moments)))
     untimed = frozenset[str]().union(*(run.untimed_before(horizon) for run in live))
     queries, emitted = tuple(run.query for run in live), part.emitted | untimed
     page_size = min((run.page_size for run in live if run.page_size), default=None)
@@ -296,13 +323,13 @@ def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], i
     if counted is None:
         return _all_fetches(timeline, cut_slice(behind, densest.density, full, idle))
     near = replace(behind, end=counted.start, is_last=False)
-    return [*_slice_fetches(timeline, near), partial(_count, timeline, counted, full)]
+    return [*_slice_fetches(timeline, near), partial(_plan_by_counts, timeline, counted, full)]
 
 
 def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:
     return encode_records(timeline.stream.name, records, timeline.version)
 
 
-def _batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings) -> Batch:
+def _batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings, hours: HourCounts) -> Batch:
     parents = int(part.is_first and bool(part.queries[0].parent))
-    return Batch(lines, len(lines), rows, newest or None, findings=findings, parents=parents)
+    return Batch(lines, len(lines), rows, newest or None, findings=findings, parents=parents, read=hours)

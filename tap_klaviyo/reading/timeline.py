@@ -13,8 +13,8 @@ from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.slices import Slice
 from tap_klaviyo.streams.model import Stream, TimeRange
 
-# The name of a query, and a range in epoch seconds, to the number of rows by hour.
-CountRows = Callable[[str, int, int], Mapping[int, int]]
+# A metric, a range in epoch seconds, and whether to wait for the rate limit, to the number of events by hour.
+CountRows = Callable[[str, int, int, bool], Mapping[int, int]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class Timeline:
         endpoint: the stream's, with the limit that the selected fields are charged to.
         parameters: of every first page.
         version: marks the rows of a full read; None for an incremental one.
-        count: returns how many rows a query has, by the epoch second at which each hour begins; None if Klaviyo
-            counts no rows of this stream.
+        count: returns how many events a metric has, by the epoch second at which each hour begins; None for a stream
+            whose rows are not counted.
+        is_checked: whether to compare with the counts however short the range is.
+        mark: the bookmark, in epoch seconds: a row of this time was read before. 0 without one.
     """
 
     stream: Stream
@@ -37,6 +39,8 @@ class Timeline:
     parameters: Mapping[str, str]
     version: int | None = None
     count: CountRows | None = None
+    is_checked: bool = False
+    mark: int = 0
 
     @property
     def range(self) -> TimeRange:

@@ -72,7 +72,7 @@ def draw(seed: int) -> Drawn:
 def wrong_counts(chance: random.Random) -> CountRows:
     """Return counts that have nothing to do with the events, or fail."""
 
-    def count(metric: str, start: int, end: int) -> dict[int, int]:
+    def count(metric: str, start: int, end: int, is_needed: bool = False) -> dict[int, int]:
         if chance.random() < 0.2:
             raise UnavailableError("Klaviyo gave no usable answer.")
         hours = range(start // 3600 * 3600, end + 7200, 3600)

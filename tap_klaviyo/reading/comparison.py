@@ -1,0 +1,127 @@
+"""The events that were read, compared with Klaviyo's counts of them, by metric and day; pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tap_klaviyo.times import DAY, HOUR
+
+# Numbers of events by metric, and by the epoch second at which an hour begins.
+HourCounts = Mapping[str, Mapping[int, int]]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Klaviyo's count of a metric's events with start <= time < end.
+
+    Args:
+        metric: its id.
+        start: in epoch seconds.
+        end: in epoch seconds.
+        hours: the number of events by the epoch second at which an hour begins; a missing hour has none.
+    """
+
+    metric: str
+    start: int
+    end: int
+    hours: Mapping[int, int] = field(repr=False)
+
+    @property
+    def total(self) -> int:
+        """The number of events in the range."""
+        return sum(self.hours.values())
+
+    def is_within(self, other: Counted) -> bool:
+        """Return whether another range of the metric has all of this one."""
+        return self.metric == other.metric and other.start <= self.start and self.end <= other.end
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A day of a metric of which Klaviyo counts more or fewer events than were read.
+
+    Args:
+        metric: its id.
+        start: where the day begins in the range, in epoch seconds.
+        end: where it ends there.
+        read: how many events were read.
+        counted: how many Klaviyo counts.
+    """
+
+    metric: str
+    start: int
+    end: int
+    read: int
+    counted: int
+
+
+def count_by_hour(moments: Sequence[int]) -> dict[int, int]:
+    """Return how many of some times (epoch seconds) lie in each hour, by the second at which the hour begins."""
+    ordered, found, place = sorted(moments), dict[int, int](), 0
+    while place < len(ordered):
+        begin = ordered[place] // HOUR * HOUR
+        behind = bisect_left(ordered, begin + HOUR, place)
+        found[begin] = behind - place
+        place = behind
+    return found
+
+
+def compare_counts(read: HourCounts, counted: Iterable[Counted], until: int | None = None) -> list[Difference]:
+    """Return the days that differ, by metric and in order of time.
+
+    Args:
+        read: the events that were read; they may reach beyond the counted ranges.
+        counted: Klaviyo's counts.
+        until: an epoch second; its hour and those after it are not compared, because they were not read to their end.
+    """
+    return [
+        difference
+        for each in counted
+        for difference in _days(read.get(each.metric, {}), each, until)
+        if difference.read != difference.counted
+    ]
+
+
+def _days(read: Mapping[int, int], counted: Counted, until: int | None) -> Iterator[Difference]:
+    limit = counted.end if until is None else min(counted.end, until // HOUR * HOUR)
+    seen, expected = _by_day(read, counted.start, limit), _by_day(counted.hours, counted.start, limit)
+    for day in sorted(seen.keys() | expected.keys()):
+        start, end = max(day, counted.start), min(day + DAY, limit)
+        yield Difference(counted.metric, start, end, seen[day], expected[day])
+
+
+def _by_day(hours: Mapping[int, int], start: int, end: int) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for hour, count in hours.items():
+        if start - HOUR < hour < end:
+            found[hour // DAY * DAY] += count
+    return found
+
+
+def counted_again(differences: Iterable[Difference]) -> list[tuple[str, int, int]]:
+    """Return for each metric that differs the range to count once more: from its first day that differs to its last."""
+    found: dict[str, tuple[int, int]] = {}
+    for each in differences:
+        start, end = found.get(each.metric, (each.start, each.end))
+        found[each.metric] = min(start, each.start), max(end, each.end)
+    return [(metric, start, end) for metric, (start, end) in found.items()]
+
+
+def add_counts(counted: Sequence[Counted], new: Counted) -> list[Counted]:
+    """Return counts with those of one more range; within a range that was counted before, they replace the older."""
+    if any(map(new.is_within, counted)):
+        return [_refreshed(old, new) if new.is_within(old) else old for old in counted]
+    return [*counted, new]
+
+
+def _refreshed(old: Counted, new: Counted) -> Counted:
+    kept = {hour: count for hour, count in old.hours.items() if not new.start - HOUR < hour < new.end}
+    return replace(old, hours=kept | dict(new.hours))
+
+
+def unread_metrics(read: HourCounts, counted: Iterable[Counted]) -> Mapping[str, int]:
+    """Return the metrics of which Klaviyo counts events although none was read, and how many it counts."""
+    return {each.metric: each.total for each in counted if each.total and not any(read.get(each.metric, {}).values())}

@@ -1,0 +1,62 @@
+"""Klaviyo's counts of a range that is read: when the tap asks for them, and how it reads without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from tap_klaviyo.errors import ApiError
+from tap_klaviyo.log import logger
+from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.comparison import Counted
+from tap_klaviyo.reading.prefetch import Fetch, Fetched
+from tap_klaviyo.reading.slices import CountedRange, Slice
+from tap_klaviyo.reading.timeline import Timeline
+
+_NOTHING = Batch(b"", 0, 0)
+
+
+def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False) -> Batch:
+    """Return a batch with Klaviyo's counts of a range, of as many of its metrics as there are counts for.
+
+    Args:
+        timeline: the stream's.
+        whole: the range.
+        is_needed: whether to wait for the rate limit.
+    """
+    assert timeline.count
+    counted, problem = list[Counted](), None
+    for metric in whole.metrics:
+        try:
+            hours = timeline.count(metric, whole.start, whole.end, is_needed or timeline.is_checked)
+            counted.append(Counted(metric, whole.start, whole.end, hours))
+        except ApiError as error:
+            problem = str(error)
+            logger.debug("%s: reading without counts. %s", timeline.stream.name, problem)
+    return replace(_NOTHING, counted=counted, uncounted=problem if timeline.is_checked else None)
+
+
+def late_counts(timeline: Timeline, part: Slice, rows: int) -> list[Fetch[Batch]]:
+    """Return the fetch of the counts of a range that was read to its end without them, if they are wanted after all.
+
+    They are if the settings say so, or if nothing was found where there should be rows: an empty answer may be wrong.
+
+    Args:
+        timeline: the stream's.
+        part: the slice that has been read.
+        rows: how many rows its last page has.
+    """
+    if part.whole is None or part.is_counted or not part.is_last:
+        return []
+    has_mark = part.start <= timeline.mark < part.end
+    is_suspicious = part.is_first and not rows and (part.is_compared or has_mark)
+    return [partial(_count_late, timeline, part.whole)] if timeline.is_checked or is_suspicious else []
+
+
+def _count_late(timeline: Timeline, whole: CountedRange) -> Fetched[Batch]:
+    return Fetched(count_range(timeline, whole, is_needed=True), 0)
+
+
+def count_again(timeline: Timeline, metric: str, start: int, end: int) -> Fetch[Batch]:
+    """Return the fetch of the counts of a metric between two epoch seconds."""
+    return partial(_count_late, timeline, CountedRange(start, end, (metric,), is_compared=True))
