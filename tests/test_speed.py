@@ -78,6 +78,15 @@ def test_counts_save_a_fifth_of_the_time_and_a_quarter_of_the_requests_for_a_yea
     assert requests <= 0.75 * usual_requests
 
 
+@pytest.mark.parametrize("metrics", ["MN", "NM"])
+def test_of_several_metrics_the_counts_of_the_densest_decide(metrics: str) -> None:
+    quiet = [Event(BEGIN + 3600 * hour, f"quiet{hour}", "N") for hour in range(YEAR // 3600)]
+    events = sends(40, 4, seed=1) + quiet
+    (usual, usual_requests), (planned, requests) = read(events, metrics), read(events, metrics, counted=True)
+    assert planned.seconds <= 0.8 * usual.seconds
+    assert requests <= 0.75 * usual_requests
+
+
 @pytest.mark.parametrize("metrics", ["M", "MNO"])
 def test_counts_of_even_timelines_cost_nothing(metrics: str) -> None:
     ended, requests = read(even(150, 1, metrics), metrics, counted=True)

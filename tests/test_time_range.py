@@ -154,6 +154,47 @@ def test_a_bound_in_the_middle_of_the_range_is_never_lowered() -> None:
         read_timeline(_Refusing(spread(150), 10), ["M"], BEGIN, BEGIN + 150 * 60, idle=lambda: 10)
 
 
+class _RefusingOnce(Memory):
+    """Refuses the first cursor, then the first bound in the middle of the range."""
+
+    has_refused_cursor = has_refused_bound = False
+
+    @contextmanager
+    def page(self, endpoint: Endpoint, url: str, *arguments: Any, **options: Any) -> Iterator[Answer]:
+        _, _, end, cursor = json.loads(url)
+        if cursor and not self.has_refused_cursor:
+            self.has_refused_cursor = True
+            raise RequestError("Klaviyo answers 400: a bound is odd.", 400)
+        if end < BEGIN + YEAR and not self.has_refused_bound:
+            self.has_refused_bound = True
+            raise RequestError("Klaviyo answers 400: a bound is odd.", 400)
+        with super().page(endpoint, url, *arguments, **options) as answer:
+            yield answer
+
+
+def test_the_bound_before_a_counted_range_is_never_lowered() -> None:
+    memory = _RefusingOnce(spread(150), 10)
+    memory.counts = memory.count
+    with pytest.raises(RequestError):
+        read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR)
+    assert memory.has_refused_bound
+
+
+@pytest.mark.parametrize(("days", "questions"), [(9, 0), (12, 1), (40, 1)])
+def test_klaviyo_counts_a_range_of_more_than_ten_days_once(days: int, questions: int) -> None:
+    events = [Event(BEGIN + 120 * number, f"M{number:05}", "M") for number in range(days * 720)]
+    memory = Memory(events, 1000)
+    memory.counts = memory.count
+    reading = read_timeline(memory, ["M"], BEGIN, BEGIN + days * 86_400)
+    assert (len(reading.ids), memory.questions) == (len(events), questions)
+
+
+def test_counts_that_are_far_too_high_cut_a_range_into_some_hundred_slices() -> None:
+    memory = Memory(spread(30), 10, counts=lambda *_: {BEGIN + 3600 * hour: 3000 for hour in range(YEAR // 3600)})
+    assert len(read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR).ids) == 30
+    assert 400 < len(memory.requests) < 450
+
+
 @pytest.mark.parametrize(
     ("timestamps", "datetimes", "expected"),
     [
