@@ -86,6 +86,16 @@ def test_full_run_removes_no_row_if_klaviyo_denies_the_metric(sandbox: Sandbox) 
     assert run.of("ACTIVATE_VERSION") == []
 
 
+def test_full_run_reads_the_other_metrics_if_klaviyo_denies_one(sandbox: Sandbox) -> None:
+    whole = sync(sandbox, catalog=read_as("FULL_TABLE", "unsubscribe")).records("unsubscribe")
+    denied = whole[0]["metric_id"]
+    sandbox.faults = lambda request: Fault("deny_metric") if denied in request.query.get("filter", "") else None
+    run = sync(sandbox, catalog=read_as("FULL_TABLE", "unsubscribe"))
+    assert isinstance(run.error, SyncError)
+    assert run.records("unsubscribe") == [each for each in whole if each["metric_id"] != denied]
+    assert run.of("ACTIVATE_VERSION") == []
+
+
 def test_full_run_removes_no_row_if_the_account_lacks_the_metric(sandbox: Sandbox) -> None:
     sandbox.account = Account.build(events=500, absent=("open",))
     run = sync(sandbox, catalog=read_as("FULL_TABLE", "open"))

@@ -27,10 +27,13 @@ def spread(count: int, metric: str = "M", has_timestamp: bool = True) -> list[Ev
     return [Event(BEGIN + 60 * number, f"{metric}{number:04}", metric, has_timestamp) for number in range(count)]
 
 
-def test_a_cursor_that_is_always_refused_ends_the_stream_only_within_a_second() -> None:
+@pytest.mark.parametrize("has_timestamp", [True, False])
+def test_a_cursor_that_is_always_refused_ends_the_stream_only_within_a_second(has_timestamp: bool) -> None:
     memory = Memory(spread(30), 10, refuse=lambda: True)
     assert set(read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR).ids) == {each.id for each in spread(30)}
-    crowd = Memory([Event(BEGIN + 5, f"{number:04}", "M") for number in range(95)], 10, refuse=lambda: True)
+    crowd = Memory(
+        [Event(BEGIN + 5, f"{number:04}", "M", has_timestamp) for number in range(95)], 10, refuse=lambda: True
+    )
     with pytest.raises(CursorError):
         read_timeline(crowd, ["M"], BEGIN, BEGIN + YEAR)
     # The first page, the same from the second that it ends in, and five restarts.
@@ -54,6 +57,16 @@ def test_a_cursor_that_fails_is_left_for_the_filter_and_costs_no_event() -> None
     with pytest.raises(UnreadablePageError):
         read_timeline(crowd, ["M"], BEGIN, BEGIN + YEAR)
     assert len(crowd.requests) <= 7
+
+
+@pytest.mark.parametrize("offset", [0, 7])
+def test_an_event_that_cannot_be_read_costs_no_other_metric_its_second(offset: int) -> None:
+    bad = Event(BEGIN + offset, "bad", "M", is_readable=False)
+    others = [Event(BEGIN + offset, "same", "N"), Event(BEGIN + 60, "M1", "M"), Event(BEGIN + 60, "N1", "N")]
+    reading = read_timeline(Memory([bad, *others], 10), ["M", "N"], BEGIN, BEGIN + YEAR)
+    assert sorted(reading.ids) == ["M1", "N1", "same"]
+    (problem,) = reading.problems
+    assert "(M) cannot be read and were skipped" in problem
 
 
 @pytest.mark.parametrize("place", [0, 1, 3599, 3600, 86_399, 20_000_000, YEAR - 1])
@@ -121,6 +134,30 @@ def test_an_event_without_a_time_that_is_later_than_its_page_shows_comes_once() 
     assert reading.doubled == {}
 
 
+def test_an_event_without_a_time_comes_once_though_it_is_later_than_several_pages_show() -> None:
+    first = [Event(BEGIN + 10 * number, f"M{number}", "M") for number in range(9)]
+    blank = Event(BEGIN + 65, "blank", "N", has_timestamp=False)
+    second = [Event(BEGIN + 5, "N0", "N"), blank, Event(BEGIN + 70, "N1", "N"), Event(BEGIN + 80, "N2", "N")]
+    reading = read_timeline(Memory([*first, *second], 3), ["M", "N"], BEGIN, BEGIN + YEAR)
+    assert sorted(reading.ids) == sorted(each.id for each in (*first, *second))
+
+
+class _Moody(Event):
+    """An event with an attribute that no column has."""
+
+    def as_json(self) -> dict[str, Any]:
+        found = super().as_json()
+        return {**found, "attributes": {**found["attributes"], "mood": "good"}}
+
+
+@pytest.mark.parametrize("metrics", ["M", "MN"])
+def test_what_has_no_column_is_counted_in_every_page(metrics: str) -> None:
+    events = [_Moody(BEGIN + 60 * number, f"{name}{number}", name) for name in metrics for number in range(40)]
+    reading = read_timeline(Memory(events, 100), [*metrics], BEGIN, BEGIN + YEAR)
+    counted = [each.findings.unknown for each in reading.batches if each.rows]
+    assert counted == [{("event", "mood"): 40 * len(metrics)}]
+
+
 @pytest.mark.parametrize("metrics", ["M", "MN"])
 def test_a_server_that_is_behind_midway_costs_only_the_last_seconds(metrics: str) -> None:
     end = BEGIN + 150 * 60
@@ -181,16 +218,18 @@ def test_the_bound_before_a_counted_range_is_never_lowered() -> None:
 
 
 @pytest.mark.parametrize(("days", "questions"), [(9, 0), (12, 1), (40, 1)])
-def test_klaviyo_counts_a_range_of_more_than_ten_days_once(days: int, questions: int) -> None:
+@pytest.mark.parametrize("are_behind", [False, True])
+def test_klaviyo_counts_a_range_of_more_than_ten_days_once(days: int, questions: int, are_behind: bool) -> None:
     events = [Event(BEGIN + 120 * number, f"M{number:05}", "M") for number in range(days * 720)]
     memory = Memory(events, 1000)
-    memory.counts = memory.count
+    # Counts that do not have the events yet leave a range as long as it is.
+    memory.counts = lambda *asked: {} if (found := memory.count(*asked)) and are_behind else found
     reading = read_timeline(memory, ["M"], BEGIN, BEGIN + days * 86_400)
     assert (len(reading.ids), memory.questions) == (len(events), questions)
 
 
 def test_counts_that_are_far_too_high_cut_a_range_into_some_hundred_slices() -> None:
-    memory = Memory(spread(30), 10, counts=lambda *_: {BEGIN + 3600 * hour: 3000 for hour in range(YEAR // 3600)})
+    memory = Memory(spread(30), 10, counts=lambda *_: {BEGIN + 14_400 * place: 25 for place in range(2190)})
     assert len(read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR).ids) == 30
     assert 400 < len(memory.requests) < 450
 
@@ -234,9 +273,29 @@ def test_a_bound_ahead_of_the_server_is_lowered_and_the_bookmark_stays_behind_it
     assert [each.bookmark_limit for each in reading.batches if each.bookmark_limit] == [end - 10]
 
 
-def test_a_bound_that_is_refused_for_another_reason_is_an_error() -> None:
+class _Missing(Memory):
+    """Answers the first request with 404."""
+
+    has_answered = False
+
+    @contextmanager
+    def page(self, endpoint: Endpoint, url: str, *arguments: Any, **options: Any) -> Iterator[Answer]:
+        if not self.has_answered:
+            self.has_answered = True
+            raise RequestError("Klaviyo answers 404.", 404)
+        with super().page(endpoint, url, *arguments, **options) as answer:
+            yield answer
+
+
+def test_an_error_that_says_nothing_about_the_bound_ends_the_stream() -> None:
     with pytest.raises(RequestError):
-        read_timeline(Memory([], 10, now=BEGIN), ["M"], BEGIN, BEGIN + YEAR)
+        read_timeline(_Missing(spread(10), 10), ["M"], BEGIN, BEGIN + YEAR)
+
+
+@pytest.mark.parametrize("seconds", [5, 10, YEAR])
+def test_a_bound_that_is_refused_for_another_reason_is_an_error(seconds: int) -> None:
+    with pytest.raises(RequestError):
+        read_timeline(Memory([], 10, now=BEGIN), ["M"], BEGIN, BEGIN + seconds)
 
 
 def test_a_page_that_ends_within_a_second_is_followed_and_the_bookmark_keeps_up() -> None:

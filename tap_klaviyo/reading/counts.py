@@ -84,7 +84,7 @@ def read_counts(body: bytes) -> dict[int, int]:
         found: Counter[int] = Counter()
         for row in attributes.data:
             found.update(dict(zip(dates, map(int, row.measurements.count), strict=True)))
-    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as problem:
+    except (msgspec.DecodeError, RecursionError, ValueError) as problem:
         raise UnavailableError(f"Klaviyo sent something that isn't a count of events ({problem}).") from None
     return found
 
