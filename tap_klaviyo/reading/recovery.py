@@ -45,7 +45,7 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
     if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
         logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
         return _again(part)
-    if isinstance(problem, MetricDeniedError) and may_be_denied(timeline, part):
+    if isinstance(problem, MetricDeniedError) and part.is_first:
         return Detour(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)))
     if isinstance(problem, GoneError) and part.queries[0].parent:
         return Detour(replace(_NOTHING, parents_gone=1))
@@ -56,11 +56,6 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
         logger.warning("%s Rows are read up to %s only; the next run reads the rest.", where, format_time(again.end))
         return Detour(replace(_NOTHING, bookmark_limit=again.end), [again])
     raise problem
-
-
-def may_be_denied(timeline: Timeline, part: Slice) -> bool:
-    """Return whether a metric that Klaviyo denies may count as one without rows: only if no row is removed then."""
-    return part.is_first and timeline.version is None
 
 
 def _again(part: Slice) -> Detour:

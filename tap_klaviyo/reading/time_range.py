@@ -26,7 +26,7 @@ from tap_klaviyo.reading.counted_range import count_range, late_counts
 from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
-from tap_klaviyo.reading.recovery import Detour, go_around, may_be_denied
+from tap_klaviyo.reading.recovery import Detour, go_around
 from tap_klaviyo.reading.slices import (
     FINE_PAGES,
     CountedRange,
@@ -280,8 +280,7 @@ def _run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
 
 def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
     """Return the rows of several queries up to the horizon: the end of the first unfinished page."""
-    may_lack = may_be_denied(timeline, part)
-    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and may_lack]
+    denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
             return _detour(timeline, go_around(timeline, part, each, part.queries[place]))
