@@ -1,0 +1,130 @@
+"""Files and variables that users write: what is read from them, and the sentences about what cannot be read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tap_klaviyo.config import setting_names
+from tap_klaviyo.errors import CatalogError, ConfigError
+from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions are those of POSIX")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty working directory, without settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("TAP_KLAVIYO_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def read(path: Path, text: str | bytes) -> object:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_json(str(path), "catalog", CatalogError)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1, "b": [null]}', {"a": 1, "b": [None]}),
+        ('\ufeff{"a": 1}', {"a": 1}),
+        ('{"a": 1, "a": 1}', {"a": 1}),
+        ('{"a": {"c": 1}, "b": {"c": 2}}', {"a": {"c": 1}, "b": {"c": 2}}),
+    ],
+    ids=["plain", "with a byte order mark", "one value twice", "one name in two objects"],
+)
+def test_json_is_read(folder: Path, text: str, value: object) -> None:
+    assert read(folder / "catalog.json", text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1,}', "is not JSON: .* at line 1, column"),
+        (
+            '{"a": 1}\n{"a": 2}\n',
+            "is not JSON: Extra data at line 2, column 1. It holds more than one value; keep only the last line",
+        ),
+        ('{"a": {"b": 1, "b": 2}}', 'has "b" twice in the same object; remove one of them'),
+        ('{"a": NaN}', "holds NaN, which is not JSON"),
+        ('{"a": -Infinity}', "holds -Infinity, which is not JSON"),
+        (b'{"a": "\xff"}', "is not UTF-8 text"),
+        ("[" * 100_000, "is not JSON that can be read"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_a_sentence(folder: Path, text: str | bytes, words: str) -> None:
+    with pytest.raises(CatalogError, match=rf"^The catalog file .*catalog\.json {words}.*\.$"):
+        read(folder / "catalog.json", text)
+
+
+def test_a_file_that_is_missing_is_a_sentence(folder: Path) -> None:
+    with pytest.raises(CatalogError, match=r"^The catalog file none\.json cannot be read: No such file"):
+        read_json("none.json", "catalog", CatalogError)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("[]", "an array"), ('"pk_1"', "a string"), ("true", "true or false"), ("null", "null"), ("5", "a number")],
+)
+def test_a_config_that_is_no_object_is_refused(folder: Path, text: str, kind: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=rf"^The config file config\.json holds {kind}, not a JSON object"):
+        read_config(["config.json"], setting_names())
+
+
+def test_the_last_of_several_files_counts(folder: Path) -> None:
+    (folder / "one.json").write_text('{"start_date": "2026-01-01", "page_size": 1}')
+    (folder / "two.json").write_text('{"start_date": "2026-02-02"}')
+    assert read_config(["one.json", "two.json"], ()) == {"start_date": "2026-02-02", "page_size": 1}
+    assert read_config(["two.json", "one.json"], ()) == {"start_date": "2026-01-01", "page_size": 1}
+
+
+def test_the_environment_counts_more_than_the_file_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text(
+        "TAP_KLAVIYO_API_KEY=pk_file\nTAP_KLAVIYO_START_DATE=2026-01-01\nOTHER=1\nTAP_KLAVIYO_X\n"
+    )
+    monkeypatch.setenv("TAP_KLAVIYO_API_KEY", "pk_environment")
+    monkeypatch.setenv("TAP_KLAVIYO__LOG_LEVEL", "info")
+    monkeypatch.setenv("TAP_KLAVIYO_MISSPELT", "1")
+    assert read_config(["ENV"], setting_names()) == {
+        "api_key": "pk_environment",
+        "start_date": "2026-01-01",
+        "misspelt": "1",
+    }
+
+
+def test_without_a_file_of_the_environment_there_is_only_the_environment(folder: Path) -> None:
+    assert read_config(["ENV"], setting_names()) == {}
+
+
+def test_a_file_of_the_environment_that_is_not_text_is_a_sentence(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"TAP_KLAVIYO_API_KEY=\xff\n")
+    with pytest.raises(ConfigError, match=r"^The file \.env is not UTF-8 text\.$"):
+        read_config(["ENV"], setting_names())
+
+
+@pytest.mark.parametrize(("text", "is_so"), [("", True), (" \n", True), ("{}", False)])
+def test_a_file_without_text_is_empty(folder: Path, text: str, is_so: bool) -> None:
+    (folder / "state.json").write_text(text)
+    assert is_empty("state.json") is is_so
+
+
+def test_a_file_that_is_missing_is_not_empty(folder: Path) -> None:
+    assert not is_empty("none.json")
+
+
+@POSIX
+@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
+def test_files_that_other_users_can_read_are_known(folder: Path, mode: int, exposed: bool) -> None:
+    for name in ("config.json", ".env"):
+        (folder / name).write_text("{}")
+        (folder / name).chmod(mode)
+    assert exposed_files(["config.json", "ENV", "none.json"]) == (
+        [Path("config.json"), Path(".env")] if exposed else []
+    )
