@@ -65,6 +65,12 @@ def test_new_metrics_are_covered_without_a_step_back_of_the_bookmark() -> None:
     assert state.advance_bookmark(covered, OPEN, parse_time("2026-11-19"), ["B", "A"]) is covered
 
 
+def test_a_bookmark_that_moves_keeps_the_parents_that_it_covers() -> None:
+    given = marks(list_members={"joined_group_at": "2026-11-20T00:00:00Z", "parents": {"A": "1"}})
+    moved = state.advance_bookmark(given, BY_NAME["list_members"], parse_time("2026-11-21"))
+    assert moved == marks(list_members={"joined_group_at": "2026-11-21T00:00:00Z", "parents": {"A": "1"}})
+
+
 def test_covering_metrics_keeps_the_other_bookmarks() -> None:
     open_, click = {"timestamp": "2026-11-20T00:00:00Z"}, {"timestamp": "2026-11-21T00:00:00Z"}
     assert state.cover_metrics(marks(open=open_, click=click), OPEN, ["B", "A"]) == marks(
