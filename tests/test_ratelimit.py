@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import pytest
@@ -13,6 +14,7 @@ from tap_klaviyo.klaviyo.endpoints import (
     METRICS,
     PROFILES_BY_UPDATE,
     REPORTING,
+    SEGMENTS,
     XL,
     XS,
     Endpoint,
@@ -156,11 +158,11 @@ def test_the_accounts_own_limits_are_learnt_from_the_headers() -> None:
     assert fullest(moments, 60, 0) <= 60
 
 
-def test_a_window_that_is_used_up_is_waited_out() -> None:
-    time = Time()
-    pacer = Pacer(XL, time.clock)
-    pacer.observe({"RateLimit-Limit": "", "RateLimit-Remaining": "0", "RateLimit-Reset": "12"})
-    assert pacer.wait() == 12
+@pytest.mark.parametrize(("reset", "seconds"), [("12", 12), ("0", 1), ("7200", 60)])
+def test_a_window_that_is_used_up_is_waited_out_for_up_to_a_minute(reset: str, seconds: float) -> None:
+    pacer = Pacer(XL, Time().clock)
+    pacer.observe({"RateLimit-Limit": "", "RateLimit-Remaining": "0", "RateLimit-Reset": reset})
+    assert pacer.wait() == seconds
 
 
 @pytest.mark.parametrize("limit", ["", "x", "0, 0;w=1, 0;w=60", "1;w=1"])
@@ -174,7 +176,42 @@ def test_headers_that_say_nothing_change_nothing(limit: str) -> None:
 def test_endpoints_are_paced_apart() -> None:
     limits = RateLimits(Time().clock)
     assert limits.of(EVENTS) is limits.of(EVENTS)
-    assert limits.of(EVENTS) is not limits.of(LISTS)
+    assert limits.of(LISTS) is not limits.of(SEGMENTS)
+    assert LISTS.limit == SEGMENTS.limit
+
+
+class BusySlots(threading.Semaphore):
+    """One slot, which is free only when an answer to another request has asked for a pause."""
+
+    def __init__(self, pacer: Pacer) -> None:
+        super().__init__(1)
+        self.pacer = pacer
+        self.taken = 0
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        if not self.taken:
+            self.pacer.pause(30)
+        self.taken += 1
+        assert super().acquire(blocking=False), "the slot was kept while the request waited"
+        return True
+
+
+def test_a_pause_that_begins_while_a_request_waits_for_a_slot_holds_it_back() -> None:
+    pacer = Pacer(XL, Time().clock)
+    slots = BusySlots(pacer)
+    assert pacer.wait(slots) == 30
+    assert slots.taken == 2
+
+
+def test_a_long_wait_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tap_klaviyo")
+    pacer = Pacer(XL, Time().clock, "/api/lists")
+    pacer.pause(5)
+    pacer.wait()
+    assert caplog.messages == []
+    pacer.pause(30)
+    pacer.wait()
+    assert caplog.messages == ["Waits 30 s for Klaviyo's rate limit of /api/lists."]
 
 
 def test_requests_of_earlier_runs_count_towards_the_limit_of_a_day() -> None:

@@ -7,13 +7,14 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import pytest
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.singer.catalog import discover_catalog
-from tap_klaviyo.singer.entries import path_of
+from tap_klaviyo.singer.entries import path_of, show_value
 from tap_klaviyo.singer.selection import Selection, read_catalog
 
 Json = dict[str, Any]
@@ -241,10 +242,12 @@ NULLABLE_TEXT = {"type": ["null", "string"]}
         ("open", "metric.integration", {"type": ["null", "object"], "additionalProperties": True}),
         ("campaigns", "archived", NULLABLE_TEXT),
         ("lists", "name", {"type": ["null", "string"], "maxLength": 40}),
+        ("reviews", "created", NULLABLE_TEXT),
     ],
 )
 def test_a_definition_that_records_can_fit_is_what_the_target_gets(stream: str, path: str, definition: Json) -> None:
     entry = entry_of(stream)
+    metadata_of(entry)["selected"] = True
     *parents, name = path.split(".")
     override(entry, parents)[name] = definition
     found = read_entry(entry)
@@ -253,6 +256,45 @@ def test_a_definition_that_records_can_fit_is_what_the_target_gets(stream: str, 
     for each in ("attributions",):
         given["properties"].pop(each, None)
     assert found.schema == given
+
+
+def test_the_choice_of_a_stream_in_its_schema_is_not_part_of_the_schema() -> None:
+    entry = entry_of("lists")
+    assert read_entry({**entry, "schema": {**entry["schema"], "selected": True}}).schema == entry["schema"]
+
+
+@pytest.mark.parametrize(
+    ("breadcrumb", "path"),
+    [
+        ([], ()),
+        (["properties", "profile", "properties", "email"], ("profile", "email")),
+        (["properties", "profile", "items", "properties", "email"], ("profile", "email")),
+        (["items", "properties", "profile"], None),
+        (["properties"], None),
+        (["profile"], None),
+        (["fields", "profile"], None),
+        (["properties", "profile", "items"], None),
+    ],
+)
+def test_a_breadcrumb_names_a_field_at_any_depth(breadcrumb: list[str], path: tuple[str, ...] | None) -> None:
+    assert path_of(breadcrumb) == path
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [({"a": None}, '{"a": null}'), ("x" * 100, f'"{"x" * 56}...'), ({1: date(2026, 1, 31)}, "31")]
+)
+def test_a_value_in_a_message_is_json_and_short(value: object, text: str) -> None:
+    assert text in show_value(value)
+    assert len(show_value(value)) <= 60
+
+
+@pytest.mark.parametrize("wrong", [{"selected": "maybe"}, {"inclusion": "perhaps"}])
+def test_a_wrong_choice_in_the_schema_is_refused(wrong: Json) -> None:
+    entry = entry_of("lists")
+    entry["metadata"] = []
+    entry["schema"]["properties"]["name"].update(wrong)
+    with pytest.raises(CatalogError, match=rf'"{next(iter(wrong))}" of lists\.name is "'):
+        read_catalog({"streams": [{**entry, "selected": True}]})
 
 
 def override(entry: Json, parents: list[str]) -> Json:
@@ -281,12 +323,14 @@ def override(entry: Json, parents: list[str]) -> Json:
         ("event_properties", {"type": ["null", "object"], "required": ["x"]}, "required"),
         ("timestamp", NULLABLE_TEXT, 'makes the replication key text; use ["null", "integer"].'),
         ("uuid", {"type": ["null", "integer"]}, 'use ["null", "string"].'),
+        ("uuid", {"type": ["null", "string", 5]}, 'use ["null", "string"].'),
         ("uuid", {"type": ["null", "string"], "format": "date-time"}, '{"format": "date-time"}'),
         ("uuid", {"type": ["null", "string"], "enum": ["a"]}, '{"enum": ["a"]}'),
         ("uuid", {"type": ["null", "string"], "pattern": "^a"}, '{"pattern": "^a"}'),
         ("uuid", {"type": ["null", "string"], "minLength": 1}, '{"minLength": 1}'),
         ("uuid", {"type": ["null", "string"], "maxLength": 0}, '{"maxLength": 0}'),
         ("uuid", {"type": ["null", "string"], "maxLength": "9"}, '{"maxLength": "9"}'),
+        ("uuid", {"type": ["null", "string"], "maxLength": True}, '{"maxLength": true}'),
         ("uuid", {"$ref": "#/definitions/x"}, "has no type"),
         ("uuid", {"anyOf": [{"type": "string"}]}, "has no type"),
         ("datetime", {"type": ["null", "string"], "format": "date"}, '{"format": "date"}'),
@@ -296,6 +340,7 @@ def override(entry: Json, parents: list[str]) -> Json:
         ("profile", {"type": ["null", "object"]}, 'use ["null", "array"] or ["null", "string"].'),
         ("profile", {**NULLABLE_TEXT, "maxLength": 9}, '{"maxLength": 9}'),
         ("profile", {"type": ["null", "array"]}, 'must keep its "items"'),
+        ("profile", {**entry_of("open")["schema"]["properties"]["profile"], "minItems": 1}, '{"minItems": 1}'),
         ("profile", {"type": ["null", "array"], "items": {}}, 'must keep its "properties"'),
         ("profile.location", {"type": ["null", "object"]}, 'must keep its "properties"'),
         ("profile.location", {"type": ["null", "object"], "properties": {}}, 'must keep its "properties"'),

@@ -18,6 +18,7 @@ from tap_klaviyo.klaviyo.endpoints import Endpoint, Limit
 from tap_klaviyo.log import logger
 from tap_klaviyo.times import Clock
 
+# Seconds from which on a wait is worth a line; one thread at a time waits for an endpoint, so it is one line.
 _LONG_WAIT = 5.0
 # A little longer than Klaviyo's windows: requests that start this far apart can arrive a little closer together.
 _SECOND, _MINUTE, _DAY = 1.05, 60.5, 86_460.0
@@ -54,7 +55,7 @@ class Pacer:
         self._starts: deque[float] = deque()
         self._limits = ""
         self._set_limits(limit)
-        self._paused_until = self._announced_until = clock.monotonic()
+        self._paused_until = clock.monotonic()
 
     def wait(self, slots: threading.Semaphore | None = None) -> float:
         """Wait until a request may start, count it as started, and return the seconds waited for the rate limit.
@@ -80,7 +81,8 @@ class Pacer:
     def _wait_for_window(self) -> float:
         waited = 0.0
         while (delay := self._until_open()) > 0:
-            self._announce(delay)
+            if delay > _LONG_WAIT:
+                logger.info("Waits %.0f s for Klaviyo's rate limit of %s.", delay, self._name)
             self._clock.sleep(delay)
             waited += delay
         return waited
@@ -134,15 +136,6 @@ class Pacer:
         if headers.get("RateLimit-Remaining") == "0" and (reset := headers.get("RateLimit-Reset", "")).isdecimal():
             # Klaviyo rounds the seconds down, so 0 is a part of one.
             self.pause(min(max(float(reset), 1.0), 60.0))
-
-    def _announce(self, delay: float) -> None:
-        """Say that a wait will be long; once for all threads that wait for the same."""
-        now = self._clock.monotonic()
-        with self._lock:
-            is_new = delay > _LONG_WAIT and now >= self._announced_until
-            self._announced_until = now + delay if is_new else self._announced_until
-        if is_new:
-            logger.info("Waits %.0f s for Klaviyo's rate limit of %s.", delay, self._name)
 
     def _learn(self, limits: str) -> None:
         windows = {int(seconds): int(count) for count, seconds in _WINDOW.findall(limits)}

@@ -106,7 +106,7 @@ def column_of(definition: Mapping[str, Any], takes_numbers: bool = False, is_loo
     named = frozenset([types] if isinstance(types, str) else types) - {"null"}
     items = definition.get("items")
     return Column(
-        named - {"integer"} if "number" in named else named,
+        named,
         is_date=definition.get("format") == "date-time",
         items=column_of(items) if isinstance(items, Mapping) else None,
         takes_numbers=takes_numbers and named == {"string"} and "maxLength" not in definition,

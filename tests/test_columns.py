@@ -1,0 +1,64 @@
+"""Single values to a column's type, and what of that is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from tap_klaviyo.records.columns import column_of
+from tap_klaviyo.records.dates import to_utc
+
+
+@pytest.mark.parametrize(
+    ("value", "cut", "is_remarkable"),
+    [
+        ('"abc"', '"abc"', False),
+        ('"abcd"', '"abc"', True),
+        ('"\\u00e9t\\u00e9s"', '"été"', True),
+        ('"\\u00e9t\\u00e9"', '"\\u00e9t\\u00e9"', False),
+        ("12345", '"123"', True),
+        ("null", "null", False),
+    ],
+)
+def test_a_text_is_cut_to_the_length_of_its_column_and_counted(value: str, cut: str, is_remarkable: bool) -> None:
+    column = column_of({"type": ["null", "string"], "maxLength": 3})
+    fitted, counted = column.fit(Raw(value.encode()))
+    assert (bytes(fitted).decode(), counted) == (cut, is_remarkable)
+
+
+@pytest.mark.parametrize(
+    ("definition", "value", "fitted"),
+    [
+        ({"type": ["null", "array"], "items": {"type": "integer"}}, '["1", 2, "x"]', "[1,2,null]"),
+        ({"type": ["null", "array"], "items": {"type": "string"}}, "5", '["5"]'),
+        ({"type": ["null", "array"]}, '[1, "a"]', '[1, "a"]'),
+        ({"type": ["null", "object"]}, "5", "null"),
+        ({"type": ["null", "number"]}, '"1.50"', "1.50"),
+        ({"type": ["null", "integer"]}, "1.5", "null"),
+        ({}, '{"a": 1}', '{"a": 1}'),
+    ],
+)
+def test_a_value_becomes_what_its_column_holds(definition: dict[str, Any], value: str, fitted: str) -> None:
+    assert bytes(column_of(definition).fit(Raw(value.encode()))[0]).decode() == fitted
+
+
+@pytest.fixture
+def host_in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the host be in another time zone than Klaviyo, as far as the system can do that."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    if hasattr(time, "tzset"):
+        time.tzset()
+    yield
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()
+
+
+@pytest.mark.usefixtures("host_in_new_york")
+@pytest.mark.parametrize("text", ["2026-07-01T12:00:00", "2026-07-01 12:00", "2026-07-01T14:00:00+02:00"])
+def test_a_date_means_the_same_wherever_the_host_is(text: str) -> None:
+    assert bytes(to_utc(Raw(f'"{text}"'.encode()))) == b'"2026-07-01T12:00:00+00:00"'
