@@ -288,6 +288,14 @@ def test_a_value_in_a_message_is_json_and_short(value: object, text: str) -> Non
     assert len(show_value(value)) <= 60
 
 
+def test_null_in_the_schema_is_no_choice(said: pytest.LogCaptureFixture) -> None:
+    entry = entry_of("lists")
+    metadata_of(entry, "name")["selected"] = True
+    entry["schema"]["properties"]["name"]["selected"] = None
+    assert "name" in read_entry(entry).schema["properties"]
+    assert said.messages == []
+
+
 @pytest.mark.parametrize("wrong", [{"selected": "maybe"}, {"inclusion": "perhaps"}])
 def test_a_wrong_choice_in_the_schema_is_refused(wrong: Json) -> None:
     entry = entry_of("lists")

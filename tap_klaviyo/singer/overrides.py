@@ -10,7 +10,7 @@ from typing import Any
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.singer.catalog import inner_properties
-from tap_klaviyo.singer.entries import FieldPath, Ignored, read_flag, read_inclusion, show_value
+from tap_klaviyo.singer.entries import FieldPath, Ignored, show_value
 
 # Keywords that say nothing about values; they are passed on to the target.
 _ANNOTATIONS = frozenset({"description", "title", "$comment", "default", "examples", "readOnly", "writeOnly"})
@@ -165,11 +165,8 @@ def _refusal(name: str, sentence: str) -> CatalogError:
     return CatalogError(f"Invalid catalog: the schema of {name} {sentence}.")
 
 
-def legacy_metadata(definition: Any, name: str) -> dict[str, Any]:
+def legacy_metadata(definition: Any) -> dict[str, Any]:
     """Return the selection that a definition holds itself, as catalogs without metadata do."""
     if not isinstance(definition, Mapping):
         return {}
-    found = {key: definition[key] for key in _LEGACY_METADATA if definition.get(key) is not None}
-    read_flag(found.get("selected"), name)
-    read_inclusion(found, name)
-    return found
+    return {key: definition[key] for key in _LEGACY_METADATA if definition.get(key) is not None}

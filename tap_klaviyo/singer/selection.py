@@ -183,7 +183,7 @@ class _Choices:
         is_automatic = len(path) == 1 and path[0] in self.stream.automatic
         name = ".".join((self.stream.name, *path))
         metadata = self.entry.metadata.get(path, {})
-        if legacy := legacy_metadata(given, name):
+        if legacy := legacy_metadata(given):
             metadata = join_metadata(legacy, metadata, name, self.ignored)
         default = field_metadata(self.stream, path[0])["selected-by-default"] if len(path) == 1 else inherited
         chosen = _is_selected(name, metadata, default=default)
