@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import select
@@ -29,7 +30,7 @@ class Narrow(Chunks):
         return super().write(bytes(data[:7]))
 
     def fileno(self) -> int:
-        raise ValueError("not a stream that can be waited for")
+        raise io.UnsupportedOperation("fileno")
 
 
 class Full(Chunks):
