@@ -58,6 +58,14 @@ def _add_modes(group: argparse._MutuallyExclusiveGroup) -> None:
     group.add_argument(
         "--metrics", action="store_true", help="list the account's metrics, and the streams that have them"
     )
+    group.add_argument(
+        "--verify",
+        metavar="DAYS",
+        nargs="?",
+        const="",
+        help="compare the events of each day with Klaviyo's own count, up to the bookmarks of --state; DAYS is a day "
+        "such as 2026-11-03, or 2026-11-01..2026-11-07",
+    )
     group.add_argument("--about", action="store_true", help="print version, settings and streams")
 
 
@@ -90,5 +98,7 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
         help="read from the built-in sandbox, with this many events (2000)",
     )
     group.add_argument(
-        "--format", choices=("json", "markdown"), help="the format of --about (markdown) and --metrics (a table)"
+        "--format",
+        choices=("json", "markdown"),
+        help="the format of --about (markdown), --metrics (a table) and --verify (lines)",
     )

@@ -1,4 +1,4 @@
-"""The commands: discover, sync, test, about."""
+"""The commands: discover, sync, test, verify, metrics, about."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.memory import stay_small, tune_process
+from tap_klaviyo.progress import Progress
 from tap_klaviyo.signals import Ended, handled_signals
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer, write_all
@@ -31,6 +32,7 @@ from tap_klaviyo.singer.state import State, read_state
 from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.sync import Sync
+from tap_klaviyo.verify import Verdict, Verification, parse_days, verdicts_json
 
 # The exit code of a program that wrote to a pipe whose reader has ended: 128 + SIGPIPE.
 _BROKEN_PIPE = 141
@@ -97,8 +99,11 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     problems = []
     if options.select is not None and options.catalog:
         problems.append("--select and --catalog exclude each other; --discover --select prints a catalog.")
-    if options.format and not (options.about or options.metrics):
-        problems.append("--format is for --about and --metrics only.")
+    is_verifying = options.verify is not None
+    if options.format and not (options.about or options.metrics or is_verifying):
+        problems.append("--format is for --about, --metrics and --verify only.")
+    if options.format == "markdown" and is_verifying:
+        problems.append("--verify has no markdown; --format json lists all days.")
     if options.metrics and (options.catalog or options.select is not None or options.state):
         problems.append("--metrics lists the metrics of the account; it takes no catalog, selection or state.")
     if options.sandbox is not None and options.sandbox < 0:
@@ -154,11 +159,14 @@ def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
     log.set_up(_level(options), settings.secrets, display.TerminalHandler(console) if console else None)
     if options.metrics:
         return _list_metrics(options, settings)
+    days = parse_days(options.verify) if options.verify else None
     selections = _selections(options, streams_with(settings.metric_streams))
     state = _state(options)
-    return (
-        _test(options, settings, selections) if options.test else _sync(options, settings, selections, state, console)
-    )
+    if options.test:
+        return _test(options, settings, selections)
+    if options.verify is not None:
+        return _verify(options, settings, selections, state, days)
+    return _sync(options, settings, selections, state, console)
 
 
 def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[Selection]:
@@ -200,6 +208,41 @@ def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Se
     return _print("All checks passed.")
 
 
+def _verify(
+    options: argparse.Namespace,
+    settings: Config,
+    selections: Sequence[Selection],
+    given: State,
+    days: tuple[int, int] | None,
+) -> int:
+    tune_process()
+    client = Client(settings, after_page=stay_small)
+    verification, found = Verification(client, settings), list[Verdict]()
+    with handled_signals(_end), _lines_shown(options, verification.progress, client):
+        for each in verification.verdicts(selections, given, days):
+            found.append(each)
+            if options.format != "json":
+                _print(str(each))
+    if options.format == "json":
+        _print(verdicts_json(found))
+    if bad := [each for each in found if not each.is_good]:
+        raise SyncError(
+            f"{len(bad)} of {len(found)} comparisons failed or show a difference. docs/completeness.md explains the "
+            "causes."
+        )
+    return 0
+
+
+def _end(reason: BaseException) -> None:
+    raise reason
+
+
+def _lines_shown(
+    options: argparse.Namespace, progress: Progress, client: Client, width: int | None = None
+) -> AbstractContextManager[None]:
+    return nullcontext() if options.quiet else display.shown_in_lines(progress, lambda: client.requests, width)
+
+
 def _sync(
     options: argparse.Namespace,
     settings: Config,
@@ -227,11 +270,9 @@ def _shown(
     options: argparse.Namespace, sync: Sync, client: Client, console: Console | None
 ) -> AbstractContextManager[None]:
     """Return the display of a sync's progress."""
-    if options.quiet:
-        return nullcontext()
-    if console and display.can_redraw(console):
+    if not options.quiet and console and display.can_redraw(console):
         return display.shown_live(sync.progress, console, lambda: client.requests)
-    return display.shown_in_lines(sync.progress, lambda: client.requests, console.width if console else None)
+    return _lines_shown(options, sync.progress, client, console.width if console else None)
 
 
 def _print(text: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tap_klaviyo.errors import ApiError, AuthError, OfflineError, PlanError, ScopeError
+from tap_klaviyo.errors import ApiError, AuthError, OfflineError, PlanError, ScopeError, UnavailableError
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.plan import Plan
+from tap_klaviyo.reading.prefetch import Failure
 from tap_klaviyo.reading.tally import Tally
 
 
@@ -98,3 +99,10 @@ class Outcomes:
         if is_incomplete:
             self._incomplete.add(plan.stream.name)
         return is_incomplete
+
+
+def judge_failure(problem: BaseException) -> Failure:
+    """Return what the error of one request means for the others."""
+    if isinstance(problem, AuthError | OfflineError):
+        return Failure.FATAL
+    return Failure.PASSING if isinstance(problem, UnavailableError) else Failure.LASTING

@@ -8,17 +8,17 @@ from contextlib import closing
 from tap_klaviyo import log
 from tap_klaviyo.completeness import difference_line, differences_of, totals_line, unread_lines
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import AuthError, GoneError, OfflineError, SyncError, UnavailableError
+from tap_klaviyo.errors import GoneError, SyncError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.log import logger
-from tap_klaviyo.outcomes import Outcomes
+from tap_klaviyo.outcomes import Outcomes, judge_failure
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
 from tap_klaviyo.reading.comparison import Difference, counted_again
 from tap_klaviyo.reading.plan import MissedFetches, Plan
 from tap_klaviyo.reading.planner import Planner, lookback_seconds
-from tap_klaviyo.reading.prefetch import Failure, Fetch, Pipeline
+from tap_klaviyo.reading.prefetch import Fetch, Pipeline
 from tap_klaviyo.reading.report_account import ReportAccount, read_report_account
 from tap_klaviyo.reading.report_plans import ReportPlanner
 from tap_klaviyo.reading.tally import Tally
@@ -330,10 +330,3 @@ def rotate_selections(selections: Sequence[Selection], currently_syncing: object
     names = [selection.stream.name for selection in selections]
     first = names.index(currently_syncing) if currently_syncing in names else 0
     return [*selections[first:], *selections[:first]]
-
-
-def judge_failure(problem: BaseException) -> Failure:
-    """Return what the error of one request means for the others."""
-    if isinstance(problem, AuthError | OfflineError):
-        return Failure.FATAL
-    return Failure.PASSING if isinstance(problem, UnavailableError) else Failure.LASTING

@@ -364,7 +364,7 @@ def test_an_unexpected_error_comes_with_its_traceback(config: Path, tmp_path: Pa
     ("arguments", "words"),
     [
         (["--sandbox", "-5"], "not negative"),
-        (["--discover", "--format", "json"], "--format is for --about and --metrics only"),
+        (["--discover", "--format", "json"], "--format is for --about, --metrics and --verify only"),
         (["--metrics", "--select", "open"], "--metrics lists the metrics of the account"),
         (["--discover", "--sandbox"], "--sandbox is for a sync or --test"),
     ],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from tap_klaviyo.times import DAY, HOUR
 
+_FOREVER = 2**60
 # Numbers of events by metric, and by the epoch second at which an hour begins.
 HourCounts = Mapping[str, Mapping[int, int]]
 
@@ -87,13 +88,14 @@ def compare_counts(read: HourCounts, counted: Iterable[Counted], until: int | No
 
 def _days(read: Mapping[int, int], counted: Counted, until: int | None) -> Iterator[Difference]:
     limit = counted.end if until is None else min(counted.end, until // HOUR * HOUR)
-    seen, expected = _by_day(read, counted.start, limit), _by_day(counted.hours, counted.start, limit)
+    seen, expected = (count_by_day(hours, counted.start, limit) for hours in (read, counted.hours))
     for day in sorted(seen.keys() | expected.keys()):
         start, end = max(day, counted.start), min(day + DAY, limit)
         yield Difference(counted.metric, start, end, seen[day], expected[day])
 
 
-def _by_day(hours: Mapping[int, int], start: int, end: int) -> Counter[int]:
+def count_by_day(hours: Mapping[int, int], start: int = 0, end: int = _FOREVER) -> Counter[int]:
+    """Return the counts of hours that reach into a range, by the epoch second at which their day begins."""
     found: Counter[int] = Counter()
     for hour, count in hours.items():
         if start - HOUR < hour < end:

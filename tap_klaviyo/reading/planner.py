@@ -221,16 +221,15 @@ class Planner:
         stream, account = selection.stream, self.account
         if account.problem:
             return Plan(selection, stream.endpoint.path, {"": partial(_refuse, account.problem)})
-        projection = stream.project(selection.schema)
+        queries = event_queries(stream, stream.project(selection.schema), account)
         if isinstance(split, AllMetrics):
-            return self._timeline(selection, [_query_of_all(projection, account.all_metrics)])
+            return self._timeline(selection, queries)
         metrics = account.metrics[stream.name]
         plan = self._covering(self._bookmarked(selection), metrics)
         if not metrics:
             # A missing metric may have been renamed: its rows must not be removed because of that.
             logger.info("%s: %s", stream.name, missing_metric(split, account.all_metrics))
             return replace(plan, version=None)
-        queries = metric_queries(projection, metrics)
         added = [query for query in queries if query.name not in plan.covered]
         return self._with_fetches(plan, queries, added)
 
@@ -314,8 +313,12 @@ def metric_queries(projection: Projection, metrics: Sequence[Resource]) -> list[
     ]
 
 
-def _query_of_all(projection: Projection, metrics: Sequence[Resource]) -> Query:
-    return Query("", project_metrics(projection, metrics), metrics=tuple(metric.id for metric in metrics))
+def event_queries(stream: Stream, projection: Projection, account: Account) -> list[Query]:
+    """Return the queries of an event stream: one for each of its metrics, or one for those of all metrics."""
+    if not isinstance(stream.split, AllMetrics):
+        return metric_queries(projection, account.metrics[stream.name])
+    metrics = account.all_metrics
+    return [Query("", project_metrics(projection, metrics), metrics=tuple(metric.id for metric in metrics))]
 
 
 def _refuse(problem: ApiError) -> Fetched[Batch]:

@@ -32,6 +32,11 @@ class Query:
     parent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     metrics: tuple[str, ...] = field(default=(), repr=False)
 
+    @property
+    def is_looked_up(self) -> bool:
+        """Whether each row names its metric, because the query finds the events of several."""
+        return self.projection.source.lookup is not None
+
 
 def query_parameters(stream: Stream, fields: Fields, riders: tuple[str, ...] = ()) -> dict[str, str]:
     """Return the parameters that every first page of the stream has: sort, include and sparse fieldsets.

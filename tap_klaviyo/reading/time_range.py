@@ -210,8 +210,8 @@ def _rest(
     # The cursor leads through the second that the page ends in, so the cuts lie behind it.
     left = replace(behind, start=page.last)
     others: Sequence[Fetch[Batch]]
-    if counted := _counted_part(timeline, left, page.density, full):
-        first = replace(left, end=counted.start, is_last=False)
+    if counted := _counted_part(left, page.density, full):
+        first = replace(left, end=counted.start, is_last=False, is_counted=True)
         others = [partial(_plan_by_counts, timeline, counted, full)]
     else:
         first, *parts = cut_slice(left, page.density, full, idle)
@@ -221,15 +221,15 @@ def _rest(
         end=first.end,
         density=first.density,
         is_last=first.is_last,
+        is_counted=first.is_counted,
         is_open=part.is_open or bool(others),
     )
     return [partial(_read_page, timeline, going_on, pages, asked_end), *others]
 
 
-def _counted_part(timeline: Timeline, part: Slice, density: float, full: int) -> Slice | None:
+def _counted_part(part: Slice, density: float, full: int) -> Slice | None:
     """Return the rest of a slice after its next pages, if Klaviyo is to be asked how many rows are where in it."""
-    least = 0 if timeline.is_checked else _COUNTED_SECONDS
-    if part.whole is None or part.is_counted or part.end - part.start < least:
+    if part.whole is None or part.is_counted or part.end - part.start < _COUNTED_SECONDS:
         return None
     start = part.start + max(1, round(FINE_PAGES * full / density))
     return replace(part, start=start, seen=frozenset(), restarts=0, page_size=None) if start < part.end else None
@@ -318,10 +318,10 @@ def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], i
     full = _full(timeline, densest.count, densest.page_size or timeline.endpoint.page_size)
     if densest.count < min(full, _FEWEST_ROWS):
         return _slice_fetches(timeline, behind)
-    counted = _counted_part(timeline, behind, densest.density, full)
+    counted = _counted_part(behind, densest.density, full)
     if counted is None:
         return _all_fetches(timeline, cut_slice(behind, densest.density, full, idle))
-    near = replace(behind, end=counted.start, is_last=False)
+    near = replace(behind, end=counted.start, is_last=False, is_counted=True)
     return [*_slice_fetches(timeline, near), partial(_plan_by_counts, timeline, counted, full)]
 
 

@@ -186,6 +186,11 @@ class Stream:
         return self.split.names if isinstance(self.split, Metrics) else ()
 
     @property
+    def has_events(self) -> bool:
+        """Whether its rows are events."""
+        return isinstance(self.split, Metrics | AllMetrics)
+
+    @property
     def parent(self) -> Parent | None:
         """What the stream is read for, if that is each row of another stream."""
         return self.split if isinstance(self.split, Parent) else None

@@ -1,0 +1,218 @@
+"""`--verify`: events and counts by day, up to a bookmark; what differs, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_klaviyo import config
+from tap_klaviyo.cli import main
+from tap_klaviyo.errors import ConfigError
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.reading.comparison import Difference
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.singer.selection import read_catalog
+from tap_klaviyo.singer.state import read_state
+from tap_klaviyo.times import format_time
+from tap_klaviyo.verify import Verdict, Verification, adjoined_ranges, parse_days, verdicts_json
+from tests.running import Time, catalog_of, sync
+
+COUNTS = "/api/metric-aggregates"
+DAY = 86_400
+BEGIN = 1_767_225_600
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    return Account.build(events=6000, seed=4)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with Sandbox(account, limits=False) as sandbox:
+        yield sandbox
+
+
+def verify(
+    sandbox: Sandbox, *streams: str, state: Any = None, days: tuple[int, int] | None = None, **settings: Any
+) -> list[Verdict]:
+    clock = Time(sandbox.now).clock
+    checked = config.check_settings({**sandbox.config, **settings})
+    verification = Verification(Client(checked, clock), checked, clock)
+    return list(verification.verdicts(read_catalog(catalog_of(*streams)), read_state(state), days))
+
+
+def asked(sandbox: Sandbox, path: str) -> list[Request]:
+    return [each for each in sandbox.requests if each.path == path]
+
+
+def test_each_metric_of_each_event_stream_is_compared(sandbox: Sandbox) -> None:
+    found = verify(sandbox, "receive", "unsubscribe", "lists")
+    assert [each.stream for each in found] == ["receive", "unsubscribe", "unsubscribe"]
+    assert all(each.is_good for each in found)
+    rows = len(sandbox.account.ledger(sandbox.now - 5)["receive"])
+    assert str(found[0]).startswith(f"ok       receive: {rows:,} events of Received Email (")
+    assert sum(day.events for day in found[0].days) == sum(day.counted for day in found[0].days) == rows
+
+
+def test_pages_hold_only_the_times_of_events(sandbox: Sandbox) -> None:
+    verify(sandbox, "receive")
+    assert all(each.query["fields[event]"] == "datetime,timestamp" for each in asked(sandbox, "/api/events"))
+    assert not any("include" in each.query for each in asked(sandbox, "/api/events"))
+
+
+def test_all_events_are_compared_by_metric(sandbox: Sandbox) -> None:
+    found = verify(sandbox, "events")
+    assert all(each.is_good for each in found)
+    assert len(found) > 20
+    assert all(each.days for each in found)
+
+
+def test_a_state_bounds_the_comparison_to_its_bookmarks(sandbox: Sandbox) -> None:
+    whole = sync(sandbox, catalog=catalog_of("receive"), clock=Time(sandbox.now).clock)
+    mark = whole.records("receive")[1000]["timestamp"]
+    state = {"bookmarks": {"receive": {"timestamp": format_time(mark)}}}
+    (found,) = verify(sandbox, "receive", "open", state=state)
+    assert sum(day.events for day in found.days) == sum(each["timestamp"] <= mark for each in whole.records("receive"))
+    assert found.is_good
+
+
+def test_only_the_days_asked_for_are_read(sandbox: Sandbox) -> None:
+    now = int(sandbox.now)
+    days = (now // DAY * DAY - 3 * DAY, now // DAY * DAY - DAY)
+    (found,) = verify(sandbox, "receive", days=days)
+    assert {day.day for day in found.days} <= {format_time(each)[:10] for each in range(*days, DAY)}
+    assert (len(asked(sandbox, "/api/events")), len(asked(sandbox, COUNTS))) == (1, 1)
+
+
+def hide(sandbox: Sandbox, ids: list[str]) -> None:
+    """Let Klaviyo count events that it does not return."""
+    whole = sandbox.account
+    hidden = whole.without_events(ids)
+
+    def serve(request: Request) -> Fault | None:
+        sandbox.account = whole if request.path == COUNTS else hidden
+        return None
+
+    sandbox.faults = serve
+
+
+def test_days_that_differ_are_read_again_and_named(sandbox: Sandbox) -> None:
+    records = sync(sandbox, catalog=catalog_of("receive"), clock=Time(sandbox.now).clock).records("receive")
+    day = records[200]["timestamp"] // DAY * DAY
+    hide(sandbox, [records[200]["id"]])
+    before = len(asked(sandbox, "/api/events"))
+    (found,) = verify(sandbox, "receive")
+    number = sum(each["timestamp"] // DAY * DAY == day for each in records)
+    assert found.differences == [
+        f"{format_time(day)[:10]}, Received Email ({records[0]['metric_id']}): {number - 1} read, {number} counted"
+    ]
+    assert str(found) == f"DIFFERS  receive: {found.differences[0]}"
+    again = asked(sandbox, "/api/events")[before:][-1]
+    assert format_time(day) in again.query["filter"]
+
+
+def test_an_event_that_comes_in_between_is_no_difference(sandbox: Sandbox) -> None:
+    """It is not there when its page is read, but when Klaviyo counts."""
+    records = sync(sandbox, catalog=catalog_of("receive"), clock=Time(sandbox.now).clock).records("receive")
+    whole = sandbox.account
+    sandbox.account = whole.without_events([records[200]["id"]])
+
+    def serve(request: Request) -> Fault | None:
+        if request.path == COUNTS:
+            sandbox.account = whole
+        return None
+
+    sandbox.faults = serve
+    (found,) = verify(sandbox, "receive")
+    assert found.is_good
+    assert sum(day.events for day in found.days) == len(records)
+
+
+def test_days_without_counts_or_events_cannot_be_compared(sandbox: Sandbox) -> None:
+    sandbox.faults = lambda request: status(403) if request.path == COUNTS else None
+    (found,) = verify(sandbox, "receive")
+    assert not found.is_good
+    assert str(found).startswith("FAILS    receive: There are no counts to compare with. Klaviyo answers 403")
+    sandbox.faults = lambda request: Fault("deny_metric") if request.path == "/api/events" else None
+    (found,) = verify(sandbox, "receive")
+    assert "but says that it does not exist" in found.problem
+
+
+def test_nothing_to_compare_is_an_error(sandbox: Sandbox) -> None:
+    with pytest.raises(ConfigError, match="no events to compare"):
+        verify(sandbox, "lists")
+    with pytest.raises(ConfigError, match="no events to compare"):
+        verify(sandbox, "receive", days=(BEGIN - 4000 * DAY, BEGIN - 3999 * DAY))
+
+
+def test_all_days_are_listed_for_programs(sandbox: Sandbox) -> None:
+    listed = json.loads(verdicts_json(verify(sandbox, "receive")))
+    assert {"stream", "metric", "metric_id", "day", "events", "counted"} == listed[0].keys()
+    assert sum(each["events"] for each in listed) == len(sandbox.account.ledger(sandbox.now - 5)["receive"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-01", (BEGIN, BEGIN + DAY)),
+        ("2026-01-01..2026-01-03", (BEGIN, BEGIN + 3 * DAY)),
+        ("01/01/2026..2026-01-01", (BEGIN, BEGIN + DAY)),
+    ],
+)
+def test_days_are_read(text: str, expected: tuple[int, int]) -> None:
+    assert parse_days(text) == expected
+
+
+@pytest.mark.parametrize("text", ["x", "2026-01-03..2026-01-01", "2026-01-01T05:00:00Z", "2026-01-01..", "..", "2026"])
+def test_other_texts_are_no_days(text: str) -> None:
+    with pytest.raises(ConfigError, match="--verify takes a day"):
+        parse_days(text)
+
+
+def test_days_that_follow_each_other_are_one_range() -> None:
+    days = [Difference("M", BEGIN + n * DAY, BEGIN + (n + 1) * DAY, 1, 2) for n in (0, 1, 1, 5)]
+    assert adjoined_ranges(days) == [(BEGIN, BEGIN + 2 * DAY), (BEGIN + 5 * DAY, BEGIN + 6 * DAY)]
+
+
+def command(sandbox: Sandbox, folder: Path, *arguments: str) -> int:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**sandbox.config, "start_date": format_time(int(sandbox.now) - 20 * DAY)}))
+    path.chmod(0o600)
+    return main(["--config", str(path), "--verify", "--quiet", *arguments])
+
+
+def test_the_command_ends_with_0_if_all_is_equal(
+    sandbox: Sandbox, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(sandbox, tmp_path, "--select", "receive") == 0
+    assert capfd.readouterr().out.startswith("ok       receive: ")
+
+
+def test_the_command_ends_with_1_if_a_day_differs(
+    sandbox: Sandbox, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.account = sandbox.account.with_lag(10 * DAY)
+    assert command(sandbox, tmp_path, "--select", "receive,unsubscribe") == 1
+    shown = capfd.readouterr()
+    assert shown.out.startswith("DIFFERS  receive: ")
+    assert "comparisons failed or show a difference. docs/completeness.md explains the causes." in shown.err
+
+
+def test_the_command_lists_all_days_as_json(
+    sandbox: Sandbox, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(sandbox, tmp_path, "--select", "receive", "--format", "json") == 0
+    assert json.loads(capfd.readouterr().out)[0]["stream"] == "receive"
+
+
+@pytest.mark.parametrize("arguments", [("--format", "markdown"), ("--verify", "tomorrow")])
+def test_the_command_refuses_what_it_cannot_do(
+    sandbox: Sandbox, tmp_path: Path, arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(sandbox, tmp_path, "--select", "receive", *arguments) == 2
+    assert "--verify" in capfd.readouterr().err
