@@ -59,7 +59,7 @@ def ids_of(account: Account, stream: str) -> list[str]:
 def test_as_many_events_are_read_as_klaviyo_counts(
     sandbox: Sandbox, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "tap_klaviyo")
     run = run_of(sandbox, stream, check_counts=True)
     rows = len(run.records(stream))
     assert f"{stream}: {rows:,} records; Klaviyo counts {rows:,}." in caplog.text
@@ -70,7 +70,7 @@ def test_as_many_events_are_read_as_klaviyo_counts(
 def test_a_range_that_was_planned_by_counts_is_compared_with_them(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "tap_klaviyo")
     sandbox.account = Account.build(events=9000, seed=4)
     run = run_of(sandbox, "receive")
     rows = len(run.records("receive"))
@@ -81,7 +81,7 @@ def test_a_range_that_was_planned_by_counts_is_compared_with_them(
 def test_a_usual_run_is_compared_only_if_the_settings_say_so(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "tap_klaviyo")
     first = run_of(sandbox, "receive")
     asked = len(questions(sandbox))
     caplog.clear()
@@ -95,7 +95,7 @@ def test_a_usual_run_is_compared_only_if_the_settings_say_so(
 def test_all_events_are_compared_by_metric_as_far_as_klaviyo_lists_it(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "tap_klaviyo")
     run = run_of(sandbox, "events", check_counts=True)
     records, listed = run.records("events"), sandbox.account.metric_places
     assert len(records) == len(all_events(sandbox.account, sandbox.now - 5))
@@ -106,7 +106,7 @@ def test_all_events_are_compared_by_metric_as_far_as_klaviyo_lists_it(
 
 
 def test_metric_streams_are_compared(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "tap_klaviyo")
     given = ["Placed Order"]
     streams = streams_with(sync_setting(given))
     catalog = {"streams": [entry for entry in catalog_with(given) if entry["stream"] == "placed_order"]}
@@ -162,7 +162,7 @@ def test_a_day_that_differs_is_counted_once_more_and_named(sandbox: Sandbox, cap
 def test_counts_that_are_a_few_seconds_behind_are_waited_for(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "tap_klaviyo")
     crowd = Account.build(events=3000, seed=5, days=1)
     sandbox.account = crowd
     now, clock = sandbox.now, Time(sandbox.now)
@@ -251,7 +251,7 @@ def test_an_empty_answer_behind_a_bookmark_has_all_read_again(sandbox: Sandbox) 
 
 
 def test_a_stream_without_events_may_end_well(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "tap_klaviyo")
     everything = all_events(sandbox.account, sandbox.now + 30 * DAY)
     sandbox.account = sandbox.account.without_events(everything)
     run = run_of(sandbox, "receive", "unsubscribe")
