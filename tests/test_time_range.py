@@ -97,6 +97,18 @@ def test_a_search_among_random_answers_ends() -> None:
         find_unreadable(lambda _: next(tries) >= 0 and chance.random() < 0.5, BEGIN, BEGIN + YEAR)  # noqa: B023
 
 
+def test_a_search_that_is_misled_each_time_ends() -> None:
+    tries = list[int]()
+
+    def fails(time: int) -> bool:
+        # What the search finds never fails when it is tried again.
+        tries.append(time)
+        return tries.count(time) == 1
+
+    find_unreadable(fails, BEGIN, BEGIN + 3000)
+    assert len(tries) == 100
+
+
 @pytest.mark.parametrize("denied", ["M", "N", "O"])
 def test_a_denied_metric_is_named_and_the_others_are_read(denied: str) -> None:
     names = ["M", "N", "O"]

@@ -167,10 +167,9 @@ def _batch(table: FullTable, query: Query, page: Page) -> Batch:
     changes = changes_of(page.data, table)
     if table.seen:
         page.data = [each for each in page.data if (each.id, changes.get(each.id, "")) not in table.seen]
-    changed = frozenset(changes.items()) - table.seen
     digests = table.digests(page.data) if table.digests else {}
     ids = frozenset(each.id for each in page.data) if table.notes_ids else frozenset[str]()
-    noticed = Batch(b"", 0, 0, query=query.name, ids=ids, changes=changed, definitions=digests)
+    noticed = Batch(b"", 0, 0, query=query.name, ids=ids, changes=frozenset(changes.items()), definitions=digests)
     if table.is_silent:
         return noticed
     findings = Findings()
@@ -180,10 +179,10 @@ def _batch(table: FullTable, query: Query, page: Page) -> Batch:
 
 
 def changes_of(resources: list[Resource], table: FullTable) -> dict[str, str]:
-    """Return the time of each resource's last change by id, for those changed since `table.since`."""
+    """Return the time of each resource's last change by id, for those known to have changed since `table.since`."""
     if not table.changed_by:
         return {}
     # Klaviyo writes these times in UTC, so that a later time is a greater text.
     since = format_time(table.since).removesuffix("Z")
-    moments = ((each.id, attribute_text(each, table.changed_by) or since) for each in resources)
-    return {id: moment for id, moment in moments if moment >= since}
+    moments = ((each.id, attribute_text(each, table.changed_by)) for each in resources)
+    return {id: moment for id, moment in moments if moment is not None and moment >= since}

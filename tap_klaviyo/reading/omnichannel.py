@@ -64,8 +64,8 @@ def _list(table: FullTable, known: frozenset[str], pages: Pages) -> Fetched[Batc
         listed = [each for each in _listed(answer.page.data, answer.page.included) if each.campaign.id not in known]
     then: list[Fetch[Batch]] = [partial(_build, table, part) for part in _parted(listed)]
     then += [] if pages.ended else [partial(_list, table, known, pages)]
-    changed = frozenset(changes.items()) - table.seen
-    return Fetched(replace(_NOTHING, changes=changed), 0, then, answer.attempts, answer.queued)
+    noticed = replace(_NOTHING, changes=frozenset(changes.items()))
+    return Fetched(noticed, 0, then, answer.attempts, answer.queued)
 
 
 def _listed(campaigns: Sequence[Resource], included: Sequence[Resource]) -> Iterator[_Listed]:
