@@ -177,10 +177,14 @@ def test_parking_in_memory_makes_no_room(tmp_path: Path, mounts: str, has_room: 
     assert (parking_room(tmp_path, table) > 0) is has_room
 
 
-def test_up_to_half_of_the_free_disk_is_parked_on_and_none_without_a_directory(tmp_path: Path) -> None:
-    free = shutil.disk_usage(tmp_path).free
-    assert parking_room(tmp_path, tmp_path / "none") <= min(DISK_AHEAD, free)
+@pytest.mark.parametrize(("free", "room"), [(0, 0), (1000, 500), (2 * DISK_AHEAD, DISK_AHEAD), (2**50, DISK_AHEAD)])
+def test_up_to_half_of_the_free_disk_is_parked_on(tmp_path: Path, free: int, room: int) -> None:
+    assert parking_room(tmp_path, tmp_path / "none", lambda _: free) == room
+
+
+def test_nothing_is_parked_in_a_directory_that_is_missing(tmp_path: Path) -> None:
     assert parking_room(tmp_path / "missing") == 0
+    assert parking_room(tmp_path) > 0
 
 
 def test_a_file_is_temporary() -> None:

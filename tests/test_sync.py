@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -362,6 +363,14 @@ def test_a_bookmark_in_the_future_is_read_again_from_the_start(sandbox: Sandbox)
     run = sync(sandbox, {"bookmarks": {"open": {"timestamp": "2030-01-01T00:00:00Z"}}}, catalog_of("open"))
     assert run.keys()["open"] == ledger(sandbox)["open"]
     assert parse_time(run.state["bookmarks"]["open"]["timestamp"]) <= sandbox.now
+
+
+@pytest.mark.parametrize("end", [None, "2040-01-01"])
+def test_no_event_of_the_last_seconds_is_asked_for(sandbox: Sandbox, end: str | None) -> None:
+    sync(sandbox, catalog=catalog_of("open"), end_date=end)
+    bound = re.compile(r"less-than\(datetime,([^)]+)")
+    bounds = [found[1] for each in sandbox.requests if (found := bound.search(each.query.get("filter", "")))]
+    assert max(map(parse_time, bounds)) == int(sandbox.now) - 5
 
 
 def test_nothing_selected_writes_an_empty_state(sandbox: Sandbox) -> None:

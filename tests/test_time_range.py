@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -283,6 +284,28 @@ def test_a_bound_ahead_of_the_server_is_lowered_and_the_bookmark_stays_behind_it
     reading = read_timeline(memory, ["M"], BEGIN, end)
     assert len(reading.ids) == 100
     assert [each.bookmark_limit for each in reading.batches if each.bookmark_limit] == [end - 10]
+
+
+class _RefusingBefore(Memory):
+    """Refuses the first request for what is before an event that cannot be read."""
+
+    has_refused = False
+
+    @contextmanager
+    def page(self, endpoint: Endpoint, url: str, *arguments: Any, **options: Any) -> Iterator[Answer]:
+        if not self.has_refused and json.loads(url)[2] == BEGIN + 600:
+            self.has_refused = True
+            raise RequestError("Klaviyo answers 400: a bound is odd.", 400)
+        with super().page(endpoint, url, *arguments, **options) as answer:
+            yield answer
+
+
+def test_the_bound_before_an_event_that_cannot_be_read_is_never_lowered() -> None:
+    events = [replace(each, is_readable=each.time != BEGIN + 600) for each in spread(20)]
+    memory = _RefusingBefore(events, 10)
+    with pytest.raises(RequestError, match="a bound is odd"):
+        read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR)
+    assert memory.has_refused
 
 
 class _Missing(Memory):

@@ -131,7 +131,18 @@ def park_batch(batch: Batch, open_file: Callable[[], BinaryIO] = open_temporary)
     return replace(batch, lines=ParkedLines(file, len(batch.lines)))
 
 
-def parking_room(directory: Path | None = None, mounts: Path = _MOUNTS) -> int:
+def free_bytes(directory: Path) -> int:
+    """Return how many bytes are free on a directory's disk.
+
+    Raises:
+        OSError: the system does not say.
+    """
+    return shutil.disk_usage(directory).free
+
+
+def parking_room(
+    directory: Path | None = None, mounts: Path = _MOUNTS, free_in: Callable[[Path], int] = free_bytes
+) -> int:
     """Return how many bytes of pages may be parked in the temporary directory.
 
     None if the directory is in memory itself: parking there would free no memory. On systems that do not say so (only
@@ -141,7 +152,7 @@ def parking_room(directory: Path | None = None, mounts: Path = _MOUNTS) -> int:
         place = directory or Path(tempfile.gettempdir())
         if _filesystem_of(place, mounts) in _IN_MEMORY:
             return 0
-        return min(DISK_AHEAD, int(shutil.disk_usage(place).free * _SHARE_OF_DISK))
+        return min(DISK_AHEAD, int(free_in(place) * _SHARE_OF_DISK))
     except OSError:
         return 0
 

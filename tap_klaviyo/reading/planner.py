@@ -235,7 +235,7 @@ class Planner:
 
     def _covering(self, plan: Plan, metrics: Sequence[Resource]) -> Plan:
         """Return the plan of an event stream with the metrics that its bookmark covers, now and in the end."""
-        covered = None if plan.drops_bookmark else covered_metrics(self.state, plan.stream)
+        covered = covered_metrics(self.state, plan.stream)
         ids = frozenset(metric.id for metric in metrics)
         plan = replace(plan, metrics=ids, covered=ids if covered is None else ids.intersection(covered))
         if self._end < min(plan.mark, self.account.now):

@@ -51,7 +51,7 @@ def cut_around(part: Slice, second: int) -> tuple[Slice | None, Slice, Slice | N
 
     All parts are read, so a wrong second loses nothing.
     """
-    later = replace(part, seen=frozenset(), restarts=0, page_size=None)
+    later = replace(part, restarts=0, page_size=None)
     own = replace(part if second == part.start else later, start=second, end=second + 1, page_size=1, is_last=False)
     return (
         replace(part, end=second, is_last=False) if part.start < second else None,
