@@ -17,7 +17,7 @@ from tap_klaviyo.reading.account import Account
 from tap_klaviyo.reading.report_account import read_report_account
 from tap_klaviyo.sandbox import Sandbox, status
 from tap_klaviyo.streams.table import BY_NAME
-from tests.reporting import ACCOUNT, MONTHS, SINCE, ZONE, keys_of, starts_of
+from tests.reporting import ACCOUNT, MONTHS, SINCE, ZONE, is_about_september, keys_of, starts_of
 from tests.running import catalog_of, sync
 
 OTHER = "Custom action 000"
@@ -97,3 +97,15 @@ def test_another_metric_is_read_from_the_start_date_and_its_rows_are_others(sand
     assert second.state["bookmarks"]["flow_values_report"]["metrics"] == [OTHER_ID]
     third = sync(sandbox, second.state, catalog, start_date=SINCE, conversion_metric=OTHER)
     assert starts_of(third, "flow_values_report") == MONTHS[2:4]
+
+
+def test_a_run_for_another_metric_that_fails_midway_is_resumed_where_it_ended(sandbox: Sandbox) -> None:
+    catalog = catalog_of("flow_values_report")
+    first = sync(sandbox, catalog=catalog, start_date=SINCE)
+    sandbox.faults = lambda request: status(400) if is_about_september(request) else None
+    second = sync(sandbox, first.state, catalog, start_date=SINCE, conversion_metric=OTHER)
+    assert isinstance(second.error, SyncError)
+    assert starts_of(second, "flow_values_report") == MONTHS[:1]
+    sandbox.faults = None
+    third = sync(sandbox, second.state, catalog, start_date=SINCE, conversion_metric=OTHER)
+    assert starts_of(third, "flow_values_report") == MONTHS[1:4]

@@ -248,6 +248,27 @@ def test_a_report_that_the_limit_of_a_day_cuts_between_two_pages_is_left_to_a_ru
     assert (entry["pages"], sum(count for _, _, count in entry["requests"])) == (2, 225)
 
 
+def test_a_period_that_was_read_needs_as_much_room_the_next_time() -> None:
+    window = days_of("2026-10-01", 1)
+    with client_of(answer(next=NEXT), answer()) as client:
+        requests = flow_requests(client, window)
+        (rest,) = report_fetch(requests, [window])().then
+        rest()
+    assert requests.limit.record({})["day_limits"]["/api/flow-series-reports"]["pages"] == 2
+
+
+def test_a_period_that_klaviyo_cuts_between_two_pages_needs_more_room_the_next_time() -> None:
+    window, given = days_of("2026-10-01", 1), iter([Answer(json.dumps(answer(next=NEXT)).encode())])
+    refused = Answer(b'{"errors": [{"detail": "Request was throttled."}]}', 429, {"Retry-After": "40000"})
+    with answering(lambda _: next(given, refused)) as origin:
+        settings = config.check_settings({"api_key": "pk_x", "start_date": "2026-01-01", "base_url": origin})
+        requests = flow_requests(Client(settings, Time().clock, Retries(total=0)), window)
+        (rest,) = report_fetch(requests, [window])().then
+        cut = rest()
+    assert "leaves the figures from 2026-10-01 on to the next runs" in str(cut.item.left_over)
+    assert requests.limit.record({})["day_limits"]["/api/flow-series-reports"]["pages"] == 4
+
+
 def test_a_period_with_more_pages_than_a_day_has_requests_is_an_error() -> None:
     window = days_of("2026-10-01", 1)
     pages = [answer(next=f"{NEXT}{number}") for number in range(226)]

@@ -53,6 +53,29 @@ def test_a_report_whose_cursor_is_refused_is_read_again_from_its_first_page(undi
     assert rows(run).keys() == rows(undisturbed).keys()
 
 
+def test_a_report_whose_cursor_is_always_refused_ends_in_an_error() -> None:
+    refused: list[Request] = []
+
+    def refuse(request: Request) -> Fault | None:
+        if "page_cursor" not in request.url:
+            return None
+        refused.append(request)
+        return Fault("invalid_cursor")
+
+    run = read_with(refuse)
+    assert isinstance(run.error, SyncError)
+    # The window is read six times, and each time its cursor is sent twice.
+    assert len(refused) == 12
+
+
+def test_a_refusal_is_put_down_to_the_metric_only_if_it_names_one(caplog: pytest.LogCaptureFixture) -> None:
+    run = read_with(lambda request: status(400) if request.path == "/api/flow-values-reports" else None)
+    assert isinstance(run.error, SyncError)
+    (line,) = [each.message for each in caplog.records if each.levelname == "ERROR"]
+    assert "flow_values_report: Klaviyo answers 400" in line
+    assert "conversion" not in line
+
+
 def test_a_metric_that_klaviyo_lists_but_denies_is_named_and_costs_no_other() -> None:
     denied, *others = sorted(each.id for each in ACCOUNT.metrics if each.kind.listed)
     catalog = catalog_of("metric_aggregates", fields=("count",))
@@ -70,6 +93,16 @@ def test_a_metric_that_klaviyo_lists_but_denies_is_named_and_costs_no_other() ->
         second = sync(sandbox, first.state, catalog, start_date=SINCE)
     days = Counter(each["metric_id"] for each in second.records("metric_aggregates"))
     assert (second.error, days[denied]) == (None, 101)
+
+
+def test_without_the_metrics_there_are_no_counts(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(request: Request) -> Fault | None:
+        return status(400) if request.path == "/api/metrics" else None
+
+    with Sandbox(ACCOUNT, limits=False, faults=refuse) as sandbox:
+        run = sync(sandbox, catalog=catalog_of("metric_aggregates", fields=("count",)), start_date=SINCE)
+    assert isinstance(run.error, SyncError)
+    assert any("GET /api/metrics" in each.message for each in caplog.records)
 
 
 def test_a_metric_that_fails_leaves_the_bookmark_where_it_was() -> None:

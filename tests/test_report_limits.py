@@ -159,9 +159,9 @@ def test_a_full_run_that_a_days_limit_cuts_short_removes_nothing_and_says_so(cap
 # The limit itself, without a run.
 
 
-def limit_after(requests: int, pages: int, age: float = 3600.0) -> DayLimit:
+def limit_after(requests: int, pages: int, age: float = 3600.0, time: Time | None = None) -> DayLimit:
     """Return a limit after requests a second apart, the last of which was sent `age` seconds ago."""
-    time = Time()
+    time = time or Time()
     client = Client(config.check_settings({"api_key": "pk_x", "start_date": "2026-01-01"}), time.clock)
     times = [time.now - age - place for place in reversed(range(requests))]
     return DayLimit(client, FLOW_SERIES, with_requests({}, FLOW_SERIES.path, times, pages), time.clock.wall)
@@ -200,6 +200,46 @@ def test_a_period_that_was_cut_needs_more_room_the_next_time() -> None:
     assert not limit.has_room()
     assert limit_after(205, 1).record({})["day_limits"][FLOW_SERIES.path]["pages"] == 1
     assert limit.record({})["day_limits"][FLOW_SERIES.path]["pages"] == 20
+
+
+def test_requests_of_a_host_whose_clock_was_ahead_count_for_a_day_from_now() -> None:
+    time = Time()
+    limit = limit_after(225, 1, age=-3600, time=time)
+    assert not limit.has_room()
+    time.now += DAY - 500
+    assert limit.has_room()
+
+
+@pytest.mark.parametrize(
+    ("pages", "is_cut", "periods", "days"),
+    [
+        (1, False, 225, 1),
+        (1, False, 226, 2),
+        (10, False, 45, 2),
+        (10, True, 45, 4),
+        (200, True, 1, 1),
+        (200, True, 3, 3),
+    ],
+)
+def test_the_date_by_which_all_can_be_read_follows_from_the_pages_of_a_period(
+    pages: int, is_cut: bool, periods: int, days: int
+) -> None:
+    limit = limit_after(0, 1, time=Time(1_800_000_000.0))
+    limit.end_period(pages, is_cut=is_cut)
+    assert limit.until(periods) == format_time(1_800_000_000 + days * DAY)[:10]
+
+
+def test_reports_that_share_a_limit_count_together() -> None:
+    time = Time()
+    path = "/api/segment-values-reports"
+    span = [format_time(int(time.now) - 3600), format_time(int(time.now) - 60), 100]
+    state = {"day_limits": {path: {"requests": [span], "pages": 1}}}
+    with limited(time) as sandbox:
+        catalog = catalog_of("segment_values_report", "list_sizes")
+        run = sync(sandbox, state, catalog, clock=time.clock, start_date=SINCE)
+        sent = sum(each.path == path for each in sandbox.requests)
+    assert run.error is None
+    assert sum(count for _, _, count in run.state["day_limits"][path]["requests"]) == 100 + sent
 
 
 def test_the_state_keeps_requests_in_spans() -> None:

@@ -35,6 +35,8 @@ from tests.reporting import (
 from tests.running import Run, catalog_of, sync
 from tests.validity import is_local_date_time, validator_of
 
+NOT_GROUPS = ("conversion_metric_id", "period_start", "period_end")
+
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
@@ -204,6 +206,20 @@ def test_a_report_ends_with_the_period_of_the_end_date(sandbox: Sandbox) -> None
     assert run.records("list_sizes") == []
     # The whole month is asked for, so that its figures do not depend on the end date.
     assert asked(sandbox, "form_values_report")[-1] == ("2026-10-01", "2026-11-01")
+
+
+def test_an_end_date_in_the_future_adds_no_period(sandbox: Sandbox) -> None:
+    run = sync(sandbox, catalog=catalog_of("form_values_report"), start_date=SINCE, end_date="2040-01-01")
+    assert starts_of(run, "form_values_report") == MONTHS[:4]
+    assert asked(sandbox, "form_values_report")[-1] == ("2026-11-01", "2026-11-22")
+
+
+@pytest.mark.parametrize("name", [name for name in REPORTS if "campaign" in name or "flow" in name])
+def test_a_report_is_grouped_by_the_columns_of_its_key(sandbox: Sandbox, name: str) -> None:
+    sync(sandbox, catalog=catalog_of(name), start_date="2026-11-01")
+    bodies = [json.loads(each.body) for each in sandbox.requests if each.path == BY_NAME[name].endpoint.path]
+    groups = [column for column in BY_NAME[name].key if column not in NOT_GROUPS]
+    assert {tuple(body["data"]["attributes"]["group_by"]) for body in bodies} == {tuple(groups)}
 
 
 def test_segments_are_asked_for_from_the_first_day_that_has_figures(sandbox: Sandbox) -> None:

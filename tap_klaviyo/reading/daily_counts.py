@@ -63,7 +63,7 @@ def count_fetch(requests: CountRequests, metric: str, windows: Sequence[Window])
 
 def _read(requests: CountRequests, metric: str, windows: Sequence[Window]) -> Fetched[Batch]:
     endpoint, window = requests.stream.endpoint, windows[0]
-    end = min(window[-1].end, max(requests.now, window[0].start + 1))
+    end = min(window[-1].end, requests.now)
     zone = _ACCEPTED_ZONES.get(requests.zone.key, requests.zone.key)
     body = aggregates_body(metric, requests.measurements, format_time(window[0].start), format_time(end), zone)
     try:

@@ -127,7 +127,7 @@ def _read(
 
 
 def _body(requests: ReportRequests, window: Window) -> bytes:
-    start, end = window[0].start, min(window[-1].end, max(requests.now, window[0].start + 1))
+    start, end = window[0].start, min(window[-1].end, requests.now)
     return requests.query.body(format_bound(start, requests.zone), format_bound(end, requests.zone))
 
 
