@@ -25,7 +25,7 @@ def build_figures(
         projection: has the columns.
         key: the columns that may not be null.
         rows: the values that have to fit the columns, and those that stay as they are: the bounds of the period, which
-            keep the account's offset.
+            keep the account's offset. The bounds are part of the key, so that they are always selected.
         findings: counts what the rows have beside the records.
     """
     kind, name = projection.record_type, projection.source.name
@@ -39,7 +39,7 @@ def build_figures(
         for each in columns.keys() - kind.names.keys():
             findings.unknown[(name, each)] += 1
         records.append(kind.struct(**{each: value for each, value in values.items() if each in kind.names}))
-        fixed.append({each: value for each, value in own.items() if each not in kind.dropped})
+        fixed.append(own)
     convert_objects(kind, records, (name,), findings)
     for record, own in zip(records, fixed, strict=True):
         for each, value in own.items():
