@@ -106,6 +106,11 @@ def test_records_fit_the_schema_and_fill_every_column(whole: Run, stream: Stream
     assert filled | never == set(stream.schema["properties"])
 
 
+def test_only_the_selected_fields_of_all_events_are_emitted(sandbox: Sandbox) -> None:
+    run = sync(sandbox, catalog=catalog_of("events", fields=("datetime",)))
+    assert {frozenset(record) for record in run.records("events")} == {frozenset({"id", "timestamp", "datetime"})}
+
+
 def test_full_tables_end_in_the_activation_of_their_version(whole: Run) -> None:
     full = {stream.name for stream in COLLECTIONS if not stream.replication_key}
     assert {each["stream"] for each in whole.of("ACTIVATE_VERSION")} == full
