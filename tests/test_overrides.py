@@ -64,6 +64,11 @@ def test_an_array_of_objects_as_text_is_its_json(sandbox: Sandbox) -> None:
         assert json.loads(record["metric"]) == before["metric"]
 
 
+def test_a_metric_as_text_is_no_changed_value(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    run_with(sandbox, "open", {"metric": TEXT})
+    assert "metric" not in " ".join(each for each in caplog.messages if "changed values" in each)
+
+
 def test_numbers_flags_and_dates_as_text(sandbox: Sandbox) -> None:
     plain = run_with(sandbox, "open", {})
     run = run_with(sandbox, "open", {"datetime": TEXT, "profile.location": TEXT})
