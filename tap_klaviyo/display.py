@@ -79,18 +79,21 @@ def shown_live(progress: Progress, console: Console, requests: Callable[[], int]
 
 
 @contextmanager
-def shown_in_lines(progress: Progress, requests: Callable[[], int], width: int | None = None) -> Iterator[None]:
+def shown_in_lines(
+    progress: Progress, requests: Callable[[], int], width: int | None = None, interval: float = LINE_INTERVAL
+) -> Iterator[None]:
     """Log a line every ten seconds, also while the run waits for Klaviyo or for the target; two if one is too long.
 
     Args:
         progress: the numbers.
         requests: returns how many requests were sent.
         width: the columns of the terminal; None elsewhere.
+        interval: seconds between two lines.
     """
     ended = threading.Event()
 
     def show() -> None:
-        while not ended.wait(LINE_INTERVAL):
+        while not ended.wait(interval):
             phrases = run_status(progress, requests())
             for line in pack_phrases(phrases, width - _LEVEL) if width else [", ".join(phrases)]:
                 log.logger.info("%s", line)
