@@ -74,7 +74,9 @@ def failure_in(tree: Path, tests: Sequence[str]) -> str:
     """Return how the tests fail in a copy of the repository."""
     patience = ("-o", f"faulthandler_timeout={PATIENCE}", "-o", "faulthandler_exit_on_timeout=true")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-cov", "-p", "no:cacheprovider", "--chaos", SEEDS]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    # Tests also start the command by its name.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([*command, *patience, *tests], cwd=tree, env=environment, capture_output=True, text=True)
     if not done.returncode:
         return "SURVIVED"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pytest
 
 from tap_klaviyo import library
 from tap_klaviyo.errors import CatalogError, ConfigError, StateError
+from tap_klaviyo.sandbox import Account, Sandbox
 from tests.repository import ROOT
+from tests.running import Chunks, catalog_of
 
 PAGE = (ROOT / "docs" / "python.md").read_text("utf-8")
 GOOD = {"api_key": "pk_1", "start_date": "2026-01-01"}
@@ -60,3 +64,30 @@ def test_wrong_input_is_refused_before_anything_is_written(
 def test_a_selection_and_a_catalog_exclude_each_other() -> None:
     with pytest.raises(CatalogError, match="select or catalog"):
         library.sync_account(GOOD, io.BytesIO(), select="open", catalog={"streams": []})
+
+
+def test_settings_of_a_client_are_checked() -> None:
+    with pytest.raises(ConfigError, match="start_date is missing"):
+        library.open_client({"api_key": "pk_1"})
+
+
+def written(sandbox: Sandbox, **given: Any) -> list[dict[str, Any]]:
+    """Return the messages of a sync with one of the user's streams."""
+    output = Chunks()
+    settings = {**sandbox.config, "metric_streams": ["Placed Order"]}
+    library.sync_account(settings, cast(BinaryIO, output), **given)
+    return [json.loads(line) for line in b"".join(output.written).splitlines()]
+
+
+def streams_of(messages: list[dict[str, Any]]) -> list[str]:
+    return [each["stream"] for each in messages if each["type"] == "SCHEMA"]
+
+
+def test_a_selection_a_catalog_and_a_state_are_used() -> None:
+    with Sandbox(Account.build(events=200), limits=False) as sandbox:
+        by_name = written(sandbox, select="lists,placed_order")
+        by_catalog = written(sandbox, catalog=catalog_of("lists"))
+        resumed = written(sandbox, catalog=catalog_of("lists"), state={"bookmarks": {"other_tap": 1}})
+    assert streams_of(by_name) == ["lists", "placed_order"]
+    assert streams_of(by_catalog) == ["lists"]
+    assert resumed[-1]["value"]["bookmarks"] == {"other_tap": 1}

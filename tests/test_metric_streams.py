@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tap_klaviyo.account_metrics import MetricRow, list_metrics, metrics_json, metrics_table
 from tap_klaviyo.config import check_settings
-from tap_klaviyo.errors import ConfigError
-from tap_klaviyo.sandbox import Account, Sandbox
+from tap_klaviyo.errors import ApiError, ConfigError
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.sandbox import Account, Fault, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import read_catalog
@@ -152,3 +155,37 @@ def test_the_metrics_of_the_account_are_listed(tmp_path: Path) -> None:
     assert all(each["streams"] == ["events", "placed_order"] for each in placed)
     assert len(placed) > 1
     assert all("events" in each["streams"] for each in rows)
+
+
+def test_metrics_are_listed_by_name_whatever_their_case() -> None:
+    account = Account.build(events=10, seed=7)
+    # Klaviyo lists metrics in no order that helps, and a shop may spell one in small letters.
+    metrics = [
+        replace(each, kind=replace(each.kind, name=each.kind.name.lower()))
+        if each.kind.name == "Placed Order"
+        else each
+        for each in reversed(account.metrics)
+    ]
+    with Sandbox(replace(account, metrics=tuple(metrics)), limits=False) as sandbox:
+        client = Client(check_settings(sandbox.config))
+        rows = list_metrics(client, streams_with(read_metric_streams(["Opened Email"])))
+        sandbox.faults = lambda request: Fault("status", code=404) if request.path == "/api/metrics" else None
+        with pytest.raises(ApiError, match="404"):
+            list_metrics(client, streams_with(()))
+    order = [(row.name.casefold(), row.integration.casefold(), row.id) for row in rows]
+    assert order == sorted(order)
+    names = [row.name for row in rows]
+    assert names != sorted(names)
+    opened = next(row for row in rows if row.name == "Opened Email" and row.integration == "Klaviyo")
+    assert opened.streams == ("open", "events", "opened_email")
+
+
+def test_a_table_of_metrics_is_aligned_and_its_json_keeps_all_letters() -> None:
+    rows = [MetricRow("Pedido ñ", "API", "a", ()), MetricRow("Opened Email", "Klaviyo", "bcdef", ("open", "events"))]
+    assert metrics_table(rows).splitlines() == [
+        "metric        integration  id     streams",
+        "Pedido ñ      API          a",
+        "Opened Email  Klaviyo      bcdef  open, events",
+    ]
+    assert '"name": "Pedido ñ"' in metrics_json(rows)
+    assert json.loads(metrics_json(rows))[1]["streams"] == ["open", "events"]
