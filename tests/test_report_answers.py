@@ -279,21 +279,50 @@ def test_a_period_with_more_pages_than_a_day_has_requests_is_an_error() -> None:
     assert "more than 225 pages" in str(fetched.item.problem)
 
 
-def test_counts_belong_to_the_local_day_of_their_instant() -> None:
+def counts_answer(dates: Sequence[str], **counts: Any) -> dict[str, Any]:
+    data = [{"dimensions": [], "measurements": counts}]
+    return {"data": {"type": "metric-aggregate", "attributes": {"dates": dates, "data": data}}}
+
+
+def count_requests(client: Client, now: int, zone: ZoneInfo = ZONE, version: int | None = None) -> CountRequests:
     stream = BY_NAME["metric_aggregates"]
-    dates = ["2026-11-01T04:00:00+00:00", "2026-11-02T05:00:00Z", "2026-11-03T05:00:00+00:00", "soon"]
-    data = [{"dimensions": [], "measurements": {"count": [1, 2, 3], "unique": [1, 1]}}]
-    body = {"data": {"type": "metric-aggregate", "attributes": {"dates": dates, "data": data}}}
-    window = days_of("2026-11-01", 2)
-    with client_of(body) as client:
-        project = stream.project(stream.schema)
-        requests = CountRequests(stream, client, ("count", "unique"), project, ZONE, window[-1].end, 0)
-        batch = count_fetch(requests, "M", [window])().item
+    project = stream.project(stream.schema)
+    return CountRequests(stream, client, ("count", "unique"), project, zone, now, now, version)
+
+
+def test_counts_belong_to_the_local_day_of_their_instant() -> None:
+    dates = ["2026-11-01T04:00:00+00:00", "2026-11-02T05:00:00Z", "2026-11-08T05:00:00+00:00", "soon"]
+    window = days_of("2026-11-01", 3)
+    with client_of(counts_answer(dates, count=[1, "2", 3], unique=[1])) as client:
+        batch = count_fetch(count_requests(client, window[-1].start), "M", [window])().item
+    # A day without a date has no row, and an array that is too short leaves null.
     assert [(row["metric_id"], row["period_start"], row["count"], row["unique"]) for row in rows_of(batch)] == [
         ("M", "2026-11-01T00:00:00-04:00", 1, 1),
-        ("M", "2026-11-02T00:00:00-05:00", 2, 1),
+        ("M", "2026-11-02T00:00:00-05:00", 2, None),
     ]
-    assert batch.newest is None
+    assert (batch.query, batch.newest, sum(batch.findings.changed.values())) == ("M", window[1].start, 1)
+
+
+def test_counts_of_a_zone_ahead_of_utc_belong_to_its_own_day() -> None:
+    noon = parse_time("2026-11-01T12:00:00+14:00")
+    window = periods_between("day", noon, noon + 1, KIRITIMATI)
+    with client_of(counts_answer(["2026-10-31T10:00:00Z"], count=[7], unique=[5])) as client:
+        batch = count_fetch(count_requests(client, noon, KIRITIMATI, 5), "M", [window])().item
+    assert [(row["period_start"], row["count"]) for row in rows_of(batch)] == [("2026-11-01T00:00:00+14:00", 7)]
+    assert [json.loads(line)["version"] for line in batch.read_lines().splitlines()] == [5]
+
+
+def test_counts_are_asked_for_window_by_window_up_to_now() -> None:
+    windows, bodies, empty = cut_windows(days_of("2026-11-01", 3), 2), list[bytes](), counts_answer([])
+    with client_of(empty, empty, heard=bodies) as client:
+        fetched = count_fetch(count_requests(client, windows[1][0].start + 3600), "M", windows)()
+        (rest,) = fetched.then
+        assert rest().then == []
+    bounds = [json.loads(body)["data"]["attributes"]["filter"] for body in bodies]
+    assert [(start[-21:-1], end[-21:-1]) for start, end in bounds] == [
+        ("2026-11-01T04:00:00Z", "2026-11-03T05:00:00Z"),
+        ("2026-11-03T05:00:00Z", "2026-11-03T06:00:00Z"),
+    ]
 
 
 @pytest.mark.parametrize(("zone", "spelled"), [("Europe/Kyiv", "Europe/Kiev"), ("US/Eastern", "US/Eastern")])
@@ -332,6 +361,8 @@ def starts(unit: Unit, start: str, end: str, zone: ZoneInfo) -> list[str]:
         ),
         ("month", "2026-02-01T05:00:00Z", "2026-02-01T05:00:01Z", ZONE, ["2026-02-01T00 -05:00"]),
         ("month", "2026-02-01T05:00:00Z", "2026-02-01T05:00:00Z", ZONE, []),
+        ("day", "2026-02-01T12:00:00Z", "2026-02-01T11:00:00Z", ZONE, []),
+        ("day", "2026-02-01T05:00:00Z", "2026-02-02T05:00:00Z", ZONE, ["2026-02-01T00 -05:00"]),
         ("day", "2026-03-08T05:00:00Z", "2026-03-09T04:00:01Z", ZONE, ["2026-03-08T00 -05:00", "2026-03-09T00 -04:00"]),
         ("day", "2026-02-28", "2026-03-01", KIRITIMATI, ["2026-02-28T00 +14:00", "2026-03-01T00 +14:00"]),
         # The clocks skip the midnight of that day.
@@ -350,6 +381,7 @@ def test_periods_are_whole_days_or_months_of_the_time_zone(
         ("month", "2026-10-01T04:00:00Z", ZONE, "2026-11-01T04:00:00Z"),
         ("month", "2026-10-01T03:59:59Z", ZONE, "2026-10-01T04:00:00Z"),
         ("month", "2026-12-15", ZONE, "2027-01-01T05:00:00Z"),
+        ("month", "2026-01-31T12:00:00Z", ZONE, "2026-02-01T05:00:00Z"),
         ("day", "2026-11-01T04:00:00Z", ZONE, "2026-11-02T05:00:00Z"),
         ("day", "2026-04-23T12:00:00Z", CAIRO, "2026-04-23T22:00:00Z"),
     ],

@@ -159,7 +159,7 @@ class ReportPlanner:
         if not plan.selection.replication_key:
             logger.warning("%s: Klaviyo keeps no past sizes, so FULL_TABLE adds those of today only.", plan.stream.name)
         (today,) = periods_between("day", self.account.now, self.account.now + 1, zone)
-        if plan.mark >= today.start or today.start >= self._end:
+        if plan.mark >= today.start or (self.end_date is not None and today.start >= self.end_date):
             return plan
         projection = plan.stream.project(plan.selection.schema)
         limit = self.limit_of(SEGMENT_VALUES)

@@ -114,7 +114,7 @@ def _list(requests: SizeRequests, id: str) -> Fetched[Batch]:
 
 
 def _row(kind: str, id: Raw | None, count: Raw | None) -> dict[str, Any]:
-    return {"type": Raw(msgspec.json.encode(kind)), "id": id, _COUNT: count or Raw(b"null")}
+    return {"type": Raw(msgspec.json.encode(kind)), "id": id, _COUNT: count}
 
 
 def _batch(requests: SizeRequests, rows: Sequence[Row], findings: Findings) -> Batch:
