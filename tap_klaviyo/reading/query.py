@@ -68,7 +68,7 @@ def _additional_fields(stream: Stream, fields: Fields) -> dict[str, str]:
     """Return the sparse fieldset of a resource that has fields which Klaviyo sends on request only."""
     own = {stream.id_field, *([stream.parent.key] if stream.parent else [])}
     sources = {source for attributes in stream.derived.values() for source in attributes}
-    attributes = {*fields, *stream.automatic} - stream.derived.keys() - own
+    attributes = fields.keys() - stream.derived.keys() - own
     asked = sorted(attributes | sources)
     query = {f"fields[{stream.endpoint.resource}]": ",".join(asked)} if asked else {}
     if additional := [name for name in stream.endpoint.additional if name in asked]:
