@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tap_klaviyo.reading.comparison import Counted, Difference, compare_counts, unread_metrics
+from tap_klaviyo.reading.known_counts import counts_within
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.times import format_time
 
@@ -36,8 +37,7 @@ def totals_line(tally: Tally) -> str:
 
 
 def _read_within(tally: Tally, counted: Sequence[Counted]) -> int:
-    metrics = {each.metric for each in counted}
-    return sum(hours.total() for metric, hours in tally.read.items() if metric in metrics)
+    return sum(sum(counts_within(tally.read.get(each.metric, {}), each.start, each.end).values()) for each in counted)
 
 
 def difference_line(differences: Sequence[Difference], names: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.log import mask_secrets
 from tap_klaviyo.streams.metric_streams import MetricStream, read_metric_streams
-from tap_klaviyo.times import parse_time
+from tap_klaviyo.times import DAY, parse_time
 
 # A start date may be ahead of a host whose clock is behind; Klaviyo's own clock decides later (sync.py).
 _CLOCK_TOLERANCE = timedelta(days=1)
@@ -27,6 +27,7 @@ _NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
 DEFAULT_REVISION = "2026-07-15"
 DEFAULT_BASE_URL = "https://a.klaviyo.com"
 OAUTH = ("client_id", "client_secret", "refresh_token")
+_LOOKBACK, _RECOUNT = "lookback", "recount"
 SAMPLE_KEY = "pk_your_private_key"
 
 
@@ -43,6 +44,8 @@ class Config:
     max_concurrency: int
     activate_version: bool
     check_counts: bool
+    late_events: str
+    recount_days: float
     conversion_metric: str | None
     report_lookback_days: float
     base_url: str
@@ -51,6 +54,11 @@ class Config:
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
+
+    @property
+    def recount_seconds(self) -> int | None:
+        """How late an event may be, if late events are found by a recount; else None."""
+        return int(self.recount_days * DAY) if self.late_events == _RECOUNT else None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -134,6 +142,16 @@ def _flag(value: Any) -> bool:
         return known[str(value).strip().lower()]
     except KeyError:
         raise ValueError("true or false") from None
+
+
+def _choice(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        text = value.strip().lower() if isinstance(value, str) else ""
+        if text not in words:
+            raise ValueError(" or ".join(words))
+        return text
+
+    return parse
 
 
 def _text(value: Any) -> str:
@@ -241,6 +259,21 @@ SETTINGS: tuple[Setting, ...] = (
         "Compare the events that were read with Klaviyo's own count, by metric and day. Without it, only ranges of "
         "more than ten days are compared.",
         default=False,
+    ),
+    Setting(
+        "late_events",
+        _choice(_LOOKBACK, _RECOUNT),
+        "text",
+        "How late events are found: `lookback` reads the days before the bookmark again; `recount` asks for Klaviyo's "
+        "counts of the last weeks, and reads again only the hours whose count has changed.",
+        default=_LOOKBACK,
+    ),
+    Setting(
+        "recount_days",
+        _number(1, 365),
+        "number",
+        "With `late_events` recount: how many days after they happened events are still looked for.",
+        default=30,
     ),
     Setting(
         "conversion_metric",
@@ -354,6 +387,8 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
         pass  # `check_settings` refuses it.
     if revision and revision != DEFAULT_REVISION:
         sentences.append(f"api_revision {revision} is not the one this version is written for ({DEFAULT_REVISION}).")
+    if values.get("recount_days") not in (None, "") and values.get("late_events") in (None, "", _LOOKBACK):
+        sentences.append("recount_days has no effect: late_events is not recount.")
     key = str(_given(SETTINGS[0], values)[1] or "").strip()
     if key == SAMPLE_KEY:
         sentences.append("api_key is still the one from the sample; create your own in Klaviyo.")

@@ -9,6 +9,7 @@ from tap_klaviyo.reading.plan import Plan
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.singer import state
 from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.recounts import known_counts, with_known_counts
 from tap_klaviyo.singer.state import State
 from tap_klaviyo.times import Clock
 
@@ -67,6 +68,17 @@ class RunState:
             self.value = state.cover_metrics(self.value, plan.stream, plan.metrics - tally.uncovered)
         if plan.stream.parent and not plan.is_ordered:
             self.value = state.cover_parents(self.value, plan.stream, parents)
+
+    def keep_counts(self, plan: Plan, tally: Tally) -> None:
+        """Record Klaviyo's counts of the hours that were read to their end."""
+        if not tally.recounted or tally.problems:
+            return
+        stream, known = plan.stream, dict(known_counts(self.value, plan.stream))
+        for metric, recounted in tally.recounted.items():
+            then = recounted.known_then(tally.read.get(metric, {}))
+            if then and metric not in tally.uncovered:
+                known[metric] = then
+        self.value = with_known_counts(self.value, stream, known, state.bookmark_of(self.value, stream))
 
     def finish_version(self, plan: Plan, tally: Tally, version: int) -> None:
         """Record a full read, and how many rows each of its queries found."""

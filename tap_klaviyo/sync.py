@@ -157,6 +157,7 @@ class Sync:
             lookback=lookback_seconds(self._config.lookback_days),
             activate_version=self._config.activate_version,
             check_counts=self._config.check_counts,
+            recount=self._config.recount_seconds,
             api_revision=self._config.api_revision,
             reports=reports,
         )
@@ -220,6 +221,7 @@ class Sync:
             return
         self._settle_counts(plan, tally)
         self._state.finish(plan, tally, self._outcomes.parents_of(plan))
+        self._state.keep_counts(plan, tally)
         is_settled = self._settle_changes(plan, tally)
         if plan.missed:
             self._read_missed(plan, plan.missed, tally)

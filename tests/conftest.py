@@ -12,7 +12,7 @@ collect_ignore = POSIX_ONLY if sys.platform == "win32" else []
 DEFAULT_SEEDS = 300
 SLOW = ("tests/chaos/", "tests/test_kill.py", "tests/test_fuzz.py")
 # Some tests take longer for each seed, so they use only every n-th.
-SHARES = {"chaos_seed": 1, "history_seed": 5, "timeline_seed": 1}
+SHARES = {"chaos_seed": 1, "history_seed": 5, "timeline_seed": 1, "recount_seed": 1}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -116,7 +116,7 @@ def test_days_that_differ_are_read_again_and_named(sandbox: Sandbox) -> None:
     assert format_time(day) in again.query["filter"]
 
 
-def test_an_event_that_comes_in_between_is_no_difference(sandbox: Sandbox) -> None:
+def test_an_event_that_comes_in_between_makes_no_difference(sandbox: Sandbox) -> None:
     """It is not there when its page is read, but when Klaviyo counts."""
     records = sync(sandbox, catalog=catalog_of("receive"), clock=Time(sandbox.now).clock).records("receive")
     whole = sandbox.account
@@ -169,7 +169,7 @@ def test_days_are_read(text: str, expected: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "2026-01-03..2026-01-01", "2026-01-01T05:00:00Z", "2026-01-01..", "..", "2026"])
-def test_other_texts_are_no_days(text: str) -> None:
+def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--verify takes a day"):
         parse_days(text)
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 
 from tap_klaviyo.errors import ParkingError
 from tap_klaviyo.reading.comparison import Counted, HourCounts
+from tap_klaviyo.reading.known_counts import Recounted
 from tap_klaviyo.reading.prefetch import DISK_AHEAD
 from tap_klaviyo.records.findings import Findings
 
@@ -71,6 +72,7 @@ class Batch:
         read: how many of its rows lie in which hour, by metric, if they are compared with Klaviyo's counts.
         counted: Klaviyo's counts.
         uncounted: why Klaviyo's counts could not be had, if they were wanted.
+        recounted: by metric, what Klaviyo's counts of the last weeks led to, if the settings ask for a recount.
         expected: how many rows Klaviyo counts in a range of which the reading has begun.
     """
 
@@ -92,6 +94,7 @@ class Batch:
     read: HourCounts = field(default_factory=dict)
     counted: Sequence[Counted] = ()
     uncounted: str | None = None
+    recounted: Mapping[str, Recounted] = field(default_factory=dict)
     expected: int = 0
 
     def read_lines(self) -> bytes:

@@ -49,7 +49,7 @@ def late_counts(timeline: Timeline, part: Slice, rows: int) -> list[Fetch[Batch]
     if part.whole is None or part.is_counted or not part.is_last:
         return []
     has_mark = part.start <= timeline.mark < part.end
-    is_suspicious = part.is_first and not rows and (part.is_compared or has_mark)
+    is_suspicious = part.is_first and not rows and (part.whole.is_long or has_mark)
     return [partial(_count_late, timeline, part.whole)] if timeline.is_checked or is_suspicious else []
 
 

@@ -21,10 +21,12 @@ from tap_klaviyo.reading.omnichannel import changed_omnichannel_fetches, omnicha
 from tap_klaviyo.reading.plan import ChangedFetches, Plan, with_parents
 from tap_klaviyo.reading.prefetch import Fetched
 from tap_klaviyo.reading.query import Query, charged_endpoint, query_parameters
+from tap_klaviyo.reading.recount import Recount, recount_fetch
 from tap_klaviyo.reading.report_plans import ReportPlanner
 from tap_klaviyo.reading.time_range import time_range_fetches
 from tap_klaviyo.reading.timeline import CountRows, Timeline
 from tap_klaviyo.records.projection import Projection
+from tap_klaviyo.singer.recounts import counted_bookmark, known_counts
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import (
     State,
@@ -66,6 +68,8 @@ class Planner:
         lookback: seconds before the bookmark that are read again.
         activate_version: whether streams that are read in full carry versions.
         check_counts: whether all events are compared with Klaviyo's counts.
+        recount: seconds by which events may be late, if hours are read again only where Klaviyo's count of them has
+            changed; None to read the lookback again.
         api_revision: the revision of Klaviyo's API in the settings.
         reports: plans the reports.
     """
@@ -79,6 +83,7 @@ class Planner:
     lookback: int
     activate_version: bool
     check_counts: bool
+    recount: int | None
     api_revision: str
     reports: ReportPlanner
 
@@ -223,6 +228,8 @@ class Planner:
             return Plan(selection, stream.endpoint.path, {"": partial(_refuse, account.problem)})
         queries = event_queries(stream, stream.project(selection.schema), account)
         if isinstance(split, AllMetrics):
+            if self.recount is not None:
+                logger.info("%s: not every metric is counted, so the lookback is read again.", stream.name)
             return self._timeline(selection, queries)
         metrics = account.metrics[stream.name]
         plan = self._covering(self._bookmarked(selection), metrics)
@@ -230,8 +237,28 @@ class Planner:
             # A missing metric may have been renamed: its rows must not be removed because of that.
             logger.info("%s: %s", stream.name, missing_metric(split, account.all_metrics))
             return replace(plan, version=None)
+        if self.recount is not None and selection.replication_key:
+            return self._recounted(plan, queries, self.recount)
         added = [query for query in queries if query.name not in plan.covered]
         return self._with_fetches(plan, queries, added)
+
+    def _recounted(self, plan: Plan, queries: Sequence[Query], seconds: int) -> Plan:
+        """Return a plan whose fetches follow from Klaviyo's counts; a metric that is not covered is read in full."""
+        stream, requests = plan.stream, self._requests(plan.selection, None)
+        mark, counted = plan.mark or None, counted_bookmark(self.state, stream)
+        is_moved_back = mark is not None and counted is not None and mark < counted
+        known, start = known_counts(self.state, stream), self._start(stream)
+        recounts = [
+            Recount(query, start, mark if is_moved_back else None, known.get(query.name))
+            if mark is not None and query.name in plan.covered
+            else Recount(query, self.start_date)
+            for query in queries
+        ]
+        fetch = recount_fetch(requests, recounts, self._end, seconds, self.start_date)
+        return replace(plan, queries={"": fetch}, count_again=partial(count_again, requests))
+
+    def _start(self, stream: Stream) -> int:
+        return start_of(bookmark_of(self.state, stream), self.start_date, self.lookback, self.account.now)
 
     def _covering(self, plan: Plan, metrics: Sequence[Resource]) -> Plan:
         """Return the plan of an event stream with the metrics that its bookmark covers, now and in the end."""
@@ -253,7 +280,7 @@ class Planner:
         """Return a plan with the fetches of its time range: first the history of what the bookmark does not cover."""
         stream, start, end = plan.stream, self.start_date, self._end
         if plan.selection.replication_key:
-            start = start_of(bookmark_of(self.state, stream), self.start_date, self.lookback, self.account.now)
+            start = self._start(stream)
         logger.debug("%s: reading from %s to %s.", stream.name, format_time(start), format_time(end))
         requests = self._requests(plan.selection, plan.version)
         missed = added if start > self.start_date else ()

@@ -13,6 +13,7 @@ from operator import itemgetter
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.structs import Record
+from tap_klaviyo.times import DAY
 
 # The last page of each slice is partly empty, so short slices waste requests: half a page each on average.
 SLICE_PAGES = 10
@@ -30,6 +31,8 @@ _MOST_CUTS = 16
 _MOST_GUESSES = 8
 # Seconds that a page of one second is taken to span: it shows only that it spans less than one.
 _SHORTEST_SPAN = 0.2
+# Ranges of at least this many seconds are planned by Klaviyo's counts.
+LONG_RANGE = 10 * DAY
 # Ids to remember of rows that a refused cursor would return again; beyond that, they are read twice.
 _MOST_SEEN = 100_000
 
@@ -49,6 +52,11 @@ class CountedRange:
     end: int
     metrics: tuple[str, ...]
     is_compared: bool
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is counted anyway: a usual run, which reads a week again, needs no counts."""
+        return self.end - self.start >= LONG_RANGE
 
 
 @dataclass(frozen=True)

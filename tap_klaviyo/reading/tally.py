@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.comparison import Counted, add_counts
+from tap_klaviyo.reading.known_counts import Recounted
 from tap_klaviyo.records.findings import Findings
 
 
@@ -34,6 +35,7 @@ class Tally:
     # Klaviyo's counts of these ranges, or why they could not be had.
     counted: list[Counted] = field(default_factory=list)
     uncounted: str | None = None
+    recounted: dict[str, Recounted] = field(default_factory=dict)
     # The metrics of which Klaviyo counts events but returned none.
     unread: set[str] = field(default_factory=set)
     findings: Findings = field(default_factory=Findings)
@@ -59,6 +61,7 @@ class Tally:
         for each in batch.counted:
             self.counted = add_counts(self.counted, each)
         self.uncounted = self.uncounted or batch.uncounted
+        self.recounted |= batch.recounted
         limits = [limit for limit in (self.bookmark_limit, batch.bookmark_limit) if limit is not None]
         self.bookmark_limit = min(limits, default=None)
 

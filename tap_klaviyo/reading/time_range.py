@@ -29,6 +29,7 @@ from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.recovery import Detour, go_around
 from tap_klaviyo.reading.slices import (
     FINE_PAGES,
+    LONG_RANGE,
     CountedRange,
     PlacedRows,
     Run,
@@ -47,10 +48,8 @@ from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.structs import Record
 from tap_klaviyo.records.times import epoch_seconds
 from tap_klaviyo.singer.messages import encode_records
-from tap_klaviyo.times import DAY, HOUR
+from tap_klaviyo.times import HOUR
 
-# Ranges longer than this are planned by Klaviyo's counts: a usual run, which reads a week again, needs none.
-_COUNTED_SECONDS = 10 * DAY
 # Slices of a plan: each waits in memory for its turn.
 _MOST_PLANNED = 400
 # A page with fewer rows, because it was asked for in part, does not show how dense they are.
@@ -96,8 +95,12 @@ class _PageRead:
 
 def time_range_fetches(timeline: Timeline, queries: Sequence[Query], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's rows with start <= time < end (epoch seconds)."""
-    metrics, is_long = tuple(metric for query in queries for metric in query.metrics), end - start >= _COUNTED_SECONDS
-    counted = CountedRange(start, end, metrics, is_long or timeline.is_checked) if timeline.count else None
+    metrics, is_long = tuple(metric for query in queries for metric in query.metrics), end - start >= LONG_RANGE
+    counted = (
+        CountedRange(start, end, metrics, is_long or timeline.is_checked or timeline.is_tallied)
+        if timeline.count
+        else None
+    )
     whole = Slice(tuple(queries), start, end, is_first=True, is_last=True, whole=counted)
     return _slice_fetches(timeline, whole) if queries and start < end else []
 
@@ -229,7 +232,7 @@ def _rest(
 
 def _counted_part(part: Slice, density: float, full: int) -> Slice | None:
     """Return the rest of a slice after its next pages, if Klaviyo is to be asked how many rows are where in it."""
-    if part.whole is None or part.is_counted or part.end - part.start < _COUNTED_SECONDS:
+    if part.whole is None or part.is_counted or part.end - part.start < LONG_RANGE:
         return None
     start = part.start + max(1, round(FINE_PAGES * full / density))
     return replace(part, start=start, seen=frozenset(), restarts=0, page_size=None) if start < part.end else None

@@ -30,6 +30,7 @@ class Timeline:
         count: returns how many events a metric has, by the epoch second at which each hour begins; None for a stream
             whose rows are not counted.
         is_checked: whether to compare with the counts however short the range is.
+        is_tallied: whether to note how many events were read in which hour, however short the range is.
         mark: the bookmark, in epoch seconds: a row of this time was read before. 0 without one.
     """
 
@@ -40,6 +41,7 @@ class Timeline:
     version: int | None = None
     count: CountRows | None = None
     is_checked: bool = False
+    is_tallied: bool = False
     mark: int = 0
 
     @property

@@ -29,7 +29,7 @@ _OTHER_KEYS = frozenset(
     {"metrics", "parents", "replication_key", "version", "starting_replication_value", "partitions"}
 )
 # What a state has beside the bookmarks.
-_NO_BOOKMARKS = ("currently_syncing", "full_tables", "day_limits")
+_NO_BOOKMARKS = ("currently_syncing", "full_tables", "day_limits", "recounts")
 # A bookmark this many seconds ahead of Klaviyo's clock counts as now: its servers' clocks differ by seconds.
 # Anything further ahead was moved there by an event dated in the future, so it does not show how far a run read.
 SMALL_LEAD = 300
