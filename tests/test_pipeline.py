@@ -12,6 +12,7 @@ import pytest
 
 from tap_klaviyo.reading.concurrency import Concurrency
 from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
+from tap_klaviyo.reading.workers import Threads
 
 # A tree of fetches: a name, and the fetches that follow it.
 Tree = tuple[str, Sequence["Tree"]]
@@ -110,6 +111,42 @@ def test_what_memory_has_no_room_for_is_parked_the_last_first() -> None:
     with Pipeline[str](8, tell, memory=25, disk=1000) as pipeline:
         pipeline.add("a", [partial(fetch, (str(n), ()), 10, head_waits) for n in range(4)])
         assert list(pipeline.take("a")) == ["0", "1", "parked 2", "parked 3"]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_as_many_threads_start_as_calls_run_at_once_and_all_end_with_the_work(at_once: int) -> None:
+    threads, used = Threads[int, threading.Thread](), set[threading.Thread]()
+    for _ in range(20):
+        together = threading.Barrier(at_once)
+
+        def call(together: threading.Barrier = together) -> threading.Thread:
+            together.wait(10)
+            return threading.current_thread()
+
+        for number in range(at_once):
+            threads.start_call(number, call)
+        for _ in range(at_once):
+            outcome = threads.next_outcome(10)
+            assert outcome is not None
+            assert isinstance(outcome[2], threading.Thread)
+            used.add(outcome[2])
+    assert len(used) == at_once
+    threads.stop()
+    for thread in used:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
+def test_whatever_a_call_raises_is_its_outcome(problem: BaseException) -> None:
+    def call() -> None:
+        raise problem
+
+    threads = Threads[str, None]()
+    threads.start_call("key", call)
+    outcome = threads.next_outcome(10)
+    threads.stop()
+    assert outcome == ("key", call, problem)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

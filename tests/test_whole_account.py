@@ -334,6 +334,60 @@ def test_a_campaign_archived_while_the_newer_revision_is_read_is_not_lost(sandbo
     assert run.of("ACTIVATE_VERSION", "campaigns")
 
 
+def test_a_campaign_that_changes_again_while_changes_are_read_is_written_in_its_newest_form(sandbox: Sandbox) -> None:
+    stable = {item.id for item in sandbox.account.campaigns}
+    newer = sandbox.account.collection("/api/campaigns", 0, revision="2026-10-15")
+    moving = next(each for each in newer if each["id"] not in stable and each["attributes"]["definition"]["archived"])
+    rounds: list[str] = []
+
+    def rename(name: str, moment: float) -> None:
+        definition = {**moving["attributes"]["definition"], "name": name, "archived": False}
+        updated = format_time(int(moment)).replace("Z", "+00:00")
+        sandbox.account = sandbox.account.with_changed(moving["id"], definition=definition, updated_at=updated)
+
+    def change(request: Request) -> Fault | None:
+        condition = request.query.get("filter", "")
+        if "updated_at" in condition:
+            rounds.append(condition)
+        elif "archived,true" in condition:
+            rename("Once", sandbox.now)
+        elif len(rounds) in (1, 2) and request.path == "/api/campaign-messages":
+            # The change was listed, and its messages are read now.
+            rename("Twice", sandbox.now + 1)
+        return None
+
+    sandbox.faults = change
+    run = sync(sandbox, catalog=catalog_of("campaigns"), api_revision="2026-10-15", max_concurrency=1)
+    names = [each["name"] for each in run.records("campaigns") if each["id"] == moving["id"]]
+    assert names[-2:] == ["Once", "Twice"]
+
+
+@pytest.mark.parametrize("largest_page", [None, 7])
+def test_the_messages_of_campaigns_are_asked_for_in_parts_and_read_whole(
+    account: Account, largest_page: int | None
+) -> None:
+    with Sandbox(account, limits=False, largest_page=largest_page) as sandbox:
+        run = sync(sandbox, catalog=catalog_of("campaigns"), api_revision="2026-10-15")
+        asked = [each.query["filter"] for each in sandbox.requests if each.path == "/api/campaign-messages"]
+    assert max(condition.count('"') // 2 for condition in asked) <= 50
+    whole = {each["id"]: each for each in account.collection("/api/campaigns", 0, revision="2026-10-15")}
+    assert sorted(run.keys()["campaigns"]) == sorted(whole)
+    for each in run.records("campaigns"):
+        assert len(each["campaign_messages"]) == len(whole[each["id"]]["campaign_messages"])
+
+
+def test_an_odd_value_of_a_newer_campaign_is_named(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    stable = {item.id for item in sandbox.account.campaigns}
+    newer = sandbox.account.collection("/api/campaigns", 0, revision="2026-10-15")
+    odd = next(each for each in newer if each["id"] not in stable)
+    definition = {**odd["attributes"]["definition"], "name": 7}
+    sandbox.account = sandbox.account.with_changed(odd["id"], definition=definition)
+    caplog.set_level("WARNING")
+    run = sync(sandbox, catalog=catalog_of("campaigns"))
+    assert {each["name"] for each in run.records("campaigns") if each["id"] == odd["id"]} == {"7"}
+    assert any("campaigns: " in each.message and "name" in each.message for each in caplog.records)
+
+
 def test_without_the_newer_revision_campaigns_are_those_of_the_older(sandbox: Sandbox) -> None:
     def refuse(request: Request) -> Fault | None:
         return status(404) if request.headers["revision"] == "2026-10-15" else None
