@@ -164,7 +164,7 @@ class _Moody(Event):
 
 
 @pytest.mark.parametrize("metrics", ["M", "MN"])
-def test_what_has_no_column_is_counted_in_every_page(metrics: str) -> None:
+def test_attributes_without_a_column_are_counted_in_every_page(metrics: str) -> None:
     events = [_Moody(BEGIN + 60 * number, f"{name}{number}", name) for name in metrics for number in range(40)]
     reading = read_timeline(Memory(events, 100), [*metrics], BEGIN, BEGIN + YEAR)
     counted = [each.findings.unknown for each in reading.batches if each.rows]
@@ -287,7 +287,7 @@ def test_a_bound_ahead_of_the_server_is_lowered_and_the_bookmark_stays_behind_it
 
 
 class _RefusingBefore(Memory):
-    """Refuses the first request for what is before an event that cannot be read."""
+    """Refuses the first request for the events before one that cannot be read."""
 
     has_refused = False
 

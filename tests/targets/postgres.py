@@ -30,15 +30,16 @@ class Postgres:
 
     def create(self, database: str) -> None:
         """Create a database."""
-        self._psql("postgres", f'CREATE DATABASE "{database}"')
+        self.execute("postgres", f'CREATE DATABASE "{database}"')
 
     def rows(self, database: str, query: str) -> list[dict[str, Any]]:
         """Return a query's rows; columns of JSON come as what they hold."""
-        text = self._psql(database, f"SELECT coalesce(json_agg(found), '[]') FROM ({query}) found")
+        text = self.execute(database, f"SELECT coalesce(json_agg(found), '[]') FROM ({query}) found")
         rows: list[dict[str, Any]] = json.loads(text)
         return rows
 
-    def _psql(self, database: str, statement: str) -> str:
+    def execute(self, database: str, statement: str) -> str:
+        """Execute a statement, and return what psql shows."""
         where = ("-h", HOST, "-p", str(self.port), "-U", USER, "-d", database)
         return output_of(self.programs / "psql", *where, "-X", "-q", "-A", "-t", "-c", statement)
 

@@ -32,7 +32,7 @@ class Warehouse:
     `rows` returns the rows of a stream's table that count as being there; `types` its columns' types, and `query` the
     rows of a query, both None for a target without tables. `deleted` is what becomes of rows that Klaviyo no longer
     has: they are gone, marked (`_sdc_deleted_at`), or they stay; `repeats`: whether each row appears as often as it was
-    emitted.
+    emitted. `database` is the one on PostgreSQL.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Warehouse:
     query: Callable[[str], list[Json]] | None = None
     deleted: Literal["gone", "marked", "kept"] = "kept"
     repeats: bool = False
+    database: str = ""
 
 
 class Maker(Protocol):
@@ -125,6 +126,7 @@ def _on_postgres(
         types=lambda stream: _types(postgres.rows(database, columns.format(stream))),
         query=lambda text: postgres.rows(database, text),
         deleted=deleted,
+        database=database,
     )
 
 
