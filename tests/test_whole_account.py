@@ -206,6 +206,26 @@ def test_members_of_a_segment_that_klaviyo_still_works_out_are_read_in_full_each
     settled = {each["id"] for each in run.records("segments") if not each["is_processing"]}
     assert len(settled) < len(run.records("segments"))
     assert run.state["bookmarks"]["segment_members"]["parents"].keys() == settled
+    again = sync(sandbox, run.state, catalog_of("segment_members"), lookback_days=0)
+    unsettled = [key for key in keys_of(run, BY_NAME["segment_members"]) if key[0] not in settled]
+    assert unsettled
+    assert [key for key in keys_of(again, BY_NAME["segment_members"]) if key[0] not in settled] == unsettled
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_members_of_the_lookback_are_read_again(sandbox: Sandbox, name: str) -> None:
+    first = sync(sandbox, catalog=catalog_of(name))
+    mark = parse_time(first.state["bookmarks"][name]["joined_group_at"])
+    settled = first.state["bookmarks"][name]["parents"]
+    again = sync(sandbox, first.state, catalog_of(name), lookback_days=90)
+    expected = [
+        each["joined_group_at"]
+        for each in first.records(name)
+        if each[BY_NAME[name].key[0]] in settled and parse_time(each["joined_group_at"]) >= mark - 90 * DAY
+    ]
+    found = [each["joined_group_at"] for each in again.records(name) if each[BY_NAME[name].key[0]] in settled]
+    assert sorted(found) == sorted(expected)
+    assert len(expected) > 1
 
 
 def test_the_bookmark_of_members_moves_at_the_end(sandbox: Sandbox) -> None:
@@ -248,6 +268,22 @@ def test_a_full_run_of_an_incremental_stream_activates_a_version(sandbox: Sandbo
     assert keys_of(run, BY_NAME[name]) == keys_of(incremental, BY_NAME[name])
     (activation,) = run.of("ACTIVATE_VERSION")
     assert {each["version"] for each in run.of("RECORD")} == {activation["version"]}
+
+
+@pytest.mark.parametrize("name", ["profiles", "images", "templates"])
+def test_a_full_run_of_a_stream_with_a_time_range_keeps_to_the_dates(sandbox: Sandbox, name: str) -> None:
+    catalog, stream = catalog_of(name), BY_NAME[name]
+    root = catalog["streams"][0]["metadata"][0]
+    root["metadata"] = {**root["metadata"], "replication-method": "FULL_TABLE"}
+    whole = sync(sandbox, catalog=catalog).records(name)
+    key = stream.replication_key or ""
+    times = sorted(parse_time(each[key]) for each in whole)
+    start, end = times[len(times) // 4], times[3 * len(times) // 4]
+    run = sync(sandbox, catalog=catalog, start_date=format_time(start), end_date=format_time(end))
+    assert {each[key] for each in run.records(name)} == {
+        each[key] for each in whole if start <= parse_time(each[key]) < end
+    }
+    assert run.of("ACTIVATE_VERSION") == []
 
 
 @pytest.mark.parametrize("name", ["profiles", "list_members", "events"])

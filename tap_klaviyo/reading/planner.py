@@ -123,7 +123,7 @@ class Planner:
         """Return the plan of a stream whose fetches follow from its parent's pages."""
         if selection.replication_key:
             return replace(self._bookmarked(selection), is_ordered=False)
-        version = None if is_silent else self._version(selection.stream)
+        version = self._version(selection.stream)
         return Plan(selection, selection.stream.endpoint.path, version=version, is_silent=is_silent)
 
     def _full_table(self, selection: Selection, is_silent: bool) -> Plan:
@@ -163,7 +163,7 @@ class Planner:
             charged_endpoint(stream, fields),
             query_parameters(stream, fields, tuple(each.relationship for each in riders)),
             stream.project(selection.schema, riders),
-            None if is_silent else self._version(stream),
+            self._version(stream),
             self.account.now - CLOCK_MARGIN,
             condition=self._span(stream.range),
             notes_ids=stream.omnichannel_from is not None,
