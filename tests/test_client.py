@@ -277,6 +277,14 @@ def test_a_page_that_cannot_be_had_is_asked_for_at_half_the_size_and_the_size_re
     assert sizes(sandbox)[6:12] == [62, 124, 248, 496, 992, 1000]
 
 
+def test_the_first_page_can_be_smaller_than_the_endpoint_allows(sandbox: Sandbox) -> None:
+    pages = Pages(client_of(sandbox.url), LISTS, {"sort": "id"}, size=3)
+    assert pages.reduced_size == 3
+    assert [len(next_ids(pages)) for _ in range(3)] == [3, 6, 10]
+    assert sizes(sandbox) == [3, 6, 10]
+    assert pages.reduced_size is None
+
+
 def test_after_a_smaller_page_the_first_failure_halves_the_size(sandbox: Sandbox) -> None:
     sandbox.faults = poisoned(100)
     pages = Pages(client_of(sandbox.url), EVENTS, PAST)
