@@ -448,6 +448,14 @@ def test_a_client_that_is_closed_does_not_try_again(sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == 1
 
 
+def test_a_page_is_given_up_when_its_block_ends(sandbox: Sandbox) -> None:
+    client = client_of(sandbox.url)
+    with client.page(EVENTS, client.url(EVENTS, {"include": "profile"}), 10) as answer:
+        assert len(answer.page.data) == 10
+        assert answer.page.included
+    assert (answer.page.data, answer.page.included) == ([], [])
+
+
 def test_one_page_is_lent_at_a_time(sandbox: Sandbox) -> None:
     client, entered = client_of(sandbox.url), threading.Event()
 

@@ -1,14 +1,15 @@
-"""Single values to a column's type, and what of that is counted."""
+"""Single JSON values: decoded, made to fit a column's type, and what of that is counted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from msgspec import Raw
 
+from tap_klaviyo.klaviyo.json_values import decode_array, decode_integer, decode_object, decode_text
 from tap_klaviyo.records.columns import column_of
 from tap_klaviyo.records.dates import to_utc
 
@@ -62,3 +63,27 @@ def host_in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("text", ["2026-07-01T12:00:00", "2026-07-01 12:00", "2026-07-01T14:00:00+02:00"])
 def test_a_date_means_the_same_wherever_the_host_is(text: str) -> None:
     assert bytes(to_utc(Raw(f'"{text}"'.encode()))) == b'"2026-07-01T12:00:00+00:00"'
+
+
+@pytest.mark.parametrize(
+    ("decode", "value", "found"),
+    [
+        (decode_object, Raw(b'{"a": 1}'), {"a": Raw(b"1")}),
+        (decode_object, Raw(b"null"), None),
+        (decode_object, Raw(b'{"a": ' * 5000 + b"1" + b"}" * 5000), None),
+        (decode_object, {"a": 1}, None),
+        (decode_array, Raw(b"[1, 2]"), [Raw(b"1"), Raw(b"2")]),
+        (decode_array, Raw(b'{"a": 1}'), None),
+        (decode_text, Raw(b'"a"'), "a"),
+        (decode_text, '"a"', None),
+        (decode_text, Raw(b"no JSON"), None),
+        (decode_integer, Raw(b"5"), 5),
+        (decode_integer, Raw(b'"5"'), None),
+        (decode_integer, "5", None),
+        (decode_integer, Raw(b"5.5"), None),
+    ],
+)
+def test_a_json_value_is_decoded_only_if_it_has_the_type(
+    decode: Callable[[object], object], value: object, found: object
+) -> None:
+    assert decode(value) == found

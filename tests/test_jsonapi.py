@@ -206,3 +206,9 @@ def test_klaviyos_own_words() -> None:
     found = read_errors(b'{"errors":[{"detail":"a","id":"1"},{"detail":"a"},{"title":"b"}]}')
     assert found == ErrorWords("a b", "1")
     assert read_errors(b"<html>") == read_errors(b'{"message":"gone"}') == ErrorWords()
+
+
+def test_an_odd_item_keeps_its_type_and_attributes() -> None:
+    page = parse_page(b'{"data":[{"id":5,"type":"list","attributes":{"a":1}}],"links":{"next":null}}')
+    (item,) = page.data
+    assert (item.id, item.type, bytes(item.attributes)) == ("5", "list", b'{"a":1}')

@@ -128,6 +128,7 @@ def test_the_stream_is_named_after_the_metric_or_as_given(given: object, expecte
         ("Placed Order", "as JSON"),
         ({"metric": "A"}, "array of metric names"),
         ([{"name": "A"}], "array of metric names"),
+        ([{"metric": "A", "name": "B"}], "array of metric names"),
         ([{"metric": "A", "integration": 5}], "array of metric names"),
         ([5], "array of metric names"),
     ],

@@ -13,7 +13,7 @@ from tap_klaviyo.records.times import epoch_seconds
 from tap_klaviyo.times import format_duration, format_time, parse_time, parse_utc
 
 
-@pytest.fixture(params=["UTC", "America/New_York"])
+@pytest.fixture(params=["America/New_York", "UTC"])
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the host be in a time zone, as far as the system can do that."""
     monkeypatch.setenv("TZ", request.param)
