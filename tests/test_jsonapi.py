@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from msgspec import Raw, defstruct
 
 from tap_klaviyo.klaviyo.jsonapi import ErrorWords, MalformedError, PageDecoder, parse_page, read_errors
-from tap_klaviyo.klaviyo.resources import UndeclaredRelationshipError, plain_resource, related_ids
+from tap_klaviyo.klaviyo.resources import UndeclaredRelationshipError, plain_resource, related_ids, typed_resource
 
 
 def value_of(text: bytes) -> bytes:
@@ -212,3 +213,22 @@ def test_an_odd_item_keeps_its_type_and_attributes() -> None:
     page = parse_page(b'{"data":[{"id":5,"type":"list","attributes":{"a":1}}],"links":{"next":null}}')
     (item,) = page.data
     assert (item.id, item.type, bytes(item.attributes)) == ("5", "list", b'{"a":1}')
+
+
+def test_klaviyos_words_are_one_short_line() -> None:
+    assert read_errors(b'{"errors":[{"detail":"No\\n such  list.","id":"1 2"}]}') == ErrorWords("No such list.", "12")
+    assert len(read_errors(b'{"errors":[{"detail":"%b"}]}' % (b"x" * 5000)).detail) == 1000
+    assert read_errors(b'{"errors":[{"detail":"caf\xe9"}]}').detail == "caf\ufffd"
+
+
+def test_an_odd_included_resource_has_the_relationships_of_its_type() -> None:
+    body = b"""{"data":[],"links":{},"included":[{"id":5,"type":"campaign-message","attributes":{},
+        "relationships":{"template":{"data":{"type":"template","id":"t"}}}}]}"""
+    decoder = PageDecoder(plain_resource(()), plain_resource(["template"], "campaign-message"))
+    assert related_ids(parse_page(body, decoder).included, "template") == [("t",)]
+
+
+def test_an_included_resource_of_another_type_keeps_its_type() -> None:
+    body = b'{"data":[],"links":{},"included":[{"id":"1","type":"tag","attributes":{"name":"a"}}]}'
+    profile = typed_resource(defstruct("Profile", [("name", Raw, Raw(b"null"))]), "profile")
+    assert [each.type for each in parse_page(body, PageDecoder(plain_resource(()), profile)).included] == ["tag"]
