@@ -16,7 +16,7 @@ from tap_klaviyo import config
 from tap_klaviyo.errors import UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.jsonapi import MalformedError, parse_page
-from tap_klaviyo.klaviyo.reports import ReportQuery, ResourceDecoder, aggregates_body
+from tap_klaviyo.klaviyo.reports import ReportQuery, ResourceDecoder, aggregates_body, report_labels
 from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.daily_counts import CountRequests, count_fetch
@@ -407,3 +407,13 @@ def test_windows_hold_all_periods_in_groups_of_a_maximum() -> None:
     found = cut_windows(days, 60)
     assert [len(window) for window in found] == [60, 60, 10]
     assert [day for window in found for day in window] == days
+
+
+def test_a_label_that_is_no_text_keeps_its_place() -> None:
+    attributes = {"results": [], "date_times": ["2026-01-01T00:00:00+00:00", 5, "2026-01-03T00:00:00+00:00"]}
+    body = json.dumps({"data": {"type": "report", "attributes": attributes}, "links": LINKS}).encode()
+    assert report_labels(parse_page(body, ResourceDecoder())) == [
+        "2026-01-01T00:00:00+00:00",
+        "",
+        "2026-01-03T00:00:00+00:00",
+    ]
