@@ -105,6 +105,11 @@ def test_all_events_are_compared_by_metric_as_far_as_klaviyo_lists_it(
     assert "differ" not in caplog.text
 
 
+def test_all_events_are_not_counted_unless_the_settings_say_so(sandbox: Sandbox) -> None:
+    assert run_of(sandbox, "events").records("events")
+    assert questions(sandbox) == []
+
+
 def test_metric_streams_are_compared(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "tap_klaviyo")
     given = ["Placed Order"]
