@@ -15,7 +15,15 @@ from tap_klaviyo import config
 from tap_klaviyo.completeness import difference_line, totals_line
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.batch import Batch
-from tap_klaviyo.reading.comparison import Counted, Difference, add_counts, compare_counts, count_by_hour
+from tap_klaviyo.reading.comparison import (
+    Counted,
+    Difference,
+    add_counts,
+    compare_counts,
+    count_by_hour,
+    counted_again,
+    unread_metrics,
+)
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
 from tap_klaviyo.singer.catalog import discover_catalog
@@ -344,6 +352,30 @@ def test_newer_counts_replace_those_of_their_hours_only() -> None:
     assert add_counts([old], new) == [replace(old, hours={BEGIN: 3, BEGIN + DAY: 5})]
     other = counted(BEGIN, BEGIN + DAY, {}, "N")
     assert add_counts([old], other) == [old, other]
+    # Of several ranges, only the one that has the newer range changes.
+    assert add_counts([other, old], new) == [other, replace(old, hours={BEGIN: 3, BEGIN + DAY: 5})]
+
+
+def test_the_hours_at_the_edges_of_a_range_are_compared_as_far_as_they_lie_in_it() -> None:
+    hours = {BEGIN - HOUR: 1, BEGIN: 2, BEGIN + 2 * HOUR: 4, BEGIN + 3 * HOUR: 8}
+
+    def compared(start: int, end: int) -> int:
+        return sum(each.read for each in compare_counts({"M": hours}, [counted(start, end, {BEGIN: 100})]))
+
+    assert compared(BEGIN, BEGIN + 3 * HOUR) == 2 + 4
+    assert compared(BEGIN + 1, BEGIN + 2 * HOUR + 1) == 2 + 4
+    assert compared(BEGIN - 1, BEGIN + 2 * HOUR) == 1 + 2
+
+
+def test_a_metric_is_counted_again_from_its_first_day_that_differs_to_its_last() -> None:
+    days = [Difference("M", BEGIN + day * DAY, BEGIN + (day + 1) * DAY, 0, 1) for day in (4, 1, 2)]
+    other = Difference("N", BEGIN, BEGIN + DAY, 0, 1)
+    assert counted_again([*days, other]) == [("M", BEGIN + DAY, BEGIN + 5 * DAY), ("N", BEGIN, BEGIN + DAY)]
+
+
+def test_a_metric_is_unread_if_klaviyo_counts_events_and_none_came() -> None:
+    counts = [counted(BEGIN, BEGIN + DAY, {BEGIN: 3}, name) for name in "MNO"] + [counted(BEGIN, BEGIN + DAY, {}, "P")]
+    assert unread_metrics({"M": {BEGIN: 1}, "N": {BEGIN: 0}}, counts) == {"N": 3, "O": 3}
 
 
 def test_lines_say_how_many_rows_were_compared() -> None:
