@@ -38,10 +38,12 @@ class Postgres:
         rows: list[dict[str, Any]] = json.loads(text)
         return rows
 
-    def execute(self, database: str, statement: str) -> str:
-        """Execute a statement, and return what psql shows."""
+    def execute(self, database: str, script: str, folder: Path | None = None) -> str:
+        """Execute a script of psql in a folder, and return what it shows."""
         where = ("-h", HOST, "-p", str(self.port), "-U", USER, "-d", database)
-        return output_of(self.programs / "psql", *where, "-X", "-q", "-A", "-t", "-c", statement)
+        return output_of(
+            self.programs / "psql", *where, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", folder=folder, given=script
+        )
 
 
 def find_programs() -> Path | None:

@@ -30,7 +30,7 @@ def test_the_queries_of_the_page_find_a_missing_event(tmp_path: Path, postgres: 
         subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     assert warehouse.query
     database = warehouse.database
-    postgres.execute(database, load.replace("/tmp/counts.json", str(tmp_path / "counts.json")))
+    postgres.execute(database, load, tmp_path)
     assert len(warehouse.rows("open")) > 100
     assert warehouse.query(compare.rstrip(";")) == []
     postgres.execute(database, "DELETE FROM klaviyo.open WHERE id = (SELECT max(id) FROM klaviyo.open)")
