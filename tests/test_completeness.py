@@ -238,6 +238,17 @@ def empty_events(request: Request) -> Fault | None:
     return Fault("empty_page") if request.path == "/api/events" else None
 
 
+def test_an_empty_answer_of_all_events_is_an_error_after_the_first_count(sandbox: Sandbox) -> None:
+    first = run_of(sandbox, "events")
+    assert questions(sandbox) == []
+    sandbox.faults = empty_events
+    second = run_of(sandbox, "events", state=first.state)
+    assert second.error is not None
+    assert second.state["bookmarks"] == first.state["bookmarks"]
+    metrics = [each["metric_id"] for each in questions(sandbox)]
+    assert len(metrics) == len(set(metrics)) + 1 < len(sandbox.account.metric_places)
+
+
 @pytest.mark.parametrize("stream", ["receive", "unsubscribe"])
 def test_an_empty_answer_where_klaviyo_counts_events_is_an_error(
     sandbox: Sandbox, stream: str, caplog: pytest.LogCaptureFixture

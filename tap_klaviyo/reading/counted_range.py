@@ -16,13 +16,14 @@ from tap_klaviyo.reading.timeline import Timeline
 _NOTHING = Batch(b"", 0, 0)
 
 
-def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False) -> Batch:
+def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False, is_empty: bool = False) -> Batch:
     """Return a batch with Klaviyo's counts of a range, of as many of its metrics as there are counts for.
 
     Args:
         timeline: the stream's.
         whole: the range.
         is_needed: whether to wait for the rate limit.
+        is_empty: whether the range was found to be empty: then the first metric that has events says enough.
     """
     assert timeline.count
     counted, problem = list[Counted](), None
@@ -30,6 +31,8 @@ def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False
         try:
             hours = timeline.count(metric, whole.start, whole.end, is_needed or timeline.is_checked)
             counted.append(Counted(metric, whole.start, whole.end, hours))
+            if hours and is_empty:
+                break
         except ApiError as error:
             problem = str(error)
             logger.debug("%s: reading without counts. %s", timeline.stream.name, problem)
@@ -50,11 +53,13 @@ def late_counts(timeline: Timeline, part: Slice, rows: int) -> list[Fetch[Batch]
         return []
     has_mark = part.start <= timeline.mark < part.end
     is_suspicious = part.is_first and not rows and (part.whole.is_long or has_mark)
-    return [partial(_count_late, timeline, part.whole)] if timeline.is_checked or is_suspicious else []
+    if not timeline.is_checked and not is_suspicious:
+        return []
+    return [partial(_count_late, timeline, part.whole, is_empty=not timeline.is_checked)]
 
 
-def _count_late(timeline: Timeline, whole: CountedRange) -> Fetched[Batch]:
-    return Fetched(count_range(timeline, whole, is_needed=True), 0)
+def _count_late(timeline: Timeline, whole: CountedRange, is_empty: bool = False) -> Fetched[Batch]:
+    return Fetched(count_range(timeline, whole, is_needed=True, is_empty=is_empty), 0)
 
 
 def count_again(timeline: Timeline, metric: str, start: int, end: int) -> Fetch[Batch]:

@@ -24,7 +24,7 @@ from tap_klaviyo.reading.query import Query, charged_endpoint, query_parameters
 from tap_klaviyo.reading.recount import Recount, recount_fetch
 from tap_klaviyo.reading.report_plans import ReportPlanner
 from tap_klaviyo.reading.time_range import time_range_fetches
-from tap_klaviyo.reading.timeline import CountRows, Timeline
+from tap_klaviyo.reading.timeline import Timeline
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.singer.recounts import counted_bookmark, known_counts
 from tap_klaviyo.singer.selection import Selection
@@ -302,15 +302,11 @@ class Planner:
             endpoint,
             parameters,
             version,
-            self._count(stream),
+            partial(count_events, self.client) if stream.has_events else None,
+            is_planned=not isinstance(stream.split, AllMetrics),
             is_checked=self.check_counts,
             mark=mark or 0,
         )
-
-    def _count(self, stream: Stream) -> CountRows | None:
-        """Return what counts the events of a stream's metrics; all metrics are counted only if the user asks for it."""
-        has_counts = isinstance(stream.split, Metrics) or (isinstance(stream.split, AllMetrics) and self.check_counts)
-        return partial(count_events, self.client) if has_counts else None
 
     def _version(self, stream: Stream) -> int | None:
         """Return the version of a full read: the time by Klaviyo's clock in milliseconds, above the last one.

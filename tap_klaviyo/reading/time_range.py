@@ -95,12 +95,10 @@ class _PageRead:
 
 def time_range_fetches(timeline: Timeline, queries: Sequence[Query], start: int, end: int) -> list[Fetch[Batch]]:
     """Return the fetches of a stream's rows with start <= time < end (epoch seconds)."""
-    metrics, is_long = tuple(metric for query in queries for metric in query.metrics), end - start >= LONG_RANGE
-    counted = (
-        CountedRange(start, end, metrics, is_long or timeline.is_checked or timeline.is_tallied)
-        if timeline.count
-        else None
-    )
+    metrics = tuple(metric for query in queries for metric in query.metrics)
+    is_planned = timeline.is_planned and end - start >= LONG_RANGE
+    is_compared = is_planned or timeline.is_checked or timeline.is_tallied
+    counted = CountedRange(start, end, metrics, is_compared) if timeline.count else None
     whole = Slice(tuple(queries), start, end, is_first=True, is_last=True, whole=counted)
     return _slice_fetches(timeline, whole) if queries and start < end else []
 
@@ -232,7 +230,7 @@ def _rest(
 
 def _counted_part(part: Slice, density: float, full: int) -> Slice | None:
     """Return the rest of a slice after its next pages, if Klaviyo is to be asked how many rows are where in it."""
-    if part.whole is None or part.is_counted or part.end - part.start < LONG_RANGE:
+    if not part.is_compared or part.is_counted or part.end - part.start < LONG_RANGE:
         return None
     start = part.start + max(1, round(FINE_PAGES * full / density))
     return replace(part, start=start, seen=frozenset(), restarts=0, page_size=None) if start < part.end else None

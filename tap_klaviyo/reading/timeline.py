@@ -29,6 +29,8 @@ class Timeline:
         version: marks the rows of a full read; None for an incremental one.
         count: returns how many events a metric has, by the epoch second at which each hour begins; None for a stream
             whose rows are not counted.
+        is_planned: whether counts plan how a long range is read. They do not if each metric of the account would have
+            to be counted for that.
         is_checked: whether to compare with the counts however short the range is.
         is_tallied: whether to note how many events were read in which hour, however short the range is.
         mark: the bookmark, in epoch seconds: a row of this time was read before. 0 without one.
@@ -40,6 +42,7 @@ class Timeline:
     parameters: Mapping[str, str]
     version: int | None = None
     count: CountRows | None = None
+    is_planned: bool = True
     is_checked: bool = False
     is_tallied: bool = False
     mark: int = 0
