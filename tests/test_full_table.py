@@ -259,6 +259,14 @@ def test_a_full_read_of_events_moves_the_bookmark_at_its_end_only() -> None:
     assert whole.state["bookmarks"]["receive"]["timestamp"] == format_time(newest)
 
 
+def test_a_full_read_of_events_without_those_of_a_denied_metric_removes_no_row(sandbox: Sandbox) -> None:
+    late, *_ = ids_of(sandbox.account, "unsubscribe")
+    sandbox.faults = lambda request: Fault("deny_metric") if late in request.query.get("filter", "") else None
+    run = sync(sandbox, catalog=in_full("unsubscribe"))
+    assert run.records("unsubscribe")
+    assert run.of("ACTIVATE_VERSION") == []
+
+
 def test_an_empty_full_read_of_events_removes_no_row_at_once(sandbox: Sandbox) -> None:
     catalog = in_full("receive")
     first = sync(sandbox, catalog=catalog)
