@@ -441,6 +441,18 @@ def test_children_are_incomplete_if_their_parent_is(sandbox: Sandbox) -> None:
     assert [each["stream"] for each in run.of("ACTIVATE_VERSION")] == ["tags"]
 
 
+def test_the_bookmark_of_children_stays_if_not_all_their_parents_are_known(account: Account) -> None:
+    """The members of lists on the first page are read; a bookmark would say that those of all lists were."""
+    with Sandbox(account, limits=False, largest_page=5) as sandbox:
+        sandbox.faults = lambda request: (
+            status(404) if request.path == "/api/lists" and "page[cursor]" in request.query else None
+        )
+        run = sync(sandbox, catalog=catalog_of("list_members"))
+    assert run.error is not None
+    assert run.records("list_members")
+    assert run.state["bookmarks"] == {}
+
+
 def test_parents_that_have_all_gone_prove_nothing(sandbox: Sandbox) -> None:
     sandbox.faults = lambda request: status(404) if request.path.endswith("/form-versions") else None
     run = sync(sandbox, catalog=catalog_of("form_versions"))
