@@ -10,9 +10,10 @@ from functools import partial
 
 import pytest
 
+from tap_klaviyo.errors import ThreadLimitError
 from tap_klaviyo.reading.concurrency import Concurrency
 from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
-from tap_klaviyo.reading.workers import Threads
+from tap_klaviyo.reading.workers import Threads, run_watched
 
 # A tree of fetches: a name, and the fetches that follow it.
 Tree = tuple[str, Sequence["Tree"]]
@@ -135,6 +136,61 @@ def test_as_many_threads_start_as_calls_run_at_once_and_all_end_with_the_work(at
     for thread in used:
         thread.join(10)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_the_threads_that_the_system_allows_do_all_the_work(allowed: int) -> None:
+    threads = Threads[int, int](limited_to(allowed))
+    for number in range(5):
+        threads.start_call(number, partial(int, number))
+    outcomes = [threads.next_outcome(10) for _ in range(5)]
+    threads.stop()
+    assert sorted(outcome[0] for outcome in outcomes if outcome) == list(range(5))
+
+
+def test_a_system_that_allows_no_thread_is_an_error() -> None:
+    with pytest.raises(ThreadLimitError, match="ulimit -u"):
+        Threads[int, int](limited_to(0)).start_call(0, int)
+
+
+def limited_to(count: int) -> Callable[[threading.Thread], None]:
+    """Return what starts up to `count` threads, as a system with a limit does."""
+    left = iter(range(count))
+
+    def start(thread: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        thread.start()
+
+    return start
+
+
+def test_something_else_can_end_the_wait_for_a_call() -> None:
+    release = threading.Event()
+
+    def watch() -> None:
+        raise ConnectionError("The reader has gone.")
+
+    try:
+        with pytest.raises(ConnectionError):
+            run_watched(lambda: release.wait(10), watch, interval=0.01)
+    finally:
+        release.set()
+
+
+def test_a_watched_call_gives_its_result_or_its_error() -> None:
+    assert run_watched(lambda: 7, lambda: None) == 7
+    with pytest.raises(ZeroDivisionError):
+        run_watched(lambda: 1 // 0, lambda: None)
+
+
+def test_a_thread_that_is_waited_for_does_not_keep_the_process() -> None:
+    threads = Threads[int, bool]()
+    threads.start_call(0, lambda: threading.current_thread().daemon)
+    outcome = threads.next_outcome(10)
+    threads.stop()
+    assert outcome is not None
+    assert outcome[2] is True
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])

@@ -35,8 +35,13 @@ class Workers(Protocol[Key, Result]):
 class Threads(Generic[Key, Result]):
     """Workers that are threads: as many as calls ever ran at once."""
 
-    def __init__(self) -> None:
-        """Start no thread yet."""
+    def __init__(self, start: Callable[[threading.Thread], None] = threading.Thread.start) -> None:
+        """Start no thread yet.
+
+        Args:
+            start: starts a thread; raises RuntimeError if the system refuses.
+        """
+        self._start = start
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._todo: SimpleQueue[tuple[Key, Callable[[], Result]] | None] = SimpleQueue()
@@ -59,7 +64,7 @@ class Threads(Generic[Key, Result]):
         """
         thread = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._threads)}")
         try:
-            thread.start()
+            self._start(thread)
         except RuntimeError:
             if not self._threads:
                 raise ThreadLimitError(
