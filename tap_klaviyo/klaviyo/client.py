@@ -9,30 +9,18 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
-import requests
-import urllib3
-from requests import Response
 
-from tap_klaviyo import log
 from tap_klaviyo.errors import ApiError, CursorError, UnavailableError, UnreadablePageError
-from tap_klaviyo.klaviyo.auth import open_authorization
-from tap_klaviyo.klaviyo.causes import Outlook, cause_of
-from tap_klaviyo.klaviyo.deadlines import Watchdog
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, parse_page
 from tap_klaviyo.klaviyo.ratelimit import RateLimits
-from tap_klaviyo.klaviyo.refusals import refusal_of, time_of
 from tap_klaviyo.klaviyo.retries import Budget, NoLinksError, Retries, TryAgainError
-from tap_klaviyo.klaviyo.session import CONNECT_TIMEOUT, MEDIA_TYPE, at_origin, open_session
+from tap_klaviyo.klaviyo.session import at_origin
 from tap_klaviyo.klaviyo.settings import Settings
+from tap_klaviyo.klaviyo.transport import BODY_LIMIT, Transport
 from tap_klaviyo.klaviyo.urls import place_of, resized_url
 from tap_klaviyo.times import Clock
 
-# Bytes of a body beyond which it is not read: a thousand events of 64 KB each. A larger page is asked for in parts.
-BODY_LIMIT = 64 * 2**20
-_CHUNK = 2**18
-# Bodies in memory at once: when many come together, the others wait with the system, in its buffers.
-_BODIES = 6
 # Waiting for less than this part of a request's time is chance; for more, pages come faster than they are parsed.
 _FAIR_PART = 0.25
 # A page that is answered without links this often is accepted as the last: it may be what an endpoint always sends.
@@ -104,38 +92,28 @@ class Client:
         """
         self._base_url = settings.base_url
         self._timeout = settings.request_timeout
-        self._revision = settings.api_revision
         self._clock = clock or Clock()
         self._retries = retries or Retries()
         self._limits = RateLimits(self._clock)
-        self._body_limit = body_limit
         self._after_page = after_page
-        self._authorization = open_authorization(settings, self._clock)
-        self._session = open_session(
-            self._base_url,
-            self._authorization.header,
-            settings.user_agent,
-            self._revision,
-            settings.max_concurrency,
-        )
-        self._watchdog = Watchdog()
+        self._transport = Transport(settings, self._clock, self._limits, body_limit)
         self._slots = threading.Semaphore(settings.max_concurrency)
-        self._bodies = threading.Semaphore(_BODIES)
         self._one_page = threading.Lock()
-        self._closed = False
-        self._requests = 0
         self._waited = 0.0
-        # Klaviyo's time by the last answer, in epoch seconds, whatever that answer was.
-        self.server_time: int | None = None
 
     def close(self) -> None:
         """Send no more requests; those running in other threads end silently."""
-        self._closed = True
+        self._transport.is_closed = True
 
     @property
     def requests(self) -> int:
         """How many requests were sent."""
-        return self._requests
+        return self._transport.requests
+
+    @property
+    def server_time(self) -> int | None:
+        """Klaviyo's time by the last answer, in epoch seconds, whatever that answer was; None before the first."""
+        return self._transport.server_time
 
     @property
     def waited(self) -> float:
@@ -209,7 +187,7 @@ class Client:
                 if cursor_refusals > 1:
                     raise
             except TryAgainError as trouble:
-                if self._closed:
+                if self._transport.is_closed:
                     raise UnavailableError("The run has ended.") from None
                 linkless += isinstance(trouble, NoLinksError)
                 request.may_lack_links = linkless == _LINKLESS_TRIES
@@ -258,9 +236,9 @@ class Client:
             with ExitStack() as room:
                 try:
                     budget.begin_try()
-                    return self._sent(endpoint, f"{self._base_url}{endpoint.path}", room, seconds, body)[1]
+                    return self._transport.send(endpoint, f"{self._base_url}{endpoint.path}", room, seconds, body)[1]
                 except TryAgainError as trouble:
-                    if self._closed:
+                    if self._transport.is_closed:
                         raise UnavailableError("The run has ended.") from None
                     wait = budget.next_wait(trouble)
                     if trouble.status == 429:
@@ -280,12 +258,12 @@ class Client:
             UnavailableError: the run has ended.
         """
         for _ in range(_LIMITED_TRIES):
-            if self._closed:
+            if self._transport.is_closed:
                 raise UnavailableError("The run has ended.")
             self._waited += self._limits.of(endpoint).wait(self._slots)
             with ExitStack() as room:
                 try:
-                    self._sent(endpoint, resized_url(url, size), room, self._timeout)
+                    self._transport.send(endpoint, resized_url(url, size), room, self._timeout)
                     return True
                 except TryAgainError as trouble:
                     if trouble.status != 429:
@@ -314,7 +292,7 @@ class Client:
             try:
                 budget.begin_try()
                 began = self._clock.monotonic()
-                server_time, body = self._sent(
+                server_time, body = self._transport.send(
                     request.endpoint, asked, room, min(self._timeout, budget.left), request.body
                 )
                 came = self._clock.monotonic()
@@ -325,70 +303,6 @@ class Client:
             page = self._parsed(request, asked, body)
             lent.enter_context(room.pop_all())
         return Answer(page, page.next, server_time, request.size, queued)
-
-    def _sent(
-        self, endpoint: Endpoint, url: str, room: ExitStack, seconds: float, content: bytes | None = None
-    ) -> tuple[int | None, bytes]:
-        """Return Klaviyo's time and the body of a good answer; `room` keeps its place in memory while it is in use."""
-        pacer = self._limits.of(endpoint)
-        self._requests += 1
-        began = self._clock.monotonic()
-        status: int | None = None
-        # Revisions are dates: a later one that the user sets counts for all endpoints.
-        headers = {"revision": max(endpoint.revision or "", self._revision)}
-        if content is not None:
-            headers["Content-Type"] = MEDIA_TYPE
-        try:
-            with (
-                self._watchdog.limit(seconds) as deadline,
-                self._session.request(
-                    endpoint.method,
-                    url,
-                    data=content,
-                    stream=True,
-                    timeout=(min(CONNECT_TIMEOUT, seconds), seconds),
-                    headers=headers,
-                ) as response,
-            ):
-                status = response.status_code
-                self.server_time = time_of(response) or self.server_time
-                pacer.observe(response.headers)
-                room.enter_context(self._bodies)
-                body = self._read(response, began, seconds)
-                # A connection that was shut down looks like one that ended.
-                if deadline.is_over:
-                    raise _too_late(seconds)
-                self._judge_authorization(response)
-                if status != 200:
-                    raise refusal_of(endpoint, response, body, self._authorization, self._clock.wall())
-                return time_of(response), body
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
-            if deadline.is_over:
-                raise _too_late(seconds) from None
-            raise self._no_answer(problem, url) from None
-        finally:
-            if not self._closed:
-                duration = round(self._clock.monotonic() - began, 3)
-                log.log_metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
-
-    def _judge_authorization(self, response: Response) -> None:
-        """Note whether Klaviyo accepted the key or token; if a token has ended, replace it and retry the request."""
-        header = str(response.request.headers.get("Authorization"))
-        if response.status_code != 401:
-            self._authorization.accept(header)
-        elif self._authorization.renew(header):
-            raise TryAgainError("Klaviyo no longer accepts the access token", 401)
-
-    def _read(self, response: Response, began: float, seconds: float) -> bytes:
-        chunks, size = [], 0
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._body_limit:
-                raise TryAgainError(f"a body of more than {self._body_limit >> 20} MiB")
-            if self._clock.monotonic() > began + seconds:
-                raise _too_late(seconds)
-        return b"".join(chunks)
 
     def _parsed(self, request: _Request, url: str, body: bytes) -> Page:
         """Return the page in a body; if the body is not a page, or its links are wrong, the request is retried."""
@@ -406,14 +320,3 @@ class Client:
         if following == url or following in request.visited:
             raise TryAgainError("an answer whose next page is one that came before", 200)
         return replace(page, next=following)
-
-    def _no_answer(self, problem: Exception, url: str) -> Exception:
-        cause = cause_of(problem, url)
-        words = log.mask_secrets(cause.words, *self._authorization.secrets)
-        if cause.outlook is Outlook.LASTING:
-            return UnavailableError(f"Klaviyo cannot be reached: {words}.")
-        return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and self.server_time is None)
-
-
-def _too_late(seconds: float) -> TryAgainError:
-    return TryAgainError(f"no complete answer after {seconds:.2g} s")
