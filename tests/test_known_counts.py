@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.errors import StateError
-from tap_klaviyo.reading.known_counts import day_digests, known_after, plan_recount
+from tap_klaviyo.reading.known_counts import Recounted, day_digests, known_after, plan_recount
 from tap_klaviyo.singer.recounts import KnownCounts, OpenHour, known_counts, with_known_counts
 from tap_klaviyo.streams.table import BY_NAME
 
@@ -59,6 +59,8 @@ def open_hour(rows: int, count: int, seconds: int) -> OpenHour:
         (OLD, 5, 5, {"surplus": {OLD: 1}, "open": {OLD: open_hour(5, 5, 900)}}, False, 0),
         (OLD, 6, 4, {"surplus": {OLD: 1}, "open": {OLD: open_hour(6, 4, 900)}}, False, 2),
         (OLD, 6, 4, {"surplus": {OLD: 1}}, True, 1),
+        # Fewer than are counted, by as many as were surplus.
+        (OLD, 4, 5, {"surplus": {OLD: 1}}, True, 1),
     ],
 )
 def test_when_an_hour_is_settled(
@@ -149,9 +151,74 @@ def test_only_new_hours_are_read_if_no_count_has_changed() -> None:
     assert plan(known, {**counts, OLD: 3})[0] == [(OLD, OLD + HOUR), (WINDOW[1], NOON)]
     assert plan(known, {**counts, OLD: 0})[0] == [(OLD, OLD + HOUR), (WINDOW[1], NOON)]
     assert plan(known, {**counts, OLD + HOUR: 1, OLD + 2 * HOUR: 1})[0][0] == (OLD + HOUR, OLD + 3 * HOUR)
+    week = (WINDOW[1] - 7 * DAY) // DAY * DAY
+    assert plan(known, {**counts, week: 1})[0] == [(week, week + HOUR), (WINDOW[1], NOON)]
     day = (NOON - 20 * DAY) // DAY * DAY
     assert plan(known, {**counts, NOON - 20 * DAY: 8, NOON - 20 * DAY + HOUR: 1})[0][0] == (day, day + DAY)
     assert plan(known, {**counts, NOON - 21 * DAY: 1})[0][0] == (day - DAY, day)
+
+
+def test_a_day_that_lost_all_its_counts_is_read_again() -> None:
+    day = (NOON - 20 * DAY) // DAY * DAY
+    known = known_after(None, {day: 9}, {day: 9}, [WINDOW], WINDOW, NOON)
+    assert plan(known, {})[0] == [(day, day + DAY), (WINDOW[1], NOON)]
+
+
+def test_a_start_date_within_a_day_has_no_hour_read_again_without_a_change() -> None:
+    first = NOON - DAY + 7
+    counts = {NOON - DAY: 1, NOON - DAY + HOUR: 2, YOUNG: 3}
+    window = plan(None, counts, first=first)[2]
+    assert window == (first, NOON - HOUR)
+    known = known_after(None, counts, counts, [(first, NOON)], window, NOON)
+    assert plan(known, counts, first=first)[0] == [(NOON - HOUR, NOON)]
+    assert plan(known, {**counts, NOON - DAY: 2}, first=first)[0][0][0] == first
+
+
+def test_the_hour_of_the_start_date_may_be_open() -> None:
+    window = (OLD + 7, WINDOW[1])
+    assert set(known_after(None, {OLD: 1}, {}, [(OLD + 7, OLD + HOUR)], window, NOON).open) == {OLD}
+
+
+def test_events_before_a_later_start_date_are_not_read() -> None:
+    known = known_of(open={OLD: open_hour(1, 2, 5)}, hours={YOUNG: 3})
+    assert plan(known, {}, first=YOUNG + 60)[0] == [(YOUNG + 60, NOON)]
+
+
+def recounted(known: KnownCounts | None, window: tuple[int, int], counts: Mapping[int, int]) -> Recounted:
+    return Recounted(known, counts, [(OLD, NOON)], window, NOON)
+
+
+def test_an_end_date_before_the_known_counts_leaves_them_as_they_are() -> None:
+    known = known_of(hours={YOUNG: 3})
+    assert recounted(known, (WINDOW[0], YOUNG), {YOUNG - HOUR: 1}).known_then({}) == known
+
+
+def test_a_window_without_a_full_hour_leaves_nothing_to_know() -> None:
+    assert recounted(None, (NOON - 60, NOON - HOUR), {}).known_then({}) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "read", "expected"),
+    [
+        # Since the last run.
+        ({YOUNG: 3}, {}, 3),
+        ({YOUNG: 3}, {YOUNG: 1}, 0),
+        ({YOUNG: 3}, {OLD: 1}, 0),
+        ({}, {}, 0),
+        # The counts of hours that were read before, or are not over for long, prove nothing.
+        ({OLD: 3}, {}, 0),
+        ({NOON - HOUR: 3}, {}, 0),
+    ],
+)
+def test_counts_since_the_last_run_show_that_klaviyo_returned_nothing(
+    counts: dict[int, int], read: dict[int, int], expected: int
+) -> None:
+    known = KnownCounts(WINDOW[0], YOUNG)
+    assert recounted(known, WINDOW, counts).unread(read) == expected
+
+
+def test_a_metric_of_which_nothing_was_known_is_judged_by_all_that_was_read() -> None:
+    assert recounted(None, WINDOW, {OLD - HOUR: 9, OLD: 3, YOUNG: 2}).unread({}) == 5
 
 
 def test_an_open_hour_is_read_again_whatever_its_count_is() -> None:
@@ -166,7 +233,9 @@ def test_nothing_is_read_behind_the_end_date() -> None:
 
 
 def test_a_bookmark_that_was_moved_back_has_the_events_after_it_read_again() -> None:
-    assert plan(known_of(), {}, mark=OLD + 60)[0] == [(OLD, NOON)]
+    known = known_of(open={YOUNG: open_hour(1, 2, 5)})
+    assert plan(known, {}, mark=OLD + 60)[0] == [(OLD, NOON)]
+    assert plan(known_of(), {}, mark=NOON - 60)[0] == [(WINDOW[1], NOON)]
 
 
 def test_a_day_has_another_digest_if_any_of_its_hours_changes() -> None:
@@ -177,6 +246,7 @@ def test_a_day_has_another_digest_if_any_of_its_hours_changes() -> None:
     assert digests[0].keys() == digests[1].keys() == {BEGIN}
     assert digests[0] != digests[1]
     assert day_digests({BEGIN: 0}, BEGIN, BEGIN + DAY) == {}
+    assert day_digests({BEGIN + DAY - HOUR: 1}, BEGIN, BEGIN + DAY).keys() == {BEGIN}
 
 
 def test_the_state_keeps_the_counts_in_a_compact_form() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tap_klaviyo import config
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.reading.recount import metric_segments
-from tap_klaviyo.sandbox import Account, Sandbox, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
 from tests.running import Run, Time, catalog_of, sync
 
 COUNTS = "/api/metric-aggregates"
@@ -223,3 +223,50 @@ def test_recount_days_without_a_recount_is_named() -> None:
     assert config.odd_settings({"recount_days": 20, "late_events": "recount"}) == []
     with pytest.raises(ConfigError, match="late_events must be lookback or recount"):
         config.check_settings({"api_key": "pk_1", "start_date": "2026-01-01", "late_events": "never"})
+
+
+def hide(sandbox: Sandbox, ids: list[str]) -> None:
+    """Let Klaviyo count events that it does not return."""
+    whole = sandbox.account
+    hidden = whole.without_events(ids)
+
+    def serve(request: Request) -> Fault | None:
+        sandbox.account = whole if request.path == COUNTS else hidden
+        return None
+
+    sandbox.faults = serve
+
+
+def test_an_event_that_is_counted_but_not_returned_is_no_failure(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its hour stays open. When it is read again alone, the answer is empty, which shows nothing new."""
+    records = sorted(run_of(sandbox, "unsubscribe").records("unsubscribe"), key=lambda each: each["timestamp"])
+    hide(sandbox, [records[-1]["id"]])
+    first = run_of(sandbox, "unsubscribe", check_counts=True)
+    second = run_of(sandbox, "unsubscribe", state=first.state, check_counts=True)
+    assert (first.error, second.error) == (None, None)
+    assert second.state["bookmarks"] == first.state["bookmarks"]
+    assert ": 0 read, 1 counted." in caplog.text
+
+
+def test_an_empty_answer_where_events_are_counted_since_the_last_run_is_an_error(sandbox: Sandbox) -> None:
+    first = run_of(sandbox, "receive")
+    sandbox.advance(3 * DAY)
+    sandbox.faults = lambda request: Fault("empty_page") if request.path == "/api/events" else None
+    second = run_of(sandbox, "receive", state=first.state)
+    assert second.error is not None
+    sandbox.faults = None
+    third = run_of(sandbox, "receive", state=second.state)
+    assert third.error is None
+    assert {*first.keys()["receive"], *third.keys()["receive"]} == set(
+        sandbox.account.ledger(sandbox.now - 5)["receive"]
+    )
+
+
+def test_an_empty_hour_is_counted_no_further_time(sandbox: Sandbox) -> None:
+    first = run_of(sandbox, "mark_as_spam")
+    before = len([each for each in sandbox.requests if each.path == COUNTS])
+    sandbox.advance(300)
+    run_of(sandbox, "mark_as_spam", state=first.state)
+    assert len([each for each in sandbox.requests if each.path == COUNTS]) == before + 1

@@ -51,12 +51,25 @@ class Recounted:
             return self.known
         return known_after(self.known, self.counts, read, self.ranges, (start, end), self.now)
 
+    def unread(self, read: Mapping[int, int]) -> int:
+        """Return how many events Klaviyo counts since the last run, if no event was read; else 0.
+
+        Hours that were read before prove nothing: an event that is counted but not returned keeps its hour open. Nor do
+        young hours, whose counts may be ahead of the events.
+
+        Args:
+            read: the events that were read, by hour.
+        """
+        start = self.known.end if self.known else min((low for low, _ in self.ranges), default=self.now)
+        new = sum(count for hour, count in self.counts.items() if start - HOUR < hour < self.window[1])
+        return 0 if any(read.values()) else new
+
 
 def day_digests(counts: Mapping[int, int], start: int, end: int) -> dict[int, str]:
-    """Return a digest of the hourly counts of each day in a range that has any; the range ends with a day."""
-    found = {}
+    """Return a digest of the hourly counts of each day in a range that has any, without the hours beyond the range."""
+    within, found = counts_within(counts, start, end), {}
     for day in range(start // DAY * DAY, end, DAY):
-        hours = [counts.get(hour, 0) for hour in range(day, day + DAY, HOUR)]
+        hours = [within.get(hour, 0) for hour in range(day, day + DAY, HOUR)]
         if any(hours):
             found[day] = f"{zlib.crc32(repr(hours).encode()):08x}"
     return found
@@ -94,9 +107,10 @@ def plan_recount(
         begin = start // HOUR * HOUR
     else:
         begin = known.end if mark is None else min(known.end, mark // HOUR * HOUR)
-    ranges = join_ranges(sorted([*changed, (max(begin, first), end)]))
+    ranges = join_ranges(sorted([*changed, (begin, end)]))
     window = max(first, (until - seconds) // DAY * DAY), until
-    return Recounted(known, counts, [(low, min(high, end)) for low, high in ranges if low < end], window, end)
+    within = [(max(low, first), min(high, end)) for low, high in ranges if low < end and high > first]
+    return Recounted(known, counts, within, window, end)
 
 
 def counts_within(counts: Mapping[int, int], start: int, end: int) -> dict[int, int]:
@@ -174,7 +188,7 @@ def known_after(
         start,
         end,
         {hour: count for hour, count in counts_within(counts, by_hour, end).items() if count},
-        day_digests(counts_within(counts, start, by_hour), start, by_hour),
+        day_digests(counts, start, by_hour),
         {hour: number for hour, number in surplus.items() if start - HOUR < hour < end},
         {hour: each for hour, each in still_open.items() if start - HOUR < hour < end},
     )

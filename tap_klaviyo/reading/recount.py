@@ -85,8 +85,8 @@ def _count_all(timeline: Timeline, recounts: Sequence[Recount], end: int, second
         counted=counted if timeline.is_checked else (),
         expected=sum(each.total for each in counted),
     )
-    # The counts are there already, so no range is counted for itself.
-    tallied = replace(timeline, is_checked=False, is_tallied=True)
+    # The counts are there already, so no range is counted for itself, and an empty one is judged by them.
+    tallied = replace(timeline, is_checked=False, is_tallied=True, mark=0)
     fetches = [
         fetch
         for start, stop, metrics in metric_segments(ranges)

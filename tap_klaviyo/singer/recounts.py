@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import Any
 
 from tap_klaviyo.errors import StateError
@@ -180,6 +180,7 @@ def _shortened(numbers: Iterable[int]) -> Iterator[int]:
 def _lengthened(numbers: Iterable[int]) -> Iterator[int]:
     for number in numbers:
         if number < 0:
-            yield from [0] * -number
+            # Not a list: an odd state may have any number here.
+            yield from repeat(0, -number)
         else:
             yield int(number)
