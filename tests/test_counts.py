@@ -53,14 +53,17 @@ def test_a_range_of_years_is_asked_for_year_by_year(sandbox: Sandbox, account: A
     assert [each[0].partition(",")[2] for each in filters[1:]] == [each[1].partition(",")[2] for each in filters[:-1]]
 
 
-def test_counts_are_given_up_soon(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(("is_needed", "least", "most"), [(False, 0, 10), (True, 30, 120)])
+def test_counts_are_given_up_soon_unless_the_user_wants_them(
+    sandbox: Sandbox, is_needed: bool, least: int, most: int
+) -> None:
     sandbox.faults = lambda request: status(503) if request.path == PATH else None
     time = Time()
     began = time.now
     client = Client(config.check_settings(sandbox.config), time.clock)
     with pytest.raises(UnavailableError):
-        count_events(client, "MetricA", int(began) - 7200, int(began) - 3600)
-    assert time.now - began <= 10
+        count_events(client, "MetricA", int(began) - 7200, int(began) - 3600, is_needed)
+    assert least <= time.now - began <= most
 
 
 def test_counts_that_have_to_wait_for_the_rate_limit_are_done_without(sandbox: Sandbox, account: Account) -> None:
