@@ -259,6 +259,17 @@ def test_a_full_read_of_events_moves_the_bookmark_at_its_end_only() -> None:
     assert whole.state["bookmarks"]["receive"]["timestamp"] == format_time(newest)
 
 
+def test_an_incremental_read_without_rows_says_nothing_of_the_full_read_before(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = sync(sandbox, catalog=in_full("receive"))
+    assert first.state["full_tables"]["receive"]["rows"]
+    first.state["bookmarks"]["receive"]["timestamp"] = format_time(int(sandbox.now))
+    second = sync(sandbox, first.state, catalog_of("receive"), lookback_days=0)
+    assert (second.error, second.keys()["receive"]) == (None, [])
+    assert "returned no rows" not in caplog.text
+
+
 def test_a_full_read_of_events_without_those_of_a_denied_metric_removes_no_row(sandbox: Sandbox) -> None:
     late, *_ = ids_of(sandbox.account, "unsubscribe")
     sandbox.faults = lambda request: Fault("deny_metric") if late in request.query.get("filter", "") else None

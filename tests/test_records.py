@@ -324,6 +324,16 @@ def test_a_metric_fits_its_columns_and_is_counted_with_the_first_page() -> None:
     assert not later.changed
 
 
+def test_a_metric_that_is_not_selected_is_not_counted() -> None:
+    (resource,) = parse_page(
+        json.dumps({"data": [{**METRIC, "attributes": {"name": 5, "mood": "good"}}]}).encode()
+    ).data
+    schema = BY_NAME["open"].schema
+    emitted = {**schema, "properties": {name: each for name, each in schema["properties"].items() if name != "metric"}}
+    projection = project_metric(BY_NAME["open"].project(emitted), resource)
+    assert not projection.take_noticed().summary()
+
+
 @pytest.mark.parametrize(
     ("attributes", "profile"),
     [
