@@ -308,7 +308,11 @@ def test_order_and_state_are_those_of_one_worker(sandbox: Sandbox, workers: int)
     assert alone.state == beside.state
 
 
-def test_a_state_is_written_every_ten_seconds_between_two_pages(account: Account) -> None:
+def test_a_state_is_written_every_ten_seconds_between_two_pages_and_rows_are_counted(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tap_klaviyo")
+
     def states_of(seconds: float) -> int:
         """Return how many states a stream gets if its clock moves on each time that it is looked at."""
         ticks, output = count(time.time(), seconds), Chunks()
@@ -321,7 +325,15 @@ def test_a_state_is_written_every_ten_seconds_between_two_pages(account: Account
 
     at_the_ends = 2
     assert states_of(0.001) == at_the_ends
+    assert caplog.text.count('"record_count"') == 1
     assert at_the_ends < states_of(0.5) < states_of(10.0)
+    assert caplog.text.count('"record_count"') > 5
+
+
+def test_a_bookmark_whose_name_is_misspelt_is_named(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    run = sync(sandbox, {"bookmarks": {"receved": {"timestamp": "2026-01-01T00:00:00Z"}}}, catalog_of("lists"))
+    assert run.error is None
+    assert [each.levelname for each in caplog.records if "receved" in each.getMessage()] == ["WARNING"]
 
 
 def test_a_missing_scope_costs_only_the_streams_that_need_it(account: Account) -> None:
