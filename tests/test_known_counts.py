@@ -12,7 +12,7 @@ import pytest
 
 from tap_klaviyo.errors import StateError
 from tap_klaviyo.reading.known_counts import Recounted, day_digests, known_after, plan_recount
-from tap_klaviyo.singer.recounts import KnownCounts, OpenHour, known_counts, with_known_counts
+from tap_klaviyo.singer.recounts import KnownCounts, OpenHour, counted_bookmark, known_counts, with_known_counts
 from tap_klaviyo.streams.table import BY_NAME
 
 HOUR, DAY = 3600, 86_400
@@ -265,18 +265,46 @@ def test_the_state_keeps_the_counts_in_a_compact_form() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
+        [1],
         {"metrics": []},
+        {"metrics": {"M": {}}},
+        {"metrics": {"M": {"start": "2026-01-01", "end": "2026-02-01", "days": [], "hours": [-168]}}},
         {"metrics": {"M": 5}},
         {"metrics": {"M": {"start": "x", "end": "y"}}},
         {"metrics": {"M": {"start": "2026-01-01", "end": "2026-01-02", "days": [], "hours": [1]}}},
         {"metrics": {"M": {"start": "2026-01-01", "end": "2026-01-01T00:30:00Z", "days": [], "hours": [1]}}},
         {"metrics": {"M": {"start": "2026-01-01", "end": "2026-01-02", "days": [], "hours": [-24], "open": {"x": 1}}}},
         {"metrics": {"M": {"start": "2026-01-01", "end": "2026-01-02", "days": [], "hours": [-(10**9)]}}},
+        {"metrics": {"M": {"start": "2026-01-01", "end": "2026-01-02", "days": [], "hours": [-(10**30)]}}},
     ],
 )
 def test_counts_that_are_not_understood_are_an_error(entry: Any) -> None:
     with pytest.raises(StateError, match='the entry of open in "recounts" is not understood'):
         known_counts({"recounts": {"open": entry}}, OPEN)
+
+
+@pytest.mark.parametrize("mark", ["x", 5, ["2026-01-01"]])
+def test_a_bookmark_of_counts_that_is_not_understood_is_an_error(mark: Any) -> None:
+    """Without it, the tap would not notice that the stream's bookmark was moved back."""
+    with pytest.raises(StateError, match='the entry of open in "recounts" is not understood'):
+        counted_bookmark({"recounts": {"open": {"bookmark": mark, "metrics": {}}}}, OPEN)
+
+
+def test_counts_change_nothing_else_in_the_state() -> None:
+    state: Any = {"bookmarks": {"open": {}}, "recounts": {"receive": {"metrics": {}}}}
+    after = with_known_counts(state, OPEN, {}, NOON)
+    assert after == {**state, "recounts": {**state["recounts"], "open": after["recounts"]["open"]}}
+    assert counted_bookmark(after, OPEN) == NOON
+
+
+def test_the_state_keeps_counts_that_begin_within_an_hour() -> None:
+    window = (NOON - DAY + 7, WINDOW[1])
+    known = known_after(None, {NOON - DAY: 3, YOUNG: 1}, {NOON - DAY: 4, YOUNG: 1}, [window], window, NOON)
+    assert known_counts(with_known_counts({}, OPEN, {"M": known}, NOON), OPEN) == {"M": known}
+
+
+def test_hours_before_the_known_counts_have_not_changed() -> None:
+    assert plan(KnownCounts(NOON - DAY, WINDOW[1]), {OLD: 3})[0] == [(WINDOW[1], NOON)]
 
 
 @pytest.mark.parametrize("state", [{}, {"recounts": None}, {"recounts": {}}, {"recounts": {"open": None}}])

@@ -12,6 +12,7 @@ means that many zeros. `surplus` and `open` are as in `KnownCounts`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from typing import Any
@@ -78,22 +79,31 @@ def known_counts(state: State, stream: Stream) -> Mapping[str, KnownCounts]:
     Raises:
         StateError: it is not understood.
     """
-    try:
+    with _understood(stream):
         return {metric: _read(entry) for metric, entry in _entry(state, stream).get("metrics", {}).items()}
+
+
+def counted_bookmark(state: State, stream: Stream) -> int | None:
+    """Return the bookmark that the counts were written with, in epoch seconds; None without one.
+
+    Raises:
+        StateError: it is not understood.
+    """
+    with _understood(stream):
+        mark = _entry(state, stream).get("bookmark")
+        return None if mark is None else parse_time(mark)
+
+
+@contextmanager
+def _understood(stream: Stream) -> Iterator[None]:
+    """Raise a StateError for an entry that has another form."""
+    try:
+        yield
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
         raise StateError(
             f'Invalid state: the entry of {stream.name} in "{_KEY}" is not understood. Remove it to read the days of '
             "the lookback again."
         ) from None
-
-
-def counted_bookmark(state: State, stream: Stream) -> int | None:
-    """Return the bookmark that the counts were written with, in epoch seconds; None without one."""
-    mark = _entry(state, stream).get("bookmark")
-    try:
-        return None if mark is None else parse_time(mark)
-    except ValueError:
-        return None
 
 
 def with_known_counts(state: State, stream: Stream, known: Mapping[str, KnownCounts], mark: int | None) -> State:
@@ -109,14 +119,12 @@ def with_known_counts(state: State, stream: Stream, known: Mapping[str, KnownCou
         "bookmark": None if mark is None else format_time(mark),
         "metrics": {metric: _written(each) for metric, each in sorted(known.items())},
     }
-    kept = state.get(_KEY)
-    return {**state, _KEY: {**(kept if isinstance(kept, dict) else {}), stream.name: entry}}
+    return {**state, _KEY: {**(state.get(_KEY) or {}), stream.name: entry}}
 
 
 def _entry(state: State, stream: Stream) -> Mapping[str, Any]:
-    entries = state.get(_KEY)
-    entry = entries.get(stream.name) if isinstance(entries, dict) else None
-    return entry if isinstance(entry, dict) else {}
+    entry: Mapping[str, Any] | None = (state.get(_KEY) or {}).get(stream.name)
+    return entry or {}
 
 
 def _written(known: KnownCounts) -> Mapping[str, Any]:
