@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
-import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import urlsplit
 
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.log import mask_secrets
+from tap_klaviyo.setting_values import (
+    KEY,
+    choice_of,
+    number_between,
+    parse_base_url,
+    parse_flag,
+    parse_header,
+    parse_key,
+    parse_past_time,
+    parse_revision,
+    parse_text,
+    parse_word,
+    whole_number_between,
+)
 from tap_klaviyo.streams.metric_streams import MetricStream, read_metric_streams
 from tap_klaviyo.times import DAY, parse_time
 
-# A start date may be ahead of a host whose clock is behind; Klaviyo's own clock decides later (sync.py).
-_CLOCK_TOLERANCE = timedelta(days=1)
-_PUBLIC_KEY = re.compile(r"[A-Za-z0-9]{6}")
-_KEY = re.compile(r"[!-~]+")
-_REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?")
-_NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
 DEFAULT_REVISION = "2026-07-15"
 DEFAULT_BASE_URL = "https://a.klaviyo.com"
 OAUTH = ("client_id", "client_secret", "refresh_token")
@@ -82,127 +86,10 @@ class Setting:
     unless: tuple[str, ...] = ()
 
 
-def _key(value: Any) -> str:
-    text = value.strip() if isinstance(value, str) else ""
-    if _PUBLIC_KEY.fullmatch(text):
-        raise ValueError(
-            "a private API key (it begins with pk_), not the six-character public one: "
-            "make one with read access in Klaviyo under Settings > API keys"
-        )
-    if not _KEY.fullmatch(text):
-        raise ValueError("a private API key: one word of printable ASCII that begins with pk_")
-    return text
-
-
-def _word(value: Any) -> str:
-    text = value.strip() if isinstance(value, str) else ""
-    if not _KEY.fullmatch(text):
-        raise ValueError("one word of printable ASCII")
-    return text
-
-
-def _past_time(value: Any) -> int:
-    seconds = parse_time(value)
-    if seconds > (datetime.now(timezone.utc) + _CLOCK_TOLERANCE).timestamp():
-        raise ValueError("a date that is not in the future")
-    return seconds
-
-
-def _number(low: float, high: float) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        expected = f"a number from {low:g} to {high:g}"
-        # Python reads more as a number than a user means by one: true, "1_0", "nan".
-        is_text = isinstance(value, str) and _NUMBER.fullmatch(value)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        try:
-            number = float(value) if is_text or is_number else math.nan
-        except (ValueError, OverflowError):
-            raise ValueError(expected) from None
-        if not low <= number <= high:
-            raise ValueError(expected)
-        return number
-
-    return parse
-
-
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    number = _number(low, high)
-
-    def parse(value: Any) -> int:
-        if number(value) % 1:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return int(number(value))
-
-    return parse
-
-
-def _flag(value: Any) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    try:
-        return known[str(value).strip().lower()]
-    except KeyError:
-        raise ValueError("true or false") from None
-
-
-def _choice(*words: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        text = value.strip().lower() if isinstance(value, str) else ""
-        if text not in words:
-            raise ValueError(" or ".join(words))
-        return text
-
-    return parse
-
-
-def _text(value: Any) -> str:
-    text = value.strip() if isinstance(value, str) else ""
-    if not text:
-        raise ValueError("text")
-    return text
-
-
-def _header(value: Any) -> str:
-    text = value.strip() if isinstance(value, str) else ""
-    if not text or not text.isascii() or not text.isprintable():
-        raise ValueError("printable ASCII text")
-    return text
-
-
-def _revision(value: Any) -> str:
-    found = _REVISION.fullmatch(value.strip()) if isinstance(value, str) else None
-    try:
-        date.fromisoformat(found[1] if found else "")
-    except ValueError:
-        raise ValueError("a revision date such as 2026-07-15") from None
-    return str(value).strip()
-
-
-def _base_url(value: Any) -> str:
-    expected = "an origin such as https://a.klaviyo.com (http only on loopback)"
-    try:
-        url = urlsplit(value.strip() if isinstance(value, str) else "")
-        port = "" if url.port is None else f":{url.port}"
-    except ValueError:
-        raise ValueError(expected) from None
-    host = url.hostname or ""
-    secure = url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))
-    has_more = "@" in url.netloc or url.port == 0 or url.path.strip("/") or url.query or url.fragment
-    if not secure or not re.fullmatch(r"[A-Za-z0-9.:-]+", host) or has_more:
-        raise ValueError(expected)
-    return f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "api_key",
-        _key,
+        parse_key,
         "text",
         "Private API key with read access to events, metrics, lists, campaigns, profiles and tags.",
         required=True,
@@ -212,7 +99,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "start_date",
-        _past_time,
+        parse_past_time,
         "date",
         'Read events from this date on if there is no bookmark, such as "2026-01-01" (UTC; RFC 3339 or MM/DD/YYYY).',
         required=True,
@@ -225,36 +112,36 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "lookback_days",
-        _number(0, 3650),
+        number_between(0, 3650),
         "number",
         "Read this many days before the bookmark again, to catch late events.",
         default=7,
     ),
-    Setting("user_agent", _header, "text", "User-Agent header.", default="tap-klaviyo"),
+    Setting("user_agent", parse_header, "text", "User-Agent header.", default="tap-klaviyo"),
     Setting(
         "request_timeout",
-        _number(1, 3600),
+        number_between(1, 3600),
         "number",
         "Seconds before a request is cancelled and retried.",
         default=300,
     ),
     Setting(
         "max_concurrency",
-        _whole(1, 128),
+        whole_number_between(1, 128),
         "whole number",
         "Maximum number of parallel requests.",
         default=16,
     ),
     Setting(
         "activate_version",
-        _flag,
+        parse_flag,
         "true or false",
         "Write ACTIVATE_VERSION after full-table streams, so that targets can remove rows that Klaviyo has deleted.",
         default=True,
     ),
     Setting(
         "check_counts",
-        _flag,
+        parse_flag,
         "true or false",
         "Compare the events that were read with Klaviyo's own count, by metric and day. Without it, only ranges of "
         "more than ten days are compared.",
@@ -262,7 +149,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "late_events",
-        _choice(_LOOKBACK, _RECOUNT),
+        choice_of(_LOOKBACK, _RECOUNT),
         "text",
         "How late events are found: `lookback` reads the days before the bookmark again; `recount` asks for Klaviyo's "
         "counts of the last weeks, and reads again only the hours whose count has changed.",
@@ -270,35 +157,35 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "recount_days",
-        _number(1, 365),
+        number_between(1, 365),
         "number",
         "With `late_events` recount: how many days after they happened events are still looked for.",
         default=30,
     ),
     Setting(
         "conversion_metric",
-        _text,
+        parse_text,
         "text",
         "Name or id of the metric that counts as a conversion in reports; by default the metric that Klaviyo maps to "
         "revenue, else Placed Order.",
     ),
     Setting(
         "report_lookback_days",
-        _number(0, 3650),
+        number_between(0, 3650),
         "number",
         "Ask again for the reports of periods that ended within this many days: Klaviyo still attributes conversions.",
         default=30,
     ),
     Setting(
         "base_url",
-        _base_url,
+        parse_base_url,
         "URL",
         "Klaviyo's address; the key is sent only there.",
         default=DEFAULT_BASE_URL,
     ),
     Setting(
         "api_revision",
-        _revision,
+        parse_revision,
         "text",
         "Revision of Klaviyo's API.",
         default=DEFAULT_REVISION,
@@ -311,9 +198,9 @@ SETTINGS: tuple[Setting, ...] = (
         '"Shopify", "stream": "shopify_orders"}]`. `tap-klaviyo --metrics` lists the metrics of the account.',
         default=[],
     ),
-    Setting("client_id", _word, "text", "Id of an OAuth app that the account has installed, instead of api_key."),
-    Setting("client_secret", _word, "text", "Secret of the OAuth app.", secret=True),
-    Setting("refresh_token", _word, "text", "Refresh token of the OAuth app's installation.", secret=True),
+    Setting("client_id", parse_word, "text", "Id of an OAuth app that the account has installed, instead of api_key."),
+    Setting("client_secret", parse_word, "text", "Secret of the OAuth app.", secret=True),
+    Setting("refresh_token", parse_word, "text", "Refresh token of the OAuth app's installation.", secret=True),
 )
 
 
@@ -392,7 +279,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
     key = str(_given(SETTINGS[0], values)[1] or "").strip()
     if key == SAMPLE_KEY:
         sentences.append("api_key is still the one from the sample; create your own in Klaviyo.")
-    elif key and not key.startswith("pk_") and _KEY.fullmatch(key):
+    elif key and not key.startswith("pk_") and KEY.fullmatch(key):
         sentences.append("api_key does not begin with pk_, as Klaviyo's private keys do.")
     return sentences
 
