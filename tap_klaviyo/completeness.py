@@ -78,7 +78,8 @@ def _unread(tally: Tally) -> dict[str, int]:
     recounted = {metric: each.unread(tally.read.get(metric, {})) for metric, each in tally.recounted.items()}
     known = {metric for metric, each in tally.recounted.items() if each.known}
     counted = unread_metrics(tally.read, [each for each in tally.counted if each.metric not in known])
-    return {**{metric: count for metric, count in recounted.items() if count}, **counted}
+    # Of a metric that Klaviyo denies, another sentence says so.
+    return {metric: count for metric, count in {**recounted, **counted}.items() if count and metric not in tally.denied}
 
 
 def describe_metric(metric: str, names: Mapping[str, str]) -> str:

@@ -273,7 +273,7 @@ class Sync:
         for metric, sentence in unread_lines(tally, self._metric_names).items():
             tally.unread.add(metric)
             tally.problems.append(sentence)
-        if differences := [each for each in differences if each.metric not in tally.unread]:
+        if differences := [each for each in differences if each.metric not in tally.uncovered]:
             logger.warning("%s: %s", name, difference_line(differences, self._metric_names))
 
     def _await_counts(self, differences: Iterable[Difference]) -> None:

@@ -13,6 +13,7 @@ from tap_klaviyo import config
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.reading.recount import metric_segments
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.times import format_time
 from tests.running import Run, Time, catalog_of, sync
 
 COUNTS = "/api/metric-aggregates"
@@ -22,6 +23,10 @@ HOUR, DAY = 3600, 86_400
 def run_of(sandbox: Sandbox, *streams: str, state: Any = None, **settings: Any) -> Run:
     given = {"late_events": "recount", **settings}
     return sync(sandbox, state, catalog_of(*streams), clock=Time(sandbox.now).clock, **given)
+
+
+def counts_asked(sandbox: Sandbox) -> list[Request]:
+    return [each for each in sandbox.requests if each.path == COUNTS]
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def test_a_quiet_hour_costs_a_hundredth_of_a_weeks_lookback(sandbox: Sandbox) ->
     lookback = sum(each["record"]["id"] in known for each in again.of("RECORD"))
     assert lookback > 2000
     assert doubled < lookback / 100
-    assert len([each for each in sandbox.requests if each.path == COUNTS]) <= 4 * 4 + 2
+    assert len(counts_asked(sandbox)) <= 4 * 4 + 2
 
 
 def test_an_event_that_is_a_month_late_is_read_with_its_day_alone() -> None:
@@ -244,8 +249,10 @@ def test_an_event_that_is_counted_but_not_returned_is_no_failure(
     records = sorted(run_of(sandbox, "unsubscribe").records("unsubscribe"), key=lambda each: each["timestamp"])
     hide(sandbox, [records[-1]["id"]])
     first = run_of(sandbox, "unsubscribe", check_counts=True)
+    before = len(counts_asked(sandbox))
     second = run_of(sandbox, "unsubscribe", state=first.state, check_counts=True)
     assert (first.error, second.error) == (None, None)
+    assert len(counts_asked(sandbox)) - before == 3, "each metric once, and the one that differs once more"
     assert second.state["bookmarks"] == first.state["bookmarks"]
     assert ": 0 read, 1 counted." in caplog.text
 
@@ -261,6 +268,7 @@ def test_an_empty_answer_where_events_are_counted_since_the_last_run_is_an_error
     second = run_of(sandbox, stream, state=first.state)
     assert second.error is not None
     assert "but returned none" in caplog.text
+    assert second.state["recounts"] == first.state["recounts"]
     sandbox.faults = None
     third = run_of(sandbox, stream, state=second.state)
     assert third.error is None
@@ -269,7 +277,69 @@ def test_an_empty_answer_where_events_are_counted_since_the_last_run_is_an_error
 
 def test_metrics_are_counted_once_a_run(sandbox: Sandbox) -> None:
     first = run_of(sandbox, "unsubscribe")
-    before = len([each for each in sandbox.requests if each.path == COUNTS])
+    before = len(counts_asked(sandbox))
     sandbox.advance(300)
     run_of(sandbox, "unsubscribe", state=first.state, check_counts=True)
-    assert len([each for each in sandbox.requests if each.path == COUNTS]) == before + 2
+    assert len(counts_asked(sandbox)) == before + 2
+
+
+def moved(state: Any, stream: str, mark: int) -> Any:
+    """Return a state with the bookmark of a stream at an epoch second."""
+    bookmarks = state["bookmarks"]
+    return {**state, "bookmarks": {**bookmarks, stream: {**bookmarks[stream], "timestamp": format_time(mark)}}}
+
+
+def test_events_behind_a_bookmark_that_was_moved_back_are_read_again(sandbox: Sandbox) -> None:
+    first = run_of(sandbox, "receive")
+    mark = int(sandbox.now) - 20 * DAY
+    second = run_of(sandbox, "receive", state=moved(first.state, "receive", mark))
+    assert {each["id"] for each in second.records("receive")} >= {
+        each["id"] for each in first.records("receive") if each["timestamp"] >= mark
+    }
+    third = run_of(sandbox, "receive", state=second.state)
+    assert len(third.records("receive")) < len(second.records("receive")) / 10
+
+
+def test_a_stream_without_a_bookmark_is_read_whole_whatever_is_known_of_its_counts(sandbox: Sandbox) -> None:
+    first = run_of(sandbox, "receive")
+    again = run_of(sandbox, "receive", state={**first.state, "bookmarks": {}})
+    assert sorted(again.keys()["receive"]) == sorted(first.keys()["receive"])
+
+
+def test_a_recount_ends_at_the_end_date(sandbox: Sandbox) -> None:
+    end = int(sandbox.now) - 5 * DAY
+    first = run_of(sandbox, "receive", end_date=format_time(end))
+    assert max(each["timestamp"] for each in first.records("receive")) < end
+    second = run_of(sandbox, "receive", state=first.state)
+    assert {*first.keys()["receive"], *second.keys()["receive"]} == set(
+        sandbox.account.ledger(sandbox.now - 5)["receive"]
+    )
+
+
+def test_a_full_read_is_no_recount(sandbox: Sandbox) -> None:
+    catalog = catalog_of("receive")
+    catalog["streams"][0]["replication_method"] = "FULL_TABLE"
+    first = sync(sandbox, None, catalog, clock=Time(sandbox.now).clock, late_events="recount")
+    second = sync(sandbox, first.state, catalog, clock=Time(sandbox.now).clock, late_events="recount")
+    assert sorted(second.keys()["receive"]) == sorted(first.keys()["receive"])
+    assert all("version" in each for each in second.of("RECORD"))
+
+
+def test_a_metric_without_counts_keeps_those_that_are_known(sandbox: Sandbox) -> None:
+    first = run_of(sandbox, "unsubscribe")
+    failing, other = first.state["bookmarks"]["unsubscribe"]["metrics"]
+    sandbox.advance(2 * DAY)
+    sandbox.faults = lambda request: status(403) if request.path == COUNTS and failing in str(request.body) else None
+    second = run_of(sandbox, "unsubscribe", state=first.state)
+    before, after = (run.state["recounts"]["unsubscribe"]["metrics"] for run in (first, second))
+    assert (after[failing], after[other]["end"] > before[other]["end"]) == (before[failing], True)
+
+
+def test_the_counts_of_a_metric_that_does_not_exist_are_not_known(sandbox: Sandbox) -> None:
+    denied, other = run_of(sandbox, "unsubscribe").state["bookmarks"]["unsubscribe"]["metrics"]
+    sandbox.faults = lambda request: (
+        Fault("deny_metric") if request.path == "/api/events" and denied in request.query["filter"] else None
+    )
+    run = run_of(sandbox, "unsubscribe")
+    assert run.error is not None
+    assert set(run.state["recounts"]["unsubscribe"]["metrics"]) == {other}

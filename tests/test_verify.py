@@ -131,7 +131,7 @@ def test_events_behind_the_end_date_are_not_compared(small: Sandbox) -> None:
 
 def test_bookmarks_of_other_taps_bound_the_comparison(small: Sandbox) -> None:
     mark = int(small.now) // DAY * DAY - 5 * DAY
-    (found,) = verify(small, "receive", state={"bookmarks": {"receive": {"since": format_time(mark)}}})
+    (found,) = verify(small, "receive", state={"bookmarks": {"received_email": {"since": format_time(mark)}}})
     assert max(day.day for day in found.days) <= format_time(mark)[:10]
 
 
