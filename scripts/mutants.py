@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 LIST = ROOT / "tests" / "mutants.txt"
 # Seconds after which a test hangs, which is a way of noticing: many times what the slowest takes on a busy machine.
@@ -80,6 +82,8 @@ def failure_in(tree: Path, tests: Sequence[str]) -> str:
     done = subprocess.run([*command, *patience, *tests], cwd=tree, env=environment, capture_output=True, text=True)
     if not done.returncode:
         return "SURVIVED"
+    if done.returncode in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return f"DOES NOT APPLY: {done.stderr.strip()[-200:]}"
     if "Timeout (" in done.stderr:
         return f"caught: {' '.join(re.findall(r'in (test_.+)', done.stderr)[:1])} hangs"
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED tests/", "ERROR tests/"))]

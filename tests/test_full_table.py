@@ -63,6 +63,22 @@ def test_a_campaign_archived_between_two_queries_is_read(sandbox: Sandbox) -> No
     assert version_of(run, "campaigns")
 
 
+def test_a_parent_that_moves_while_it_is_read_silently_keeps_its_children(sandbox: Sandbox) -> None:
+    flows = sandbox.account.collection("/api/flows", sandbox.now)
+    moving = next(each["id"] for each in flows if each["attributes"]["archived"] and each["flow_actions"])
+
+    def move(request: Request) -> Fault | None:
+        condition = request.query.get("filter", "")
+        if request.path == "/api/flows" and "archived,true" in condition and "updated" not in condition:
+            now = format_time(int(sandbox.now)).replace("Z", "+00:00")
+            sandbox.account = sandbox.account.with_changed(moving, archived=False, updated=now)
+        return None
+
+    sandbox.faults = move
+    run = sync(sandbox, catalog=catalog_of("flow_actions"), max_concurrency=1)
+    assert moving in {each["flow_id"] for each in run.records("flow_actions")}
+
+
 def test_an_account_that_never_settles_keeps_the_targets_rows(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from tap_klaviyo.klaviyo.client import Answer
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.reading.slices import Slice, place_rows, plan_slices
 from tap_klaviyo.reading.unreadable import find_unreadable
+from tap_klaviyo.streams.model import TimeRange
 from tests.timelines import Event, Memory, ids_in, read_timeline, shown
 
 BEGIN = 1_767_225_600
@@ -376,3 +377,15 @@ def test_batches_hold_what_their_bookmarks_say() -> None:
     reading = read_timeline(Memory(spread(50), 10), ["M"], BEGIN, BEGIN + YEAR)
     assert all(check(batch.newest) for batch in reading.batches)
     assert [id for batch in reading.batches for id in ids_in(batch)] == [each.id for each in spread(50)]
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        (TimeRange("datetime"), True),
+        (TimeRange("updated", after="greater-than"), False),
+        (TimeRange("updated", before="less-or-equal"), False),
+    ],
+)
+def test_only_a_range_with_its_start_and_without_its_end_is_exact(span: TimeRange, expected: bool) -> None:
+    assert span.is_exact == expected
