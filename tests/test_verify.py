@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tap_klaviyo.reading.comparison import Difference
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.singer.state import read_state
-from tap_klaviyo.times import format_time
+from tap_klaviyo.times import format_time, parse_time
 from tap_klaviyo.verify import Verdict, Verification, adjoined_ranges, parse_days, verdicts_json
 from tests.running import Time, catalog_of, sync
 
@@ -158,6 +159,21 @@ def test_a_metric_whose_events_cannot_be_read_ends_no_other(small: Sandbox) -> N
     assert all(each.is_good for each in others)
 
 
+def test_an_event_that_cannot_be_read_fails_the_comparison(small: Sandbox) -> None:
+    """The days behind it are not compared, so that they show no difference."""
+    second = events_of(small, "receive")[-1]["timestamp"]
+
+    def serve(request: Request) -> Fault | None:
+        bounds = re.findall(r"\(datetime,([^)]+)\)", request.query.get("filter", ""))
+        is_within = len(bounds) == 2 and parse_time(bounds[0]) <= second < parse_time(bounds[1])
+        return status(500) if is_within and request.path == "/api/events" else None
+
+    small.faults = serve
+    (found,) = verify(small, "receive")
+    assert str(found).startswith("FAILS    receive: ")
+    assert format_time(second) in found.problem
+
+
 def events_of(sandbox: Sandbox, *streams: str) -> list[dict[str, Any]]:
     return sync(sandbox, catalog=catalog_of(*streams), clock=Time(sandbox.now).clock).records(streams[0])
 
@@ -181,7 +197,7 @@ def test_metrics_that_are_only_read_differ(small: Sandbox) -> None:
     small.account = small.account.with_lag(4000 * DAY)
     found = verify(small, "events", days=(int(small.now) // DAY * DAY - 3 * DAY, int(small.now)))
     assert len(found) > 1
-    assert all(each.differences for each in found)
+    assert all(each.differences and each.days for each in found)
     assert all(day.events and not day.counted for each in found for day in each.days)
 
 
