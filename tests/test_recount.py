@@ -275,6 +275,13 @@ def test_an_empty_answer_where_events_are_counted_since_the_last_run_is_an_error
     assert {*first.keys()[stream], *third.keys()[stream]} == set(sandbox.account.ledger(sandbox.now - 5)[stream])
 
 
+def test_a_first_answer_without_the_events_before_the_recounted_days_is_an_error(sandbox: Sandbox) -> None:
+    sandbox.faults = lambda request: Fault("empty_page") if request.path == "/api/events" else None
+    run = run_of(sandbox, "mark_as_spam", recount_days=1)
+    assert run.error is not None
+    assert run.state["bookmarks"] == {}
+
+
 def test_metrics_are_counted_once_a_run(sandbox: Sandbox) -> None:
     first = run_of(sandbox, "unsubscribe")
     before = len(counts_asked(sandbox))
