@@ -214,8 +214,11 @@ def test_a_signal_ends_the_wait_for_counts(sandbox: Sandbox) -> None:
     time, output = Time(sandbox.now), io.BytesIO()
     checked = config.check_settings({**sandbox.config, "check_counts": True})
 
+    went_on = []
+
     def end(_: float) -> None:
         tap.interrupt(KeyboardInterrupt())
+        went_on.append(True)
 
     sandbox.account = sandbox.account.with_lag(DAY)
     client = Client(checked, time.clock)
@@ -223,6 +226,29 @@ def test_a_signal_ends_the_wait_for_counts(sandbox: Sandbox) -> None:
     with pytest.raises(KeyboardInterrupt):
         tap.run(read_catalog(catalog_of("receive")), {})
     assert json.loads(output.getvalue().splitlines()[-1])["value"]["currently_syncing"] == "receive"
+    assert not went_on
+
+
+def test_a_signal_after_the_wait_for_counts_cuts_no_message_short(sandbox: Sandbox) -> None:
+    time, waited = Time(sandbox.now), list[float]()
+    checked = config.check_settings({**sandbox.config, "check_counts": True})
+
+    class Interrupted(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if waited:
+                tap.interrupt(KeyboardInterrupt())
+            return super().write(data)
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    output = Interrupted()
+    sandbox.account = sandbox.account.with_lag(DAY)
+    tap = Sync(Client(checked, time.clock), checked, Writer(output), replace(time.clock, sleep=wait))
+    with pytest.raises(KeyboardInterrupt):
+        tap.run(read_catalog(catalog_of("receive", "unsubscribe")), {})
+    assert waited
+    assert json.loads(output.getvalue().splitlines()[-1])["type"] == "STATE"
 
 
 def test_counts_that_stay_behind_are_named_with_the_cause(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:

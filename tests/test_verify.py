@@ -178,7 +178,7 @@ def events_of(sandbox: Sandbox, *streams: str) -> list[dict[str, Any]]:
     return sync(sandbox, catalog=catalog_of(*streams), clock=Time(sandbox.now).clock).records(streams[0])
 
 
-def test_a_metric_that_is_only_counted_is_the_one_that_differs(small: Sandbox) -> None:
+def test_only_the_metric_that_is_counted_but_not_returned_differs(small: Sandbox) -> None:
     """It is counted again without the others, in its own days."""
     days = int(small.now) // DAY * DAY - 6 * DAY, int(small.now)
     records = [each for each in events_of(small, "receive") if each["timestamp"] >= days[0]]
