@@ -214,7 +214,7 @@ def test_a_signal_ends_the_wait_for_counts(sandbox: Sandbox) -> None:
     time, output = Time(sandbox.now), io.BytesIO()
     checked = config.check_settings({**sandbox.config, "check_counts": True})
 
-    went_on = []
+    went_on = list[bool]()
 
     def end(_: float) -> None:
         tap.interrupt(KeyboardInterrupt())
@@ -234,7 +234,7 @@ def test_a_signal_after_the_wait_for_counts_cuts_no_message_short(sandbox: Sandb
     checked = config.check_settings({**sandbox.config, "check_counts": True})
 
     class Interrupted(io.BytesIO):
-        def write(self, data: Any) -> int:
+        def write(self, data: Any, /) -> int:
             if waited:
                 tap.interrupt(KeyboardInterrupt())
             return super().write(data)
