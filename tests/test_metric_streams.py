@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -145,7 +146,7 @@ def test_the_metrics_of_the_account_are_listed(tmp_path: Path) -> None:
         config = tmp_path / "config.json"
         config.write_text(json.dumps({**sandbox.config, "metric_streams": ["Placed Order"]}))
         config.chmod(0o600)
-        command = ["tap-klaviyo", "--config", str(config), "--metrics"]
+        command = [sys.executable, "-m", "tap_klaviyo", "--config", str(config), "--metrics"]
         table = subprocess.run(command, capture_output=True, text=True, check=True)
         rows = json.loads(subprocess.run([*command, "--format", "json"], capture_output=True, check=True).stdout)
     assert table.stderr == ""
