@@ -235,7 +235,7 @@ def test_nothing_is_read_behind_the_end_date() -> None:
 def test_a_bookmark_that_was_moved_back_has_the_events_after_it_read_again() -> None:
     known = known_of(open={YOUNG: open_hour(1, 2, 5)})
     assert plan(known, {}, mark=OLD + 60)[0] == [(OLD, NOON)]
-    assert plan(known_of(), {}, mark=NOON - 60)[0] == [(WINDOW[1], NOON)]
+    assert plan(KnownCounts(WINDOW[0], YOUNG), {}, mark=NOON - 60)[0] == [(YOUNG, NOON)]
 
 
 def test_a_day_has_another_digest_if_any_of_its_hours_changes() -> None:
