@@ -111,15 +111,16 @@ def plan(
     mark: int | None = None,
     end: int = NOON,
     first: int = BEGIN,
+    start: int = NOON - 7 * DAY + 60,
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], tuple[int, int]]:
     """Return the ranges to read, those that were counted, and the window that is known then."""
     asked = []
 
-    def count(start: int, stop: int) -> Mapping[int, int]:
-        asked.append((start, stop))
-        return {hour: number for hour, number in counts.items() if start - HOUR < hour < stop}
+    def count(low: int, high: int) -> Mapping[int, int]:
+        asked.append((low, high))
+        return {hour: number for hour, number in counts.items() if low - HOUR < hour < high}
 
-    found = plan_recount(known, NOON - 7 * DAY + 60, mark, (first, end), 30 * DAY, count)
+    found = plan_recount(known, start, mark, (first, end), 30 * DAY, count)
     return list(found.ranges), asked, found.window
 
 
@@ -128,7 +129,8 @@ def test_a_metric_of_which_nothing_is_known_is_read_from_the_start() -> None:
     assert ranges == [(NOON - 7 * DAY, NOON)]
     month_ago = (NOON - HOUR - 30 * DAY) // DAY * DAY
     assert (asked, window) == ([(month_ago, NOON)], (month_ago, NOON - HOUR))
-    assert plan(None, {}, first=NOON - DAY + 7)[0] == [(NOON - DAY + 7, NOON)]
+    first = NOON - DAY + 7
+    assert plan(None, {}, first=first, start=first)[0] == [(first, NOON)]
 
 
 def test_hours_that_ended_less_than_a_quarter_of_an_hour_ago_are_read_again() -> None:
@@ -179,9 +181,15 @@ def test_the_hour_of_the_start_date_may_be_open() -> None:
     assert set(known_after(None, {OLD: 1}, {}, [(OLD + 7, OLD + HOUR)], window, NOON).open) == {OLD}
 
 
-def test_events_before_a_later_start_date_are_not_read() -> None:
+def test_a_later_start_date_bounds_what_is_read_again() -> None:
     known = known_of(open={OLD: open_hour(1, 2, 5)}, hours={YOUNG: 3})
     assert plan(known, {}, first=YOUNG + 60)[0] == [(YOUNG + 60, NOON)]
+
+
+def test_a_start_date_after_the_known_counts_skips_no_event() -> None:
+    assert plan(known_of(open={OLD: open_hour(1, 2, 5)}), {}, first=NOON - 60)[0] == [(WINDOW[1], NOON)]
+    assert plan(known_of(), {}, mark=OLD + 60, first=NOON - 60)[0] == [(OLD, NOON)]
+    assert plan(None, {}, first=NOON - 60, start=OLD + 60)[0] == [(OLD + 60, NOON)]
 
 
 def recounted(known: KnownCounts | None, window: tuple[int, int], counts: Mapping[int, int]) -> Recounted:

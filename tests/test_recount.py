@@ -350,3 +350,13 @@ def test_the_counts_of_a_metric_that_does_not_exist_are_not_known(sandbox: Sandb
     run = run_of(sandbox, "unsubscribe")
     assert run.error is not None
     assert set(run.state["recounts"]["unsubscribe"]["metrics"]) == {other}
+
+
+@pytest.mark.parametrize("has_counts", [True, False])
+def test_a_start_date_after_the_bookmark_skips_nothing_with_a_recount(sandbox: Sandbox, has_counts: bool) -> None:
+    first = run_of(sandbox, "receive")
+    state = first.state if has_counts else {"bookmarks": first.state["bookmarks"]}
+    sandbox.advance(5 * DAY)
+    second = run_of(sandbox, "receive", state=state, start_date=format_time(int(sandbox.now) - DAY))
+    whole = set(sandbox.account.ledger(sandbox.now - 5)["receive"])
+    assert {*first.keys()["receive"], *second.keys()["receive"]} == whole

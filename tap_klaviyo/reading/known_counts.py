@@ -89,7 +89,7 @@ def plan_recount(
         known: from the state; None for a metric that was not counted yet.
         start: from when on a metric is read that was not counted yet.
         mark: the bookmark, if the user moved it back to read the events after it again; else None.
-        limits: between which anything is read.
+        limits: the start date and the end of what is read.
         seconds: how late an event may become visible.
         count: asks for the counts of a range by hour. All times are epoch seconds.
 
@@ -98,18 +98,19 @@ def plan_recount(
     """
     first, end = limits
     until = (end - SETTLING) // HOUR * HOUR
-    # An event that became visible after the last run is no later than this, so it happened no longer before that run.
+    # An event that became visible after the last run happened less than these seconds before the end of that run.
     counted_from = max(first, ((known.end if known else until) - seconds) // DAY * DAY)
     asked = min(counted_from, known.start) if known else counted_from
     counts = count(asked, end) if asked < end else {}
-    changed = changed_ranges(known, counts) if known else []
+    # The start date bounds what is read again, but never skips events after the bookmark.
+    changed = [(max(low, first), high) for low, high in changed_ranges(known, counts) if high > first] if known else []
     if known is None:
-        begin = start // HOUR * HOUR
+        begin = max(start // HOUR * HOUR, min(first, start))
     else:
         begin = known.end if mark is None else min(known.end, mark // HOUR * HOUR)
     ranges = join_ranges(sorted([*changed, (begin, end)]))
     window = max(first, (until - seconds) // DAY * DAY), until
-    within = [(max(low, first), min(high, end)) for low, high in ranges if low < end and high > first]
+    within = [(low, min(high, end)) for low, high in ranges if low < end]
     return Recounted(known, counts, within, window, end)
 
 
