@@ -89,7 +89,7 @@ def plan_recount(
         known: from the state; None for a metric that was not counted yet.
         start: from when on a metric is read that was not counted yet.
         mark: the bookmark, if the user moved it back to read the events after it again; else None.
-        limits: the start date and the end of what is read.
+        limits: the start date, and the end of the range.
         seconds: how late an event may become visible.
         count: asks for the counts of a range by hour. All times are epoch seconds.
 
@@ -102,7 +102,7 @@ def plan_recount(
     counted_from = max(first, ((known.end if known else until) - seconds) // DAY * DAY)
     asked = min(counted_from, known.start) if known else counted_from
     counts = count(asked, end) if asked < end else {}
-    # The start date bounds what is read again, but never skips events after the bookmark.
+    # The start date bounds the hours to read again, but never skips events after the bookmark.
     changed = [(max(low, first), high) for low, high in changed_ranges(known, counts) if high > first] if known else []
     if known is None:
         begin = max(start // HOUR * HOUR, min(first, start))
