@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tap_klaviyo import config
 from tap_klaviyo.errors import ConfigError
-from tap_klaviyo.reading.recount import metric_segments
+from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.klaviyo.filters import filter_metric
+from tap_klaviyo.reading.query import Query
+from tap_klaviyo.reading.recount import Recount, metric_segments, recount_fetch
+from tap_klaviyo.reading.timeline import Timeline
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.singer.messages import Writer
+from tap_klaviyo.singer.selection import read_catalog
+from tap_klaviyo.streams.table import BY_NAME
+from tap_klaviyo.sync import Sync
 from tap_klaviyo.times import format_time
 from tests.running import Run, Time, catalog_of, sync
+from tests.timelines import Memory
 
 COUNTS = "/api/metric-aggregates"
 HOUR, DAY = 3600, 86_400
@@ -360,3 +371,60 @@ def test_a_start_date_after_the_bookmark_skips_nothing_with_a_recount(sandbox: S
     second = run_of(sandbox, "receive", state=state, start_date=format_time(int(sandbox.now) - DAY))
     whole = set(sandbox.account.ledger(sandbox.now - 5)["receive"])
     assert {*first.keys()["receive"], *second.keys()["receive"]} == whole
+
+
+def test_only_the_metric_whose_count_has_changed_is_read_again() -> None:
+    account = Account.build(events=20_000, seed=3, days=20, late_days=0.01)
+    places = [place for place, metric in enumerate(account.metrics) if metric.kind.stream == "unsubscribe"]
+    timeline, now = account.timeline, account.now
+    number = next(n for n in account.events_of(places[:1]) if timeline.seconds[n] > now - DAY)
+    account = replace(account, timeline=replace(timeline, late={**timeline.late, number: now + HOUR}))
+    with Sandbox(account, limits=False) as sandbox:
+        first = run_of(sandbox, "unsubscribe")
+        sandbox.advance(2 * HOUR)
+        second = run_of(sandbox, "unsubscribe", state=first.state)
+        old = [each for each in second.records("unsubscribe") if each["timestamp"] < now - 2 * HOUR]
+        assert timeline.id(number).decode() in [each["id"] for each in old]
+        assert {each["metric_id"] for each in old} == {account.metrics[places[0]].id}
+
+
+def test_the_bookmarks_event_is_not_read_again_in_each_run(sandbox: Sandbox) -> None:
+    first = run_of(sandbox, "mark_as_spam")
+    assert first.records("mark_as_spam")[-1]["timestamp"] < sandbox.now - 2 * HOUR
+    assert run_of(sandbox, "mark_as_spam", state=first.state).records("mark_as_spam") == []
+
+
+def test_a_recount_without_a_comparison_names_no_difference(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    first = run_of(sandbox, "receive")
+    sandbox.advance(3 * DAY)
+    sandbox.account = sandbox.account.with_lag(DAY)
+    run_of(sandbox, "receive", state=first.state)
+    assert "counts differ" not in caplog.text
+
+
+def test_the_progress_expects_as_many_rows_as_are_counted_in_the_ranges_to_read(sandbox: Sandbox) -> None:
+    state: dict[str, Any] = {}
+    for _ in range(2):
+        clock, output = Time(sandbox.now).clock, io.BytesIO()
+        checked = config.check_settings({**sandbox.config, "late_events": "recount"})
+        tap = Sync(Client(checked, clock), checked, Writer(output), clock)
+        tap.run(read_catalog(catalog_of("receive")), state)
+        state = json.loads(output.getvalue().splitlines()[-1])["value"]
+        assert tap.progress.expected == {"receive": tap.progress.rows}
+        sandbox.advance(DAY)
+
+
+def test_counts_of_a_recount_are_worth_a_wait() -> None:
+    asked = []
+
+    def count(metric: str, start: int, end: int, is_needed: bool) -> dict[int, int]:
+        asked.append(is_needed)
+        return {}
+
+    stream, now = BY_NAME["receive"], 1_795_392_000
+    projection = stream.project(stream.schema)
+    timeline = Timeline(stream, cast(Client, Memory([], 10)), stream.endpoint, {}, count=count)
+    recount_fetch(
+        timeline, [Recount(Query("M", projection, filter_metric("M")), now - DAY)], now, 30 * DAY, now - 60 * DAY
+    )()
+    assert asked == [True]

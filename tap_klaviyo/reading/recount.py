@@ -18,6 +18,7 @@ from tap_klaviyo.reading.known_counts import (
 )
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
+from tap_klaviyo.reading.slices import LONG_RANGE
 from tap_klaviyo.reading.time_range import time_range_fetches
 from tap_klaviyo.reading.timeline import Timeline
 from tap_klaviyo.singer.recounts import KnownCounts
@@ -83,7 +84,8 @@ def _count_all(timeline: Timeline, recounts: Sequence[Recount], end: int, second
         _NOTHING,
         recounted=found,
         counted=counted if timeline.is_checked else (),
-        expected=sum(each.total for each in counted),
+        # A long range is expected once its reading is planned.
+        expected=sum(each.total for each in counted if each.end - each.start < LONG_RANGE),
     )
     # The counts are there already, so no range is counted for itself, and an empty one is judged by them.
     tallied = replace(timeline, is_checked=False, is_tallied=True, mark=0)
