@@ -345,7 +345,7 @@ def test_a_full_read_counts_nothing(sandbox: Sandbox) -> None:
 
 def test_a_metric_without_counts_keeps_those_that_are_known(sandbox: Sandbox) -> None:
     first = run_of(sandbox, "unsubscribe")
-    failing, other = first.state["bookmarks"]["unsubscribe"]["metrics"]
+    other, failing = first.state["bookmarks"]["unsubscribe"]["metrics"]
     sandbox.advance(2 * DAY)
     sandbox.faults = lambda request: status(403) if request.path == COUNTS and failing in str(request.body) else None
     second = run_of(sandbox, "unsubscribe", state=first.state)
