@@ -27,6 +27,8 @@ from tap_klaviyo.sandbox.traffic import Exchange, Reply, Request, page_of
 
 _UNSENT = ("reset_before", "reset_headers")
 _GRACE = 0.05
+# Seconds for the connections to close after the last answer.
+_LAST_TURNS = 0.01
 
 
 class Sandbox:
@@ -170,6 +172,8 @@ class Sandbox:
         ready.set()
         await self._stop.wait()
         await runner.cleanup()
+        # The loop closes a connection in a later turn, and one that ends before that leaves its socket open.
+        await asyncio.sleep(_LAST_TURNS)
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         request = self._received_as(http, await http.read())

@@ -7,6 +7,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -65,12 +66,14 @@ async def _trickle(
 ) -> web.StreamResponse:
     size = len(_half(body)) + 1 if fault.kind == "stall" else max(1, fault.size)
     response = web.StreamResponse(status=status, headers=headers)
-    await response.prepare(http)
-    for start in range(0, len(body), size):
-        if start:
-            await asyncio.sleep(fault.seconds)
-        await response.write(body[start : start + size])
-    await response.write_eof()
+    # The tap does not wait for the end of such an answer.
+    with suppress(ConnectionResetError):
+        await response.prepare(http)
+        for start in range(0, len(body), size):
+            if start:
+                await asyncio.sleep(fault.seconds)
+            await response.write(body[start : start + size])
+        await response.write_eof()
     return response
 
 
