@@ -70,7 +70,7 @@ def test_a_date_means_the_same_wherever_the_host_is(text: str) -> None:
     [
         (decode_object, Raw(b'{"a": 1}'), {"a": Raw(b"1")}),
         (decode_object, Raw(b"null"), None),
-        (decode_object, Raw(b'{"a": ' * 5000 + b"1" + b"}" * 5000), None),
+        (decode_object, Raw(b'{"a": ' * 200_000 + b"1" + b"}" * 200_000), None),
         (decode_object, {"a": 1}, None),
         (decode_array, Raw(b"[1, 2]"), [Raw(b"1"), Raw(b"2")]),
         (decode_array, Raw(b'{"a": 1}'), None),
