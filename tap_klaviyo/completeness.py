@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tap_klaviyo.reading.comparison import Counted, Difference, compare_counts, unread_metrics
-from tap_klaviyo.reading.known_counts import counts_within
+from tap_klaviyo.reading.hours import counts_within
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.times import format_time
 

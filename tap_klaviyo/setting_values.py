@@ -26,7 +26,7 @@ def parse_key(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = value.strip() if isinstance(value, str) else ""
+    text = _stripped(value)
     if _PUBLIC_KEY.fullmatch(text):
         raise ValueError(
             "a private API key (it begins with pk_), not the six-character public one: "
@@ -43,7 +43,7 @@ def parse_word(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = value.strip() if isinstance(value, str) else ""
+    text = _stripped(value)
     if not KEY.fullmatch(text):
         raise ValueError("one word of printable ASCII")
     return text
@@ -123,7 +123,7 @@ def parse_text(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = value.strip() if isinstance(value, str) else ""
+    text = _stripped(value)
     if not text:
         raise ValueError("text")
     return text
@@ -135,7 +135,7 @@ def parse_header(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = value.strip() if isinstance(value, str) else ""
+    text = _stripped(value)
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("printable ASCII text")
     return text
@@ -180,3 +180,8 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _stripped(value: Any) -> str:
+    """Return a text without blanks around it; empty for anything else."""
+    return value.strip() if isinstance(value, str) else ""

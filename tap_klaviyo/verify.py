@@ -17,8 +17,9 @@ from tap_klaviyo.outcomes import judge_failure
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.reading.account import Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
-from tap_klaviyo.reading.comparison import Difference, HourCounts, add_counts, count_by_day
+from tap_klaviyo.reading.comparison import add_counts
 from tap_klaviyo.reading.counts import count_events
+from tap_klaviyo.reading.hours import HourCounts, count_by_day, counts_outside, join_ranges
 from tap_klaviyo.reading.planner import event_queries
 from tap_klaviyo.reading.prefetch import Fetch, Pipeline
 from tap_klaviyo.reading.query import Query, query_parameters
@@ -30,7 +31,7 @@ from tap_klaviyo.singer.selection import Selection, select_key
 from tap_klaviyo.singer.state import State, bookmark_of
 from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.streams.model import Stream
-from tap_klaviyo.times import DAY, HOUR, Clock, format_time, parse_time
+from tap_klaviyo.times import DAY, Clock, format_time, parse_time
 
 # The only attributes that count. With such a choice, Klaviyo leaves out which metric an event belongs to.
 _FIELDS = {"fields[event]": "datetime,timestamp"}
@@ -204,28 +205,17 @@ class Verification:
     def _read_again(self, pipeline: Pipeline[Batch], part: _Part, tally: Tally) -> None:
         """Read the days that differ once more, events and counts: late events came, or the counts were behind."""
         differences = differences_of(tally)
-        ranges = adjoined_ranges(differences)
+        ranges = join_ranges(sorted({(each.start, each.end) for each in differences}))
         query = replace(part.query, metrics=tuple({each.metric for each in differences}))
         for start, end in ranges if len(ranges) <= _MOST_RANGES else []:
             pipeline.add(part.name, self._fetches(part, query, start, end), part.stream.endpoint.path, is_next=True)
             again = self._read(pipeline, part)
             for metric in query.metrics:
                 hours = tally.read.get(metric, Counter())
-                kept = {hour: count for hour, count in hours.items() if not start - HOUR < hour < end}
+                kept = counts_outside(hours, start, end)
                 tally.read[metric] = Counter(kept) + again.read.get(metric, Counter())
             for each in again.counted:
                 tally.counted = add_counts(tally.counted, each)
-
-
-def adjoined_ranges(differences: Iterable[Difference]) -> list[tuple[int, int]]:
-    """Return the ranges that some days cover, with days that follow each other as one range."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted({(each.start, each.end) for each in differences}):
-        if found and found[-1][1] >= start:
-            found[-1] = found[-1][0], max(found[-1][1], end)
-        else:
-            found.append((start, end))
-    return found
 
 
 def _problems(tally: Tally, names: Mapping[str, str]) -> Iterator[str]:

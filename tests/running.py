@@ -13,7 +13,7 @@ from tap_klaviyo import config
 from tap_klaviyo.errors import TapError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.sandbox import Account, Sandbox
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.select_option import select_by_names
@@ -145,3 +145,15 @@ def _with_fields(entry: dict[str, Any], fields: Iterable[str] | None) -> dict[st
         for each in entry["metadata"]
     ]
     return {**entry, "metadata": chosen}
+
+
+def hide_events(sandbox: Sandbox, ids: list[str]) -> None:
+    """Let Klaviyo count events that it does not return."""
+    whole = sandbox.account
+    hidden = whole.without_events(ids)
+
+    def serve(request: Request) -> Fault | None:
+        sandbox.account = whole if request.path == "/api/metric-aggregates" else hidden
+        return None
+
+    sandbox.faults = serve

@@ -20,10 +20,10 @@ from tap_klaviyo.reading.comparison import (
     Difference,
     add_counts,
     compare_counts,
-    count_by_hour,
     counted_again,
     unread_metrics,
 )
+from tap_klaviyo.reading.hours import count_by_hour
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
 from tap_klaviyo.singer.catalog import discover_catalog

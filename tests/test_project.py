@@ -120,7 +120,7 @@ def test_no_two_modules_share_a_public_class_name() -> None:
 
 def test_imports_form_no_circle() -> None:
     order = TopologicalSorter({name: found - {"sandbox", "cli"} for name, found in graph().items()})
-    order.prepare()
+    assert len(list(order.static_order())) >= len(graph())
 
 
 def test_only_its_own_tests_know_the_sandbox_from_within() -> None:

@@ -24,7 +24,7 @@ from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.sync import Sync
 from tap_klaviyo.times import format_time
-from tests.running import Run, Time, catalog_of, sync
+from tests.running import Run, Time, catalog_of, hide_events, sync
 from tests.timelines import Memory
 
 COUNTS = "/api/metric-aggregates"
@@ -241,24 +241,12 @@ def test_recount_days_without_a_recount_is_named() -> None:
         config.check_settings({"api_key": "pk_1", "start_date": "2026-01-01", "late_events": "never"})
 
 
-def hide(sandbox: Sandbox, ids: list[str]) -> None:
-    """Let Klaviyo count events that it does not return."""
-    whole = sandbox.account
-    hidden = whole.without_events(ids)
-
-    def serve(request: Request) -> Fault | None:
-        sandbox.account = whole if request.path == COUNTS else hidden
-        return None
-
-    sandbox.faults = serve
-
-
 def test_an_event_that_is_counted_but_not_returned_ends_no_run(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its hour stays open. When it is read again alone, the answer is empty, which shows nothing new."""
     records = sorted(run_of(sandbox, "unsubscribe").records("unsubscribe"), key=lambda each: each["timestamp"])
-    hide(sandbox, [records[-1]["id"]])
+    hide_events(sandbox, [records[-1]["id"]])
     first = run_of(sandbox, "unsubscribe", check_counts=True)
     before = len(counts_asked(sandbox))
     second = run_of(sandbox, "unsubscribe", state=first.state, check_counts=True)

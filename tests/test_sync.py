@@ -85,8 +85,10 @@ def test_timelines_come_in_order_of_time(whole: Run) -> None:
 
 def test_each_record_is_valid_against_its_schema(whole: Run) -> None:
     validators = {each["stream"]: validator_of(each["schema"]) for each in whole.of("SCHEMA")}
-    for message in whole.of("RECORD"):
+    records = whole.of("RECORD")
+    for message in records:
         validators[message["stream"]](message["record"])
+    assert {message["stream"] for message in records} <= validators.keys()
 
 
 def test_date_times_are_rfc_3339_in_utc(whole: Run) -> None:

@@ -96,7 +96,8 @@ def test_a_search_among_random_answers_ends() -> None:
     chance = random.Random(5)
     for _ in range(200):
         tries = iter(range(100))  # one more would raise
-        find_unreadable(lambda _: next(tries) >= 0 and chance.random() < 0.5, BEGIN, BEGIN + YEAR)  # noqa: B023
+        found = find_unreadable(lambda _: next(tries) >= 0 and chance.random() < 0.5, BEGIN, BEGIN + YEAR)  # noqa: B023
+        assert found is None or BEGIN <= found < BEGIN + YEAR
 
 
 def test_a_search_that_is_misled_each_time_ends() -> None:

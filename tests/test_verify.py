@@ -15,12 +15,13 @@ from tap_klaviyo.cli import main
 from tap_klaviyo.errors import AuthError, ConfigError, ScopeError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.comparison import Difference
+from tap_klaviyo.reading.hours import join_ranges
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.times import format_time, parse_time
-from tap_klaviyo.verify import Verdict, Verification, adjoined_ranges, parse_days, verdicts_json
-from tests.running import Time, catalog_of, sync
+from tap_klaviyo.verify import Verdict, Verification, parse_days, verdicts_json
+from tests.running import Time, catalog_of, hide_events, sync
 
 COUNTS = "/api/metric-aggregates"
 DAY = 86_400
@@ -90,22 +91,10 @@ def test_only_the_days_asked_for_are_read(sandbox: Sandbox) -> None:
     assert (len(asked(sandbox, "/api/events")), len(asked(sandbox, COUNTS))) == (1, 1)
 
 
-def hide(sandbox: Sandbox, ids: list[str]) -> None:
-    """Let Klaviyo count events that it does not return."""
-    whole = sandbox.account
-    hidden = whole.without_events(ids)
-
-    def serve(request: Request) -> Fault | None:
-        sandbox.account = whole if request.path == COUNTS else hidden
-        return None
-
-    sandbox.faults = serve
-
-
 def test_days_that_differ_are_read_again_and_named(sandbox: Sandbox) -> None:
     records = sync(sandbox, catalog=catalog_of("receive"), clock=Time(sandbox.now).clock).records("receive")
     day = records[200]["timestamp"] // DAY * DAY
-    hide(sandbox, [records[200]["id"]])
+    hide_events(sandbox, [records[200]["id"]])
     before = len(asked(sandbox, "/api/events"))
     (found,) = verify(sandbox, "receive")
     number = sum(each["timestamp"] // DAY * DAY == day for each in records)
@@ -182,7 +171,7 @@ def test_only_the_metric_that_is_counted_but_not_returned_differs(small: Sandbox
     """It is counted again without the others, in its own days."""
     days = int(small.now) // DAY * DAY - 6 * DAY, int(small.now)
     records = [each for each in events_of(small, "receive") if each["timestamp"] >= days[0]]
-    hide(small, [each["id"] for each in records])
+    hide_events(small, [each["id"] for each in records])
     before = len(asked(small, COUNTS))
     found = verify(small, "events", days=days)
     (bad,) = [each for each in found if not each.is_good]
@@ -219,7 +208,7 @@ def test_counts_that_were_behind_make_no_difference(small: Sandbox) -> None:
 def test_many_days_that_differ_are_not_read_again(small: Sandbox) -> None:
     """Every third day lacks its events: these are too many ranges for late events to be the cause."""
     records = events_of(small, "receive")
-    hide(small, [each["id"] for each in records if each["timestamp"] // DAY % 3 == 0])
+    hide_events(small, [each["id"] for each in records if each["timestamp"] // DAY % 3 == 0])
     before = len(asked(small, "/api/events"))
     (found,) = verify(small, "receive")
     assert len(found.differences) > 10
@@ -287,7 +276,10 @@ def test_other_texts_are_refused(text: str) -> None:
 
 def test_days_that_follow_each_other_are_one_range() -> None:
     days = [Difference("M", BEGIN + n * DAY, BEGIN + (n + 1) * DAY, 1, 2) for n in (0, 1, 1, 5)]
-    assert adjoined_ranges(days) == [(BEGIN, BEGIN + 2 * DAY), (BEGIN + 5 * DAY, BEGIN + 6 * DAY)]
+    assert join_ranges(sorted({(each.start, each.end) for each in days})) == [
+        (BEGIN, BEGIN + 2 * DAY),
+        (BEGIN + 5 * DAY, BEGIN + 6 * DAY),
+    ]
 
 
 def command(sandbox: Sandbox, folder: Path, *arguments: str) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from tap_klaviyo.errors import ParkingError
-from tap_klaviyo.reading.comparison import Counted, HourCounts
+from tap_klaviyo.reading.comparison import Counted
+from tap_klaviyo.reading.hours import HourCounts
 from tap_klaviyo.reading.known_counts import Recounted
 from tap_klaviyo.reading.prefetch import DISK_AHEAD
 from tap_klaviyo.records.findings import Findings
@@ -104,6 +105,10 @@ class Batch:
             ParkingError: parked lines do not come back whole.
         """
         return self.lines if isinstance(self.lines, bytes) else self.lines.read_whole()
+
+
+# What a fetch gives that finds no rows.
+NO_ROWS = Batch(b"", 0, 0)
 
 
 def open_temporary() -> BinaryIO:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tap_klaviyo.reading.hours import HourCounts, count_by_day, counts_outside, counts_within
 from tap_klaviyo.times import DAY, HOUR
-
-_FOREVER = 2**60
-# Numbers of events by metric, and by the epoch second at which an hour begins.
-HourCounts = Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True)
@@ -59,17 +54,6 @@ class Difference:
     counted: int
 
 
-def count_by_hour(moments: Sequence[int]) -> dict[int, int]:
-    """Return how many of some times (epoch seconds) lie in each hour, by the second at which the hour begins."""
-    ordered, found, place = sorted(moments), dict[int, int](), 0
-    while place < len(ordered):
-        begin = ordered[place] // HOUR * HOUR
-        behind = bisect_left(ordered, begin + HOUR, place)
-        found[begin] = behind - place
-        place = behind
-    return found
-
-
 def compare_counts(read: HourCounts, counted: Iterable[Counted], until: int | None = None) -> list[Difference]:
     """Return the days that differ, by metric and in order of time.
 
@@ -88,19 +72,10 @@ def compare_counts(read: HourCounts, counted: Iterable[Counted], until: int | No
 
 def _days(read: Mapping[int, int], counted: Counted, until: int | None) -> Iterator[Difference]:
     limit = counted.end if until is None else min(counted.end, until // HOUR * HOUR)
-    seen, expected = (count_by_day(hours, counted.start, limit) for hours in (read, counted.hours))
+    seen, expected = (count_by_day(counts_within(hours, counted.start, limit)) for hours in (read, counted.hours))
     for day in sorted(seen.keys() | expected.keys()):
         start, end = max(day, counted.start), min(day + DAY, limit)
         yield Difference(counted.metric, start, end, seen[day], expected[day])
-
-
-def count_by_day(hours: Mapping[int, int], start: int = 0, end: int = _FOREVER) -> Counter[int]:
-    """Return the counts of hours that reach into a range, by the epoch second at which their day begins."""
-    found: Counter[int] = Counter()
-    for hour, count in hours.items():
-        if start - HOUR < hour < end:
-            found[hour // DAY * DAY] += count
-    return found
 
 
 def counted_again(differences: Iterable[Difference]) -> list[tuple[str, int, int]]:
@@ -120,7 +95,7 @@ def add_counts(counted: Sequence[Counted], new: Counted) -> list[Counted]:
 
 
 def _refreshed(old: Counted, new: Counted) -> Counted:
-    kept = {hour: count for hour, count in old.hours.items() if not new.start - HOUR < hour < new.end}
+    kept = counts_outside(old.hours, new.start, new.end)
     return replace(old, hours=kept | dict(new.hours))
 
 

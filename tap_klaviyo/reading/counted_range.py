@@ -6,14 +6,16 @@ from dataclasses import replace
 from functools import partial
 
 from tap_klaviyo.errors import ApiError
+from tap_klaviyo.klaviyo.jsonapi import Page
+from tap_klaviyo.klaviyo.resources import related_ids
 from tap_klaviyo.log import logger
-from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.comparison import Counted
+from tap_klaviyo.reading.hours import HourCounts, count_by_hour
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
-from tap_klaviyo.reading.slices import CountedRange, Slice
+from tap_klaviyo.reading.query import Query
+from tap_klaviyo.reading.slices import CountedRange, PlacedRows, Slice
 from tap_klaviyo.reading.timeline import Timeline
-
-_NOTHING = Batch(b"", 0, 0)
 
 
 def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False, is_empty: bool = False) -> Batch:
@@ -36,7 +38,7 @@ def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False
         except ApiError as error:
             problem = str(error)
             logger.debug("%s: reading without counts. %s", timeline.stream.name, problem)
-    return replace(_NOTHING, counted=counted, uncounted=problem if timeline.is_checked else None)
+    return replace(NO_ROWS, counted=counted, uncounted=problem if timeline.is_checked else None)
 
 
 def late_counts(timeline: Timeline, part: Slice, rows: int) -> list[Fetch[Batch]]:
@@ -65,3 +67,16 @@ def _count_late(timeline: Timeline, whole: CountedRange, is_empty: bool = False)
 def count_again(timeline: Timeline, metric: str, start: int, end: int) -> Fetch[Batch]:
     """Return the fetch of the counts of a metric between two epoch seconds."""
     return partial(_count_late, timeline, CountedRange(start, end, (metric,), is_compared=True))
+
+
+def hours_by_metric(query: Query, document: Page, rows: PlacedRows) -> HourCounts:
+    """Return how many events of a page lie in which hour, by metric."""
+    lookup = query.projection.source.lookup
+    if lookup is None:
+        return {query.name: count_by_hour(rows.moments)}
+    names = related_ids(document.data, lookup.relationship)
+    metric_of = {resource.id: next(iter(ids), "") for resource, ids in zip(document.data, names, strict=True)}
+    moments: dict[str, list[int]] = {}
+    for id, moment in zip(rows.ids, rows.moments, strict=True):
+        moments.setdefault(metric_of[id], []).append(moment)
+    return {metric: count_by_hour(times) for metric, times in moments.items()}

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tap_klaviyo.reading.hours import counts_within, join_ranges
 from tap_klaviyo.singer.recounts import KnownCounts, OpenHour, hourly_start
 from tap_klaviyo.times import DAY, HOUR
 
@@ -61,7 +62,7 @@ class Recounted:
             read: the events that were read, by hour.
         """
         start = self.known.end if self.known else min((low for low, _ in self.ranges), default=self.now)
-        new = sum(count for hour, count in self.counts.items() if start - HOUR < hour < self.window[1])
+        new = sum(counts_within(self.counts, start, self.window[1]).values())
         return 0 if any(read.values()) else new
 
 
@@ -114,11 +115,6 @@ def plan_recount(
     return Recounted(known, counts, within, window, end)
 
 
-def counts_within(counts: Mapping[int, int], start: int, end: int) -> dict[int, int]:
-    """Return the counts of the hours that reach into a range."""
-    return {hour: count for hour, count in counts.items() if start - HOUR < hour < end}
-
-
 def changed_ranges(known: KnownCounts, counts: Mapping[int, int]) -> list[tuple[int, int]]:
     """Return the ranges to read again, in order: the hours that are open or whose count has changed.
 
@@ -141,17 +137,6 @@ def _changed(known: KnownCounts, counts: Mapping[int, int]) -> Iterator[int]:
     for hour in range(by_hour // HOUR * HOUR, known.end, HOUR):
         if counts.get(hour, 0) != known.hours.get(hour, 0):
             yield hour
-
-
-def join_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return ranges with those that touch each other as one; they come in the order of their starts."""
-    found: list[tuple[int, int]] = []
-    for start, end in ranges:
-        if found and start <= found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
-        else:
-            found.append((start, end))
-    return found
 
 
 def known_after(
@@ -178,11 +163,12 @@ def known_after(
     for hour in _hours_in(ranges, start, end):
         rows, count = read.get(hour, 0), counts.get(hour, 0)
         before, own = still_open.pop(hour, None), surplus.pop(hour, 0)
-        if _is_settled(hour, rows, count, own, before, now):
+        is_same = before is not None and (before.rows, before.count) == (rows, count)
+        since = before.since if before and is_same else now
+        if _is_settled(hour, rows, count, own, since, now):
             surplus |= {hour: rows - count} if rows > count else {}
         else:
-            is_same = before is not None and (before.rows, before.count) == (rows, count)
-            still_open[hour] = OpenHour(rows, count, before.since if before and is_same else now)
+            still_open[hour] = OpenHour(rows, count, since)
             surplus |= {hour: own} if own else {}
     by_hour = hourly_start(start, end)
     return KnownCounts(
@@ -190,8 +176,8 @@ def known_after(
         end,
         {hour: count for hour, count in counts_within(counts, by_hour, end).items() if count},
         day_digests(counts, start, by_hour),
-        {hour: number for hour, number in surplus.items() if start - HOUR < hour < end},
-        {hour: each for hour, each in still_open.items() if start - HOUR < hour < end},
+        counts_within(surplus, start, end),
+        counts_within(still_open, start, end),
     )
 
 
@@ -201,7 +187,7 @@ def _hours_in(ranges: Iterable[tuple[int, int]], start: int, end: int) -> Iterat
         yield from range(max(first, start) // HOUR * HOUR, min(last, end), HOUR)
 
 
-def _is_settled(hour: int, rows: int, count: int, surplus: int, before: OpenHour | None, now: int) -> bool:
+def _is_settled(hour: int, rows: int, count: int, surplus: int, since: int, now: int) -> bool:
     """Return whether no event of an hour can be on its way without its count changing.
 
     Fewer events than are counted are on their way, so the hour stays open. More may be counted later, or never.
@@ -210,5 +196,4 @@ def _is_settled(hour: int, rows: int, count: int, surplus: int, before: OpenHour
         return True
     if rows < count:
         return False
-    is_same = before is not None and (before.rows, before.count) == (rows, count)
-    return hour + HOUR + _OLD <= now if not surplus else bool(before and is_same and now - before.since >= SETTLING)
+    return now - since >= SETTLING if surplus else hour + HOUR + _OLD <= now

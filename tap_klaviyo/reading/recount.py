@@ -9,13 +9,10 @@ from itertools import pairwise
 
 from tap_klaviyo.errors import ApiError
 from tap_klaviyo.log import logger
-from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.comparison import Counted
-from tap_klaviyo.reading.known_counts import (
-    Recounted,
-    counts_within,
-    plan_recount,
-)
+from tap_klaviyo.reading.hours import counts_within
+from tap_klaviyo.reading.known_counts import Recounted, plan_recount
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.slices import LONG_RANGE
@@ -23,8 +20,6 @@ from tap_klaviyo.reading.time_range import time_range_fetches
 from tap_klaviyo.reading.timeline import Timeline
 from tap_klaviyo.singer.recounts import KnownCounts
 from tap_klaviyo.times import format_time
-
-_NOTHING = Batch(b"", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ def _count_all(timeline: Timeline, recounts: Sequence[Recount], end: int, second
         for start, stop in each.ranges
     ]
     batch = replace(
-        _NOTHING,
+        NO_ROWS,
         recounted=found,
         counted=counted if timeline.is_checked else (),
         # A long range is expected once its reading is planned.

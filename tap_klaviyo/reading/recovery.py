@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tap_klaviyo.errors import ApiError, CursorError, GoneError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.log import logger
-from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.slices import Slice, split_by_query
 from tap_klaviyo.reading.timeline import Timeline, range_parameters
@@ -18,14 +18,13 @@ _MOST_RESTARTS = 5
 # Each time Klaviyo refuses the end of the range, the end is lowered by these seconds. The clocks of its servers differ
 # by seconds, and a server refuses a time ahead of its own clock.
 _RETREATS = (10, 60)
-_NOTHING = Batch(b"", 0, 0)
 
 
 @dataclass(frozen=True)
 class Detour:
     """The replacement for a failed page: a batch without rows, which names what was left out, and slices to read."""
 
-    batch: Batch = _NOTHING
+    batch: Batch = NO_ROWS
     parts: Sequence[Slice] = ()
 
 
@@ -46,15 +45,15 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
         logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
         return _again(part)
     if isinstance(problem, MetricDeniedError) and part.is_first:
-        return Detour(replace(_NOTHING, denied=frozenset(query.name for query in part.queries)))
+        return Detour(replace(NO_ROWS, denied=frozenset(query.name for query in part.queries)))
     if isinstance(problem, GoneError) and part.queries[0].parent:
-        return Detour(replace(_NOTHING, parents_gone=1))
+        return Detour(replace(NO_ROWS, parents_gone=1))
     if isinstance(problem, UnreadablePageError):
         return _around_unreadable(timeline, part, problem, query or part.queries[0])
     if _is_refused_end(part, problem):
         again = replace(part, end=part.end - _RETREATS[part.retreats], retreats=part.retreats + 1)
         logger.warning("%s Rows are read up to %s only; the next run reads the rest.", where, format_time(again.end))
-        return Detour(replace(_NOTHING, bookmark_limit=again.end), [again])
+        return Detour(replace(NO_ROWS, bookmark_limit=again.end), [again])
     raise problem
 
 
@@ -99,7 +98,7 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
         f"Rows of {format_time(second)}{f' ({query.name})' if query.name else ''} cannot be read and were skipped; the "
         f"bookmark stays there until they can. {problem}"
     )
-    return Detour(replace(_NOTHING, problem=text, bookmark_limit=second), behind)
+    return Detour(replace(NO_ROWS, problem=text, bookmark_limit=second), behind)
 
 
 def _unreadable_second(timeline: Timeline, part: Slice, query: Query) -> int | None:

@@ -21,7 +21,7 @@ from tap_klaviyo.klaviyo.json_values import NULL, decode_array
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.reports import Figures, ReportQuery, ResourceDecoder, report_figures, report_labels
 from tap_klaviyo.log import logger
-from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.day_limit import DayLimit
 from tap_klaviyo.reading.periods import Period, format_bound, format_local, labelled_date
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
@@ -33,7 +33,6 @@ from tap_klaviyo.streams.model import Stream
 
 # How often a window is read again because Klaviyo refuses a cursor.
 _RESTARTS = 5
-_NOTHING = Batch(b"", 0, 0)
 
 # Periods that one request asks for: a month, or days of a series.
 Window = Sequence[Period]
@@ -115,7 +114,7 @@ def _read(
         if not restarts:
             raise
         logger.warning("%s Starting over from the first page.", problem)
-        return Fetched(_NOTHING, 0, [partial(_begin, requests, windows, restarts - 1)])
+        return Fetched(NO_ROWS, 0, [partial(_begin, requests, windows, restarts - 1)])
     except RequestError as problem:
         raise _explained(requests, problem) from None
     if following:

@@ -21,7 +21,7 @@ from tap_klaviyo.klaviyo.endpoints import LISTS, SEGMENT_VALUES
 from tap_klaviyo.klaviyo.json_values import decode_object
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.reports import ReportQuery, ResourceDecoder, report_figures
-from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.day_limit import DayLimit
 from tap_klaviyo.reading.periods import Period, format_bound, format_local
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
@@ -33,7 +33,6 @@ from tap_klaviyo.streams.model import Stream
 
 _COUNT = "profile_count"
 _MEMBERS = ReportQuery("segment-values-report", ("total_members",))
-_NOTHING = Batch(b"", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _lists(requests: SizeRequests, pages: Pages) -> Fetched[Batch]:
         then = [partial(_list, requests, each.id) for each in answer.page.data]
     if not pages.ended:
         then.append(partial(_lists, requests, pages))
-    return Fetched(_NOTHING, 0, then, answer.attempts, answer.queued)
+    return Fetched(NO_ROWS, 0, then, answer.attempts, answer.queued)
 
 
 def _list(requests: SizeRequests, id: str) -> Fetched[Batch]:
@@ -109,7 +108,7 @@ def _list(requests: SizeRequests, id: str) -> Fetched[Batch]:
             count = (decode_object(answer.page.data[0].attributes) or {}).get(_COUNT)
             batch = _batch(requests, [_row("list", Raw(msgspec.json.encode(id)), count)], Findings())
     except GoneError:
-        return Fetched(_NOTHING, 0)
+        return Fetched(NO_ROWS, 0)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued)
 
 

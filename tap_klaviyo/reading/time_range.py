@@ -19,10 +19,9 @@ from operator import attrgetter
 from tap_klaviyo.errors import ApiError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
-from tap_klaviyo.klaviyo.resources import related_ids
-from tap_klaviyo.reading.batch import Batch
-from tap_klaviyo.reading.comparison import HourCounts, count_by_hour
-from tap_klaviyo.reading.counted_range import count_range, late_counts
+from tap_klaviyo.reading.batch import NO_ROWS, Batch
+from tap_klaviyo.reading.counted_range import count_range, hours_by_metric, late_counts
+from tap_klaviyo.reading.hours import HourCounts, count_by_hour
 from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
@@ -54,7 +53,6 @@ from tap_klaviyo.times import HOUR
 _MOST_PLANNED = 400
 # A page with fewer rows, because it was asked for in part, does not show how dense they are.
 _FEWEST_ROWS = 10
-_NOTHING = Batch(b"", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
         if not made.is_timed:
             # Only Klaviyo's filter knows whether a row without a time is before the slice's end.
             again = _slice_fetches(timeline, part)
-            return Fetched(_NOTHING, 0, again, answer.attempts, answer.queued)
+            return Fetched(NO_ROWS, 0, again, answer.attempts, answer.queued)
         is_over = is_over or made.last >= part.end
     newest = made.newest if is_over else made.certain
     batch = _batch(part, made.lines, made.rows, newest, made.findings, made.hours)
@@ -158,21 +156,8 @@ def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) 
         not whole.untimed,
         whole.ends_timed,
         follow_page(part, whole),
-        _by_metric(part.queries[0], document, fresh) if part.is_compared else {},
+        hours_by_metric(part.queries[0], document, fresh) if part.is_compared else {},
     )
-
-
-def _by_metric(query: Query, document: Page, rows: PlacedRows) -> HourCounts:
-    """Return how many events of a page lie in which hour, by metric."""
-    lookup = query.projection.source.lookup
-    if lookup is None:
-        return {query.name: count_by_hour(rows.moments)}
-    names = related_ids(document.data, lookup.relationship)
-    metric_of = {resource.id: next(iter(ids), "") for resource, ids in zip(document.data, names, strict=True)}
-    moments: dict[str, list[int]] = {}
-    for id, moment in zip(rows.ids, rows.moments, strict=True):
-        moments.setdefault(metric_of[id], []).append(moment)
-    return {metric: count_by_hour(times) for metric, times in moments.items()}
 
 
 def _placed(timeline: Timeline, query: Query, document: Page, findings: Findings, start: int, end: int) -> PlacedRows:
@@ -267,7 +252,7 @@ def _read_run(
     except (UnreadablePageError, RequestError) as problem:
         came = problem
     merged = meeting.arrive(place, came)
-    return replace(merged or Fetched(_NOTHING, 0), attempts=attempts, queued=queued)
+    return replace(merged or Fetched(NO_ROWS, 0), attempts=attempts, queued=queued)
 
 
 def _run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
@@ -296,7 +281,7 @@ def _merged(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetched[Ba
     horizon = min((run.last for run in unfinished), default=part.end)
     if horizon <= part.start:
         left = replace(part, queries=tuple(run.query for run in runs))
-        return Fetched(_NOTHING, 0, _all_fetches(timeline, narrow_slice(left, runs, horizon)))
+        return Fetched(NO_ROWS, 0, _all_fetches(timeline, narrow_slice(left, runs, horizon)))
     lines, moments = merge_runs(runs, horizon)
     findings = Findings()
     for run in runs:
