@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
+
+import pytest
 
 from tap_klaviyo import config
 from tap_klaviyo.errors import TapError
@@ -157,3 +160,15 @@ def hide_events(sandbox: Sandbox, ids: list[str]) -> None:
         return None
 
     sandbox.faults = serve
+
+
+@contextmanager
+def host_in(zone: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the host be in a time zone, as far as the system can do that."""
+    monkeypatch.setenv("TZ", zone)
+    if hasattr(time, "tzset"):
+        time.tzset()
+    yield
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from msgspec import Raw
 from tap_klaviyo.klaviyo.json_values import decode_array, decode_integer, decode_object, decode_text
 from tap_klaviyo.records.columns import column_of
 from tap_klaviyo.records.dates import to_utc
+from tests.running import host_in
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,8 @@ def test_a_value_becomes_what_its_column_holds(definition: dict[str, Any], value
 @pytest.fixture
 def host_in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the host be in another time zone than Klaviyo, as far as the system can do that."""
-    monkeypatch.setenv("TZ", "America/New_York")
-    if hasattr(time, "tzset"):
-        time.tzset()
-    yield
-    monkeypatch.undo()
-    if hasattr(time, "tzset"):
-        time.tzset()
+    with host_in("America/New_York", monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("host_in_new_york")

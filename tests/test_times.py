@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -11,18 +10,14 @@ from msgspec import UNSET, Raw
 
 from tap_klaviyo.records.times import epoch_seconds
 from tap_klaviyo.times import format_duration, format_time, parse_time, parse_utc
+from tests.running import host_in
 
 
 @pytest.fixture(params=["America/New_York", "UTC"])
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the host be in a time zone, as far as the system can do that."""
-    monkeypatch.setenv("TZ", request.param)
-    if hasattr(time, "tzset"):
-        time.tzset()
-    yield
-    monkeypatch.undo()
-    if hasattr(time, "tzset"):
-        time.tzset()
+    with host_in(request.param, monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("host")

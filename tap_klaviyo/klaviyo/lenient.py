@@ -1,4 +1,4 @@
-"""JSON:API resources of odd but legal shape, one at a time: an item needs an id, and nothing else; pure."""
+"""Reads unusual but legal JSON:API resources one by one; only an id is required; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DIGITS = tuple("-0123456789")
 
 
 class Envelope(Struct):
-    """A page whose resources are still JSON."""
+    """A page with undecoded resources."""
 
     data: list[Raw]
     included: Raw = NULL
@@ -26,7 +26,7 @@ def read_resource(
 ) -> Resource | None:
     """Return a resource, typed if it fits the decoder; None for an item without an id.
 
-    Relationships of another shape than JSON:API's count as absent, and a number as an id is its digits.
+    Malformed relationships are ignored. A numeric id becomes its digits.
 
     Args:
         value: the resource as JSON.
@@ -42,10 +42,10 @@ def read_resource(
 
 
 def next_page(links: Raw) -> str | None:
-    """Return the URL of the next page, or None if there is none.
+    """Return the URL of the next page, or None after the last page.
 
     Raises:
-        ValueError: it is neither text nor a link object with a text.
+        ValueError: the link is neither a string nor a link object.
     """
     following = (decode_object(links) or {}).get("next", NULL)
     following = (decode_object(following) or {}).get("href", following)
@@ -70,7 +70,7 @@ def _odd_resource(members: dict[str, Raw], kind: type[Resource]) -> Resource | N
 
 
 def _id(value: Any) -> str | None:
-    """Return an id as text: a number is its digits, and anything else has none."""
+    """Return an id as text. A number becomes its digits; other types give no id."""
     if text := decode_text(value):
         return text
     number = bytes(value).decode() if isinstance(value, Raw) else ""

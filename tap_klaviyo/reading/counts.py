@@ -17,10 +17,10 @@ from tap_klaviyo.times import DAY, parse_utc
 
 # Klaviyo counts up to a year in one request.
 _LONGEST = 365 * DAY
-# Reading without counts is only a little slower, so the tap gives up on them quickly. Both are in seconds.
+# Planning works without counts, only more slowly, so the tap stops waiting for them early. Both in seconds.
 _BRIEF = Retries(total=10.0)
 _PATIENCE = 2.0
-# A comparison that the user wants is worth more, but never as much as the events.
+# A requested comparison may take longer than planning, but not as long as reading events. In seconds.
 _PATIENT = Retries(total=120.0)
 
 
@@ -49,7 +49,7 @@ _documents = msgspec.json.Decoder(_Document)
 
 
 def count_events(client: Client, metric: str, start: int, end: int, is_needed: bool = False) -> Mapping[int, int]:
-    """Return a metric's events per hour, by the epoch second at which the hour begins. Empty hours are left out.
+    """Return the number of a metric's events in each hour with events, keyed by the hour's start in epoch seconds.
 
     Klaviyo's counts may be minutes behind its events, or ahead of them.
 
@@ -61,7 +61,7 @@ def count_events(client: Client, metric: str, start: int, end: int, is_needed: b
         is_needed: whether to wait for the rate limit; else Klaviyo is asked only if the limit allows that soon.
 
     Raises:
-        ApiError: there are no counts, whatever the reason.
+        ApiError: Klaviyo does not provide the counts.
     """
     found: Counter[int] = Counter()
     for begin in range(start, end, _LONGEST):
@@ -73,10 +73,10 @@ def count_events(client: Client, metric: str, start: int, end: int, is_needed: b
 
 
 def read_counts(body: bytes) -> dict[int, int]:
-    """Return the counts in an answer, by the epoch second at which each interval begins.
+    """Return the counts in an answer, keyed by each interval's start in epoch seconds.
 
     Raises:
-        UnavailableError: the answer is not one with counts.
+        UnavailableError: the answer contains no valid counts.
     """
     try:
         attributes = _documents.decode(body).data.attributes

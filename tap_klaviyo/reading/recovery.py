@@ -1,4 +1,4 @@
-"""How a slice continues despite an error of Klaviyo's: the slices to read instead, and the message."""
+"""Handles errors while a slice is read: chooses the slices to read instead and the message to log."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _RETREATS = (10, 60)
 
 @dataclass(frozen=True)
 class Detour:
-    """The replacement for a failed page: a batch without rows, which names what was left out, and slices to read."""
+    """Replaces a failed page: an empty batch that names the skipped rows, and the slices to read next."""
 
     batch: Batch = NO_ROWS
     parts: Sequence[Slice] = ()
 
 
 def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query | None = None) -> Detour:
-    """Return how a slice continues despite an error.
+    """Return the detour around an error.
 
     Args:
         timeline: the stream's.
@@ -38,7 +38,7 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
         query: the query that failed; None if the slice has a single query.
 
     Raises:
-        ApiError: it cannot.
+        ApiError: no detour is possible.
     """
     where = f"{timeline.stream.name}: {problem}"
     if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
@@ -62,13 +62,13 @@ def _again(part: Slice) -> Detour:
 
 
 def _is_refused_end(part: Slice, problem: ApiError) -> bool:
-    """Return whether Klaviyo may have refused a request because its clock is behind the end of the range."""
+    """Return whether a refusal may be due to a Klaviyo server whose clock is behind the end of the range."""
     can_retreat = part.is_last and part.retreats < len(_RETREATS) and part.end - _RETREATS[part.retreats] > part.start
     return can_retreat and _is_refused(problem)
 
 
 def _is_refused_beyond(part: Slice, problem: ApiError) -> bool:
-    """Return whether Klaviyo may have refused a cursor because the cursor leads past Klaviyo's clock."""
+    """Return whether a refusal may be due to a cursor that leads past Klaviyo's clock."""
     return part.is_open and _is_refused(problem)
 
 

@@ -1,7 +1,6 @@
-"""How many members lists and segments have today: all segments by one report, each list by a request.
+"""Daily member counts of lists and segments: one report covers all segments, and each list takes one request.
 
-Klaviyo has no report about lists, and the members that a run reads are only those that joined since the last one, so
-they cannot be counted instead.
+Klaviyo offers no report on lists. A run reads only new members, so counting them would not give the size.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _MEMBERS = ReportQuery("segment-values-report", ("total_members",))
 
 @dataclass(frozen=True)
 class SizeRequests:
-    """What the requests of one snapshot have in common.
+    """The shared settings of one snapshot's requests.
 
     Args:
         stream: the stream of the sizes.
@@ -59,7 +58,7 @@ class SizeRequests:
 
 
 def size_fetches(requests: SizeRequests) -> dict[str, Fetch[Batch]]:
-    """Return the first fetches of a snapshot by name: those of segments, and those of lists."""
+    """Return the first fetches of a snapshot by name, for segments and for lists."""
     return {
         "segments": partial(_segments, requests),
         "lists": partial(_lists, requests, Pages(requests.client, LISTS, {"sort": "id"})),
@@ -92,7 +91,7 @@ def _segments(requests: SizeRequests) -> Fetched[Batch]:
 
 
 def _lists(requests: SizeRequests, pages: Pages) -> Fetched[Batch]:
-    """Read a page of lists, which their sizes follow from."""
+    """Read a page of lists, then request the size of each."""
     with pages.next() as answer:
         then = [partial(_list, requests, each.id) for each in answer.page.data]
     if not pages.ended:

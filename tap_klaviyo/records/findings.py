@@ -1,4 +1,4 @@
-"""What a page has beside its records: counted, and reported in one line for each stream."""
+"""Unexpected contents of pages, counted and reported in one line per stream."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LONGEST_NAME = 80
 
 @dataclass
 class Findings:
-    """What a page, or a stream, has beside its records.
+    """Unexpected contents of a page or a stream.
 
     Args:
-        unknown: attributes that no schema defines, which are left out; by place, such as ("profile", "mood").
+        unknown: ignored attributes that no schema defines, by place, such as ("profile", "mood").
         changed: values that were changed to fit the schema, by their place.
         set_aside: items that have no key, by what they are.
     """
@@ -49,7 +49,7 @@ def _named(counts: Counter[Path]) -> Counter[str]:
 
 
 def _listed(counts: Counter[str]) -> str:
-    """Return the most frequent names with their counts, and how many more there are."""
+    """Return the most frequent names with their counts, then the number of the others."""
     shown: list[str] = []
     for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         text = f"{_shortened(name)} ({count:,})"
@@ -61,6 +61,6 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def _shortened(name: str) -> str:
-    """Return a name that Klaviyo sent so that it fits a log: on one line, and cut."""
+    """Return a name from Klaviyo on one line, cut to fit a log."""
     line = " ".join(name.split())
     return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"

@@ -1,4 +1,4 @@
-"""The collections of an account as they are now: with what was changed and deleted since it was made."""
+"""The current collections of an account, after changes and deletions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Changes = Mapping[str, Mapping[str, Any] | None]
 
 @dataclass(frozen=True)
 class Holdings:
-    """All resources of an account but events and profiles.
+    """All resources of an account except events and profiles.
 
     Attributes:
-        own: the resources of the types that the account itself has, such as lists.
+        own: the resources that the account stores itself, such as lists.
         shop: the other collections of the stable revision.
-        canvas: the collections that revision 2026-10-15 added, or gave another shape.
+        canvas: the collections that revision 2026-10-15 added or changed.
         changes: by id of a resource of the shop or canvas, the attributes that changed, None if it was deleted.
-        gone_list: a list that is listed although its members answer 404; None if there is no such parent of any type.
+        gone_list: a listed list whose members return 404; None if every parent works.
     """
 
     own: Mapping[str, Sequence[Item]]
@@ -35,7 +35,7 @@ class Holdings:
     gone_list: str | None
 
     def items_of(self, resource_type: str, revision: str = STABLE) -> Sequence[Item]:
-        """Return all resources of a type, by id; none for events and profiles."""
+        """Return all resources of a type in order of their ids. Events and profiles are not included."""
         key = resource_type, self._shop_of(resource_type, revision).revision
         if key not in self._items:
             self._items[key] = tuple(self._current_items(*key))
@@ -61,7 +61,7 @@ class Holdings:
         return items if revision == STABLE else self._with_campaigns(items)
 
     def _with_campaigns(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield resources of the canvas as the campaigns of the stable revision are now, without those deleted."""
+        """Yield canvas resources updated from the current campaigns, skipping deleted ones."""
         kept = {item.id: item for item in self.own["campaign"]}
         deleted = {item.id for item in self.canvas.neighbours.campaigns} - kept.keys()
         for item in items:
@@ -71,7 +71,7 @@ class Holdings:
                 yield item
 
     def children(self, resource_type: str, parent_type: str, revision: str = STABLE) -> Mapping[str, Sequence[Item]]:
-        """Return the resources of a type by the id of the parent that they belong to."""
+        """Return the resources of a type, grouped by parent id."""
         key = resource_type, parent_type, revision
         if key not in self._children:
             found: dict[str, list[Item]] = {}
@@ -85,7 +85,7 @@ class Holdings:
         return {}
 
     def item(self, resource_type: str, resource_id: str, revision: str = STABLE) -> Item | None:
-        """Return the resource with an id, None if there is none."""
+        """Return a resource by its id, or None."""
         key = resource_type, revision
         if key not in self._by_id:
             self._by_id[key] = {item.id: item for item in self.items_of(resource_type, revision)}
@@ -96,7 +96,7 @@ class Holdings:
         return {}
 
     def is_gone(self, resource_type: str, resource_id: str, revision: str = STABLE) -> bool:
-        """Return whether the children of a parent answer 404 although it is listed."""
+        """Return whether a listed parent's children return 404."""
         if self.gone_list is None:
             return False
         if resource_type == "list":
