@@ -18,17 +18,18 @@ from tap_klaviyo import about, check, config, display, log
 from tap_klaviyo.account_metrics import list_metrics, metrics_json, metrics_table
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
-from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
+from tap_klaviyo.files import exposed_files, parse_json, read_config, read_json, read_text
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.memory import stay_small, tune_process
 from tap_klaviyo.progress import Progress
 from tap_klaviyo.signals import Ended, handled_signals
 from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.messages import Writer, write_all
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import Selection, read_catalog
-from tap_klaviyo.singer.state import State, read_state
+from tap_klaviyo.singer.state import State
 from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.sync import Sync
@@ -187,10 +188,12 @@ def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[
 def _state(options: argparse.Namespace) -> State:
     if not options.state:
         return {}
-    if is_empty(options.state):
+    # Read once: it may be a pipe.
+    text = read_text(options.state, "state", StateError)
+    if text.strip() in ("", "null"):
         log.logger.warning("The state file %s is empty; reading all streams from start_date.", options.state)
         return {}
-    return read_state(read_json(options.state, "state", StateError))
+    return read_state(parse_json(text, options.state, "state", StateError))
 
 
 def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Selection]) -> int:

@@ -29,13 +29,28 @@ def read_json(path: str, what: str, error: type[TapError]) -> Any:
         TapError: of the type `error`, if the file is missing, unreadable or not JSON (with line and column), or has a
             name twice in an object, of which one value would be ignored.
     """
+    return parse_json(read_text(path, what, error), path, what, error)
+
+
+def read_text(path: str, what: str, error: type[TapError]) -> str:
+    """Return the text of a file, without a byte order mark. The arguments are those of `read_json`.
+
+    Raises:
+        TapError: of the type `error`, if the file is missing, unreadable or not UTF-8.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as problem:
         sentence = f"The {what} file {path} cannot be read: {problem.strerror or problem}."
     except UnicodeDecodeError:
         sentence = f"The {what} file {path} is not UTF-8 text."
+    raise _problem(sentence, error)
+
+
+def parse_json(text: str, path: str, what: str, error: type[TapError]) -> Any:
+    """Return the JSON value in the text of a file; else as `read_json`."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as problem:
         several = " It holds more than one value; keep only the last line." if problem.msg == "Extra data" else ""
         place = f"line {problem.lineno}, column {problem.colno}"
@@ -46,7 +61,11 @@ def read_json(path: str, what: str, error: type[TapError]) -> Any:
         sentence = f"The {what} file {path} holds {problem}, which is not JSON."
     except (RecursionError, ValueError):
         sentence = f"The {what} file {path} is not JSON that can be read."
-    raise error(sentence) if error is not ConfigError else ConfigError([sentence])
+    raise _problem(sentence, error)
+
+
+def _problem(sentence: str, error: type[TapError]) -> TapError:
+    return error(sentence) if error is not ConfigError else ConfigError([sentence])
 
 
 class _ConstantError(ValueError):
@@ -68,14 +87,6 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise _ConstantError(name)
-
-
-def is_empty(path: str) -> bool:
-    """Return whether a file exists and holds nothing but white space."""
-    try:
-        return not Path(path).read_bytes().strip()
-    except OSError:
-        return False
 
 
 def read_config(paths: Sequence[str], known: Iterable[str]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from tap_klaviyo.config import check_settings
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.sync import Sync
 

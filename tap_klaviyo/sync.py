@@ -25,8 +25,9 @@ from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.reading.workers import run_watched
 from tap_klaviyo.run_state import STATE_INTERVAL, RunState
 from tap_klaviyo.singer import state
+from tap_klaviyo.singer.given_state import name_odd_parts
 from tap_klaviyo.singer.messages import Writer
-from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
+from tap_klaviyo.singer.other_taps import adopt_bookmarks
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
 from tap_klaviyo.streams.metric_streams import streams_with
@@ -99,12 +100,11 @@ class Sync:
             AuthError, OfflineError, StateError, OutputError: the run cannot continue.
         """
         table = streams_with(self._config.metric_streams)
-        for sentence in unknown_bookmarks(given, table):
-            logger.warning("%s", sentence)
         streams = [selection.stream for selection in selections]
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
         self._metric_names = account.metric_names
+        name_odd_parts(given, account.metric_ids, table)
         self._state.value = adopt_bookmarks(given, account.metric_ids, table)
         known = run_watched(
             lambda: read_report_account(self._client, account, streams, self._config.conversion_metric),

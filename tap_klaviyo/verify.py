@@ -26,6 +26,7 @@ from tap_klaviyo.reading.query import Query, query_parameters
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.reading.time_range import time_range_fetches
 from tap_klaviyo.reading.timeline import Timeline
+from tap_klaviyo.singer.given_state import name_odd_parts
 from tap_klaviyo.singer.other_taps import adopt_bookmarks
 from tap_klaviyo.singer.selection import Selection, select_key
 from tap_klaviyo.singer.state import State, bookmark_of
@@ -128,7 +129,9 @@ class Verification:
         account = read_account(self._client, streams, self._clock.wall)
         if account.problem:
             raise account.problem
-        state = adopt_bookmarks(given, account.metric_ids, streams_with(self._settings.metric_streams))
+        table = streams_with(self._settings.metric_streams)
+        name_odd_parts(given, account.metric_ids, table)
+        state = adopt_bookmarks(given, account.metric_ids, table)
         parts = [part for stream in streams for part in self._parts(account, stream, state, days)]
         if not parts:
             raise ConfigError(["There are no events to compare: no selected event stream has any in these days."])

@@ -9,9 +9,9 @@ from typing import Any
 
 from tap_klaviyo import config
 from tap_klaviyo.klaviyo.client import Client
+from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.sync import Sync
 
 

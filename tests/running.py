@@ -18,10 +18,10 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.sync import Sync

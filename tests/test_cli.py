@@ -373,11 +373,22 @@ def test_arguments_that_would_be_ignored_are_refused(arguments: list[str], words
     assert_sentence(tap(*arguments), 2, words)
 
 
-def test_an_empty_state_file_counts_as_no_state_with_a_warning(config: Path, tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text("")
+@pytest.mark.parametrize("text", ["", "\n", "null"])
+def test_an_empty_state_file_counts_as_no_state_with_a_warning(config: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "state.json").write_text(text)
     ended = tap("-c", config, "-s", tmp_path / "state.json", "--select", "lists")
     assert ended.returncode == 0
     assert "state.json is empty; reading all streams from start_date" in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/stdin")
+def test_a_state_can_come_through_a_pipe(config: Path) -> None:
+    command = [sys.executable, "-m", "tap_klaviyo", "-c", str(config), "--state", "/dev/stdin", "--select", "open"]
+    state = '{"bookmarks": {"open": {"timestamp": "2020-01-01T00:00:00Z"}, "theirs": {}}}'
+    ended = subprocess.run(command, input=state, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "belong to no stream: theirs." in ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["value"]["bookmarks"].keys() == {"open", "theirs"}
 
 
 def test_a_config_that_others_can_read_is_reported_once(config: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tap_klaviyo.config import setting_names
-from tap_klaviyo.errors import CatalogError, ConfigError
-from tap_klaviyo.files import exposed_files, is_empty, read_config, read_json
+from tap_klaviyo.errors import CatalogError, ConfigError, StateError
+from tap_klaviyo.files import exposed_files, read_config, read_json, read_text
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions are those of POSIX")
 
@@ -109,17 +109,12 @@ def test_a_file_of_the_environment_that_is_not_text_is_a_sentence(folder: Path) 
         read_config(["ENV"], setting_names())
 
 
-@pytest.mark.parametrize(("text", "is_so"), [("", True), (" \n", True), ("{}", False)])
-def test_a_file_without_text_is_empty(folder: Path, text: str, is_so: bool) -> None:
-    (folder / "state.json").write_text(text)
-    assert is_empty("state.json") is is_so
+@pytest.mark.parametrize(("text", "read"), [(b"", ""), (b"\xef\xbb\xbf", ""), (b" \r\n", " \n"), (b"{}", "{}")])
+def test_text_is_read_without_a_byte_order_mark(folder: Path, text: bytes, read: str) -> None:
+    (folder / "state.json").write_bytes(text)
+    assert read_text("state.json", "state", StateError) == read
 
 
-def test_a_file_that_is_missing_is_not_empty(folder: Path) -> None:
-    assert not is_empty("none.json")
-
-
-@POSIX
 @pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
 def test_files_that_other_users_can_read_are_known(folder: Path, mode: int, exposed: bool) -> None:
     for name in ("config.json", ".env"):

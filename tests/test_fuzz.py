@@ -28,11 +28,12 @@ from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.sandbox import Account, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.other_taps import adopt_bookmarks
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import Selection, read_catalog
-from tap_klaviyo.singer.state import bookmark_of, read_state, start_of
+from tap_klaviyo.singer.state import bookmark_of, start_of
 from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.sync import Sync
 from tests.canned import Answer, answering

@@ -18,9 +18,9 @@ from tap_klaviyo.errors import ApiError, ConfigError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.sandbox import Account, Fault, Sandbox
 from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.streams.metric_streams import read_metric_streams, streams_with
 from tap_klaviyo.times import DAY, format_time
 from tests.running import Run, sync

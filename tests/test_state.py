@@ -4,7 +4,8 @@ import pytest
 
 from tap_klaviyo.errors import StateError
 from tap_klaviyo.singer import state
-from tap_klaviyo.singer.other_taps import adopt_bookmarks, unknown_bookmarks
+from tap_klaviyo.singer.given_state import read_state
+from tap_klaviyo.singer.other_taps import adopt_bookmarks
 from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import DAY, format_time, parse_time
 
@@ -146,53 +147,6 @@ def test_covered_metrics_that_are_not_ids_are_refused(metrics: object) -> None:
         state.covered_metrics(marks(open={"timestamp": "2026-11-20T00:00:00Z", "metrics": metrics}), OPEN)
 
 
-BOOKMARKS = {"open": {"timestamp": "2026-11-20T00:00:00Z"}}
-
-
-@pytest.mark.parametrize(
-    "wrapped",
-    [
-        {"singer_state": {"bookmarks": BOOKMARKS}},
-        {"value": {"bookmarks": BOOKMARKS}},
-        {"type": "STATE", "value": {"bookmarks": BOOKMARKS}},
-        {"type": "STATE", "value": {"singer_state": {"bookmarks": BOOKMARKS}}},
-        {"completed": {"singer_state": {"bookmarks": BOOKMARKS}}, "partial_state": {}},
-        {"completed": {"bookmarks": BOOKMARKS}, "partial_state": {"bookmarks": {}}},
-        {"completed": None, "partial_state": {"singer_state": {"bookmarks": BOOKMARKS}}},
-        BOOKMARKS,
-    ],
-    ids=[
-        "meltano",
-        "value",
-        "message",
-        "both",
-        "meltano database",
-        "completed and partial",
-        "partial only",
-        "without a level",
-    ],
-)
-def test_a_state_is_unwrapped(wrapped: object) -> None:
-    assert state.read_state(wrapped) == {"bookmarks": BOOKMARKS}
-
-
-def test_bookmarks_without_their_level_keep_the_interrupted_stream() -> None:
-    assert state.read_state({**BOOKMARKS, "currently_syncing": "open"}) == {
-        "bookmarks": BOOKMARKS,
-        "currently_syncing": "open",
-    }
-
-
-def test_a_catalog_is_not_a_state() -> None:
-    with pytest.raises(StateError, match="--catalog"):
-        state.read_state({"streams": []})
-
-
-def test_a_bookmark_under_a_misspelt_name_is_reported() -> None:
-    (sentence,) = unknown_bookmarks(marks(opne={"timestamp": "2026-11-20"}, theirs=1, opened_email={}))
-    assert 'did you mean "open"' in sentence
-
-
 def test_a_full_read_is_remembered_beside_the_bookmarks() -> None:
     lists = BY_NAME["lists"]
     assert (state.last_version({}, lists), state.rows_by_query({}, lists)) == (0, {})
@@ -232,18 +186,12 @@ def test_the_text_message_names_are_known() -> None:
     assert list(adopted["bookmarks"]) == ["clicked_sms"]
 
 
-@pytest.mark.parametrize("value", [[], "x", 1, {"bookmarks": []}, {"bookmarks": "x"}, {"type": "STATE", "value": 3}])
-def test_invalid_states_are_refused(value: object) -> None:
-    with pytest.raises(StateError, match="Invalid state"):
-        state.read_state(value)
-
-
 @pytest.mark.parametrize("date", ["soon", [], {}, 1e40, True, "2026-99-99"])
 def test_a_bookmark_that_is_not_a_date_is_named(date: object) -> None:
     with pytest.raises(StateError, match="the bookmark of open is not a date"):
-        adopt_bookmarks(state.read_state(marks(open={"timestamp": date})), {})
+        adopt_bookmarks(read_state(marks(open={"timestamp": date})), {})
 
 
 @pytest.mark.parametrize("value", [None, {}, {"bookmarks": None}, {"bookmarks": {}}, {"type": "STATE", "value": {}}])
 def test_an_empty_state_is_one(value: object) -> None:
-    assert adopt_bookmarks(state.read_state(value), {})["bookmarks"] == {}
+    assert adopt_bookmarks(read_state(value), {})["bookmarks"] == {}

@@ -17,8 +17,8 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.comparison import Difference
 from tap_klaviyo.reading.hours import join_ranges
 from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.selection import read_catalog
-from tap_klaviyo.singer.state import read_state
 from tap_klaviyo.times import format_time, parse_time
 from tap_klaviyo.verify import Verdict, Verification, parse_days, verdicts_json
 from tests.running import Time, catalog_of, hide_events, sync

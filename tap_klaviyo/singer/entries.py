@@ -6,13 +6,12 @@ Whatever an entry holds is used, refused with a CatalogError, or named in a warn
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tap_klaviyo.errors import CatalogError
-from tap_klaviyo.log import logger
+from tap_klaviyo.singer.ignored import Ignored
 
 # The names of a field and of the fields around it, such as ("profile", "email"); () is the stream itself.
 FieldPath = tuple[str, ...]
@@ -20,7 +19,6 @@ FieldPath = tuple[str, ...]
 _YES = frozenset({"true", "yes", "on", "y", "t", "1"})
 _NO = frozenset({"false", "no", "off", "n", "f", "0"})
 _INCLUSIONS = ("available", "automatic", "unsupported")
-_MOST_NAMES = 12
 
 CATALOG_KEYS = frozenset({"streams"})
 ENTRY_KEYS = frozenset(
@@ -36,29 +34,6 @@ ROOT_KEYS = frozenset(
     }
 )
 FIELD_KEYS = frozenset({"selected", "selected-by-default", "inclusion"})
-
-
-class Ignored:
-    """What a catalog says without effect, by the reason; each reason is one line, however many names it has."""
-
-    def __init__(self) -> None:
-        """Start with nothing."""
-        self._names: dict[tuple[int, str], dict[str, None]] = {}
-
-    def add(self, reason: str, *names: str, level: int = logging.WARNING) -> None:
-        """Add names to a reason, each once."""
-        self._names.setdefault((level, reason), {}).update(dict.fromkeys(names))
-
-    def log(self) -> None:
-        """Log a line for each reason, with its first names."""
-        for (level, reason), names in self._names.items():
-            if names:
-                logger.log(level, "%s: %s.", reason, _listed(list(names)))
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -41,7 +40,7 @@ def adopt_bookmarks(
     are dropped, so that they do not come back when a stream is reset. Entries of unknown streams are kept.
 
     Args:
-        state: from `state.read_state`.
+        state: from `given_state.read_state`.
         metric_ids: the ids of the metrics that feed each stream, by the stream's name.
         streams: all that the catalog has.
 
@@ -68,13 +67,3 @@ def adopt_bookmarks(
                 adopted[stream.name] = {**kept, key: format_time(oldest)}
     rest = {name: entry for name, entry in bookmarks.items() if name not in replaced}
     return {**state, "bookmarks": rest | adopted}
-
-
-def unknown_bookmarks(state: State, streams: Sequence[Stream] = STREAMS) -> list[str]:
-    """Return a sentence for each bookmark whose name is close to a stream's, but not a name that we know."""
-    known = known_names(streams)
-    sentences = []
-    for name in state.get("bookmarks", {}):
-        if name not in known and (near := difflib.get_close_matches(str(name), known, 1, cutoff=0.7)):
-            sentences.append(f'The state has a bookmark for "{name}", which is not a stream; did you mean "{near[0]}"?')
-    return sentences

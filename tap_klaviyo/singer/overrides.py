@@ -10,7 +10,8 @@ from typing import Any
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.singer.catalog import inner_properties
-from tap_klaviyo.singer.entries import FieldPath, Ignored, show_value
+from tap_klaviyo.singer.entries import FieldPath, show_value
+from tap_klaviyo.singer.ignored import Ignored
 
 # Keywords that say nothing about values; they are passed on to the target.
 _ANNOTATIONS = frozenset({"description", "title", "$comment", "default", "examples", "readOnly", "writeOnly"})

@@ -16,13 +16,13 @@ from tap_klaviyo.singer.catalog import field_metadata, inner_properties
 from tap_klaviyo.singer.entries import (
     Entry,
     FieldPath,
-    Ignored,
     join_metadata,
     read_entries,
     read_flag,
     read_inclusion,
     show_value,
 )
+from tap_klaviyo.singer.ignored import Ignored
 from tap_klaviyo.singer.other_taps import known_names
 from tap_klaviyo.singer.overrides import (
     UNKNOWN_FIELDS,

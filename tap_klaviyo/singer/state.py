@@ -1,4 +1,4 @@
-"""The state: reading it, and moving what it records; pure.
+"""The state: what it records, and how that moves; pure.
 
 A state as the tap writes it:
 
@@ -23,55 +23,17 @@ from tap_klaviyo.times import format_time, parse_time
 State = dict[str, Any]
 
 # The keys under which a bookmark's date is found: ours, singer-io's and the Meltano SDK's.
-_DATE_KEYS = ("timestamp", "since", "replication_key_value")
+DATE_KEYS = ("timestamp", "since", "replication_key_value")
 # What else a bookmark may hold: the ids of the metrics, and what other taps keep beside the date.
-_OTHER_KEYS = frozenset(
-    {"metrics", "parents", "replication_key", "version", "starting_replication_value", "partitions"}
+OTHER_KEYS = frozenset(
+    {
+        *("metrics", "parents", "replication_key", "version", "starting_replication_value", "partitions"),
+        *("progress_markers", "replication_key_signpost"),
+    }
 )
-# What a state has beside the bookmarks.
-_NO_BOOKMARKS = ("currently_syncing", "full_tables", "day_limits", "recounts")
 # A bookmark this many seconds ahead of Klaviyo's clock counts as now: its servers' clocks differ by seconds.
 # Anything further ahead was moved there by an event dated in the future, so it does not show how far a run read.
 SMALL_LEAD = 300
-
-
-def read_state(value: Any) -> State:
-    """Return a state as the tap works with it, unwrapped from whatever programs put around it.
-
-    Raises:
-        StateError: it is not a state.
-    """
-    value = _unwrapped(value)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise StateError('Invalid state: it must be a JSON object such as {"bookmarks": {}}.')
-    if isinstance(value.get("streams"), list):
-        raise StateError("Invalid state: this file is a catalog. Pass it with --catalog.")
-    if "bookmarks" not in value and any(map(_looks_like_bookmark, value.values())):
-        named = {name: entry for name, entry in value.items() if name not in _NO_BOOKMARKS}
-        value = {"bookmarks": named} | {name: entry for name, entry in value.items() if name not in named}
-    if not isinstance(value.get("bookmarks", {}), dict | None):
-        raise StateError('Invalid state: "bookmarks" must be a JSON object, with one entry for each stream.')
-    return {**value, "bookmarks": dict(value.get("bookmarks") or {})}
-
-
-def _unwrapped(value: Any) -> Any:
-    """Return a state without a STATE message, Meltano's `singer_state` or another `value` around it."""
-    while isinstance(value, dict) and "bookmarks" not in value:
-        if "singer_state" in value:
-            value = value["singer_state"]
-        elif value.keys() <= {"type", "value", "time_extracted"} and "value" in value:
-            value = value["value"]
-        elif value.get("completed") is not None or value.get("partial_state") is not None:
-            value = value.get("completed") or value.get("partial_state")
-        else:
-            break
-    return value
-
-
-def _looks_like_bookmark(entry: Any) -> bool:
-    return isinstance(entry, dict) and any(key in entry for key in _DATE_KEYS)
 
 
 def bookmark_of(state: State, stream: Stream) -> int | None:
@@ -215,10 +177,10 @@ def read_bookmark(entry: Any, name: str, replication_key: str = "timestamp") -> 
         return None
     if not isinstance(entry, dict):
         entry = {replication_key: entry}
-    keys = (replication_key, *_DATE_KEYS)
+    keys = (replication_key, *DATE_KEYS)
     values = [entry[key] for key in dict.fromkeys(keys) if entry.get(key) not in (None, "")]
     if not values:
-        if entry.keys() <= {*keys, *_OTHER_KEYS}:
+        if entry.keys() <= {*keys, *OTHER_KEYS}:
             return None
         raise StateError(
             f"Invalid state: the bookmark of {name} holds {', '.join(map(repr, entry))}; expected "
