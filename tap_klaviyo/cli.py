@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from tap_klaviyo import __version__
-
-_EPILOG = """\
-A first sync, step by step:
-  tap-klaviyo --config config.json --test
-  tap-klaviyo --config config.json | target-jsonl > state.jsonl
-  tail -n 1 state.jsonl > state.json
-  tap-klaviyo --config config.json --state state.json | target-jsonl >> state.jsonl
-
-config.json needs at least api_key and start_date; --about lists all settings and streams.
-
-Without an account, using the built-in sandbox:
-  tap-klaviyo --sandbox 2000 --select open,lists | head
-
-Exit codes: 0 complete; 1 incomplete; 2 wrong usage or configuration; 130 or 143 ended by a signal.
-"""
+from tap_klaviyo.arguments import argument_parser, contradictions_in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,77 +12,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: the command line without the program's name; by default the process's own.
+
+    Raises:
+        SystemExit: with code 2 for wrong usage, and 0 for help.
     """
-    options = _parser().parse_args(arguments)
-    from tap_klaviyo import commands
+    parser = argument_parser()
+    options = parser.parse_args(arguments)
+    if contradictions := contradictions_in(options):
+        parser.error(" ".join(contradictions))
+    from tap_klaviyo.commands import run_command
+    from tap_klaviyo.standard_streams import keep_standard_streams
 
-    commands.keep_standard_streams()
-    return commands.run_command(options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tap-klaviyo",
-        description="Reads a Klaviyo account, and writes Singer messages to stdout.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"tap-klaviyo {__version__}")
-    _add_modes(parser.add_argument_group("modes, instead of a sync").add_mutually_exclusive_group())
-    _add_inputs(parser.add_argument_group("input"))
-    output = parser.add_argument_group("logging").add_mutually_exclusive_group()
-    output.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
-    output.add_argument("-v", "--verbose", action="store_true", help="more detail, with a METRIC line for each request")
-    return parser
-
-
-def _add_modes(group: argparse._MutuallyExclusiveGroup) -> None:
-    group.add_argument("-d", "--discover", action="store_true", help="print the catalog; needs no network")
-    group.add_argument("--test", action="store_true", help="check the API key and each scope that the streams need")
-    group.add_argument(
-        "--metrics", action="store_true", help="list the account's metrics, and the streams that have them"
-    )
-    group.add_argument(
-        "--verify",
-        metavar="DAYS",
-        nargs="?",
-        const="",
-        help="compare the events of each day with Klaviyo's own count, up to the bookmarks of --state; DAYS is a day "
-        "such as 2026-11-03, or 2026-11-01..2026-11-07",
-    )
-    group.add_argument("--about", action="store_true", help="print version, settings and streams")
-
-
-def _add_inputs(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        *("-c", "--config"),
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="settings as JSON; later files override earlier ones; ENV reads TAP_KLAVIYO_* variables and .env",
-    )
-    group.add_argument(
-        *("-p", "--catalog", "--properties"),
-        metavar="FILE",
-        help="the streams and fields to sync; by default the core streams",
-    )
-    group.add_argument("-s", "--state", metavar="FILE", help="the last STATE of the previous run")
-    group.add_argument(
-        "--select",
-        metavar="NAMES",
-        help='instead of a catalog: streams and fields, such as "core,!*.profile.email" or "open,click.profile"; '
-        "core selects the default streams, all every stream, ! leaves out; with --discover, prints that catalog",
-    )
-    group.add_argument(
-        "--sandbox",
-        metavar="EVENTS",
-        nargs="?",
-        const=2000,
-        type=int,
-        help="read from the built-in sandbox, with this many events (2000)",
-    )
-    group.add_argument(
-        "--format",
-        choices=("json", "markdown"),
-        help="the format of --about (markdown), --metrics (a table) and --verify (lines)",
-    )
+    keep_standard_streams()
+    return run_command(options)

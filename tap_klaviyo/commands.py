@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from rich.console import Console
 
 from tap_klaviyo import about, check, config, display, log
 from tap_klaviyo.account_metrics import list_metrics, metrics_json, metrics_table
+from tap_klaviyo.arguments import log_level_of, unused_arguments
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
 from tap_klaviyo.files import exposed_files, parse_json, read_config, read_json, read_text
@@ -26,10 +26,11 @@ from tap_klaviyo.progress import Progress
 from tap_klaviyo.signals import Ended, handled_signals
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.given_state import read_state
-from tap_klaviyo.singer.messages import Writer, write_all
+from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import Selection, read_catalog
 from tap_klaviyo.singer.state import State
+from tap_klaviyo.standard_streams import open_stdout, print_text
 from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.sync import Sync
@@ -43,9 +44,9 @@ _TEST_SECONDS = 15.0
 
 def run_command(options: argparse.Namespace) -> int:
     """Run what the arguments ask for, and return the exit code."""
-    log.set_up(_level(options))
+    log.set_up(log_level_of(options))
     try:
-        return _run(options)
+        _run(options)
     except OutputError as problem:
         return _ended_reader(problem)
     except TapError as problem:
@@ -58,6 +59,7 @@ def run_command(options: argparse.Namespace) -> int:
         log.logger.exception("Unexpected error.")
         log.log_last(logging.CRITICAL, "Unexpected error; please report the traceback above.")
         return 1
+    return 0
 
 
 def _ended_reader(problem: OutputError) -> int:
@@ -68,60 +70,30 @@ def _ended_reader(problem: OutputError) -> int:
     return problem.exit_code
 
 
-def _level(options: argparse.Namespace) -> int:
-    if options.verbose:
-        return logging.DEBUG
-    return logging.WARNING if options.quiet or options.test or options.metrics else logging.INFO
-
-
-def _run(options: argparse.Namespace) -> int:
-    _refuse_contradictions(options)
+def _run(options: argparse.Namespace) -> None:
+    for sentence in unused_arguments(options):
+        log.logger.warning("%s", sentence)
     if options.about:
-        return _print(about.as_json() if options.format == "json" else about.as_markdown())
+        print_text(about.as_json() if options.format == "json" else about.as_markdown())
+        return
     values = read_config(options.config, config.setting_names())
     if options.discover:
-        return _discover(options, values)
+        _discover(options, values)
+        return
     if options.sandbox is None and not options.config:
         raise ConfigError(
             ["No configuration. Pass --config FILE with api_key and start_date, or try the tap with --sandbox."]
         )
-    if options.sandbox is None:
-        return _ask(options, values)
     with _sandbox(options.sandbox) as settings:
-        return _ask(options, {**values, **settings})
-
-
-def _refuse_contradictions(options: argparse.Namespace) -> None:
-    """Refuse arguments that would be ignored.
-
-    Raises:
-        ConfigError: with all of them.
-    """
-    problems = []
-    if options.select is not None and options.catalog:
-        problems.append("--select and --catalog exclude each other; --discover --select prints a catalog.")
-    is_verifying = options.verify is not None
-    if options.format and not (options.about or options.metrics or is_verifying):
-        problems.append("--format is for --about, --metrics and --verify only.")
-    if options.format == "markdown" and is_verifying:
-        problems.append("--verify has no markdown; --format json lists all days.")
-    if options.metrics and (options.catalog or options.select is not None or options.state):
-        problems.append("--metrics lists the metrics of the account; it takes no catalog, selection or state.")
-    if options.sandbox is not None and options.sandbox < 0:
-        problems.append("--sandbox takes a number of events that is not negative.")
-    if options.sandbox is not None and (options.about or options.discover):
-        problems.append("--sandbox is for a sync or --test.")
-    if problems:
-        raise ConfigError(problems)
-    if options.about and (options.config or options.select is not None or options.catalog or options.state):
-        log.logger.warning("--about takes no input; other arguments are ignored.")
-    if options.test and options.state:
-        log.logger.warning("--test reads no state; --state is ignored.")
+        _ask(options, {**values, **settings})
 
 
 @contextmanager
-def _sandbox(events: int) -> Iterator[dict[str, Any]]:
-    """Serve the sandbox, and yield the settings that lead to it."""
+def _sandbox(events: int | None) -> Iterator[dict[str, Any]]:
+    """Serve the sandbox if it is asked for, and yield the settings that lead to it."""
+    if events is None:
+        yield {}
+        return
     try:
         from tap_klaviyo.sandbox import Account, Sandbox
     except ModuleNotFoundError as missing:
@@ -132,49 +104,47 @@ def _sandbox(events: int) -> Iterator[dict[str, Any]]:
         yield sandbox.config
 
 
-def _discover(options: argparse.Namespace, values: Mapping[str, Any]) -> int:
+def _discover(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
     streams = streams_with(config.read_setting("metric_streams", values))
     catalog = discover_catalog(streams)
     if options.select is not None:
         catalog = select_by_names(catalog, options.select, streams)
-    return _print(json.dumps(catalog, indent=2))
+    print_text(json.dumps(catalog, indent=2))
 
 
-def _list_metrics(options: argparse.Namespace, settings: Config) -> int:
-    rows = list_metrics(Client(settings), streams_with(settings.metric_streams))
-    return _print(metrics_json(rows) if options.format == "json" else metrics_table(rows))
+def _ask(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Run a command that asks Klaviyo."""
+    settings = _settings(options, values)
+    console = display.stderr_terminal()
+    log.set_up(log_level_of(options), settings.secrets, display.TerminalHandler(console) if console else None)
+    if options.metrics:
+        _list_metrics(options, settings)
+        return
+    days = parse_days(options.verify) if options.verify else None
+    selections = _selections(options, streams_with(settings.metric_streams))
+    if options.test:
+        _test(options, settings, selections)
+    elif options.verify is not None:
+        _verify(options, settings, selections, _state(options), days)
+    else:
+        _sync(options, settings, selections, _state(options), console)
 
 
-def _ask(options: argparse.Namespace, values: dict[str, Any]) -> int:
-    """Do what needs Klaviyo: a sync, or the test of the key."""
+def _settings(options: argparse.Namespace, values: Mapping[str, Any]) -> Config:
+    """Return the checked settings, and warn of those that are ignored or look wrong."""
     for sentence in config.odd_settings(values):
         log.logger.warning("%s", sentence)
     settings = config.check_settings(values)
-    if settings.api_key == config.SAMPLE_KEY and settings.base_url == config.DEFAULT_BASE_URL:
-        raise ConfigError(
-            ["api_key is still the sample's; create a private key in Klaviyo under Settings > API keys, and use that."]
-        )
     for file in exposed_files(options.config):
         log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)
-    console = display.stderr_terminal()
-    log.set_up(_level(options), settings.secrets, display.TerminalHandler(console) if console else None)
-    if options.metrics:
-        return _list_metrics(options, settings)
-    days = parse_days(options.verify) if options.verify else None
-    selections = _selections(options, streams_with(settings.metric_streams))
-    state = _state(options)
-    if options.test:
-        return _test(options, settings, selections)
-    if options.verify is not None:
-        return _verify(options, settings, selections, state, days)
-    return _sync(options, settings, selections, state, console)
+    return settings
 
 
 def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[Selection]:
     given = discover_catalog(streams)
     if options.select is not None:
         given = select_by_names(given, options.select, streams)
-    elif options.catalog:
+    elif options.catalog is not None:
         given = read_json(options.catalog, "catalog", CatalogError)
     selections = read_catalog(given, streams)
     if not selections:
@@ -186,7 +156,7 @@ def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[
 
 
 def _state(options: argparse.Namespace) -> State:
-    if not options.state:
+    if options.state is None:
         return {}
     # Read once: it may be a pipe.
     text = read_text(options.state, "state", StateError)
@@ -196,7 +166,12 @@ def _state(options: argparse.Namespace) -> State:
     return read_state(parse_json(text, options.state, "state", StateError))
 
 
-def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Selection]) -> int:
+def _list_metrics(options: argparse.Namespace, settings: Config) -> None:
+    rows = list_metrics(Client(settings), streams_with(settings.metric_streams))
+    print_text(metrics_json(rows) if options.format == "json" else metrics_table(rows))
+
+
+def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Selection]) -> None:
     if not options.verbose:
         # The result of each check says enough; its retries would hide it.
         log.logger.setLevel(logging.ERROR)
@@ -204,11 +179,11 @@ def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Se
     patient = replace(settings, request_timeout=min(settings.request_timeout, _TEST_SECONDS))
     client = Client(patient, retries=Retries(total=_TEST_SECONDS, local=5.0))
     for each in check.check_access(client, selections):
-        _print(str(each))
+        print_text(str(each))
         failed += isinstance(each, check.Access) and bool(each.problem)
     if failed:
         raise SyncError(f"{failed} {'check' if failed == 1 else 'checks'} failed; see the lines above.")
-    return _print("All checks passed.")
+    print_text("All checks passed.")
 
 
 def _verify(
@@ -217,7 +192,7 @@ def _verify(
     selections: Sequence[Selection],
     given: State,
     days: tuple[int, int] | None,
-) -> int:
+) -> None:
     tune_process()
     client = Client(settings, after_page=stay_small)
     verification, found = Verification(client, settings), list[Verdict]()
@@ -225,25 +200,18 @@ def _verify(
         for each in verification.verdicts(selections, given, days):
             found.append(each)
             if options.format != "json":
-                _print(str(each))
+                print_text(str(each))
     if options.format == "json":
-        _print(verdicts_json(found))
+        print_text(verdicts_json(found))
     if bad := [each for each in found if not each.is_good]:
         raise SyncError(
             f"{len(bad)} of {len(found)} comparisons failed or show a difference. docs/completeness.md explains the "
             "causes."
         )
-    return 0
 
 
 def _end(reason: BaseException) -> None:
     raise reason
-
-
-def _lines_shown(
-    options: argparse.Namespace, progress: Progress, client: Client, width: int | None = None
-) -> AbstractContextManager[None]:
-    return nullcontext() if options.quiet else display.shown_in_lines(progress, lambda: client.requests, width)
 
 
 def _sync(
@@ -252,9 +220,9 @@ def _sync(
     selections: Sequence[Selection],
     given: State,
     console: Console | None,
-) -> int:
+) -> None:
     tune_process()
-    with _stdout() as stdout:
+    with open_stdout() as stdout:
         client = Client(settings, after_page=stay_small)
         sync = Sync(client, settings, Writer(stdout))
         with handled_signals(sync.interrupt) as signals, _shown(options, sync, client, console):
@@ -266,7 +234,6 @@ def _sync(
                 raise
     log.logger.debug("Rate limits delayed requests by %.0f s in all, over all threads.", client.waited)
     log.log_last(logging.INFO, "%s", display.final_line(sync.progress, client.requests))
-    return 0
 
 
 def _shown(
@@ -278,31 +245,7 @@ def _shown(
     return _lines_shown(options, sync.progress, client, console.width if console else None)
 
 
-def _print(text: str) -> int:
-    with _stdout() as stdout:
-        write_all(stdout, f"{text}\n".encode())
-    return 0
-
-
-@contextmanager
-def _stdout() -> Iterator[BinaryIO]:
-    """Open stdout without a buffer, whatever PYTHONUNBUFFERED makes of sys.stdout.
-
-    Raises:
-        OutputError: it was closed when the tap started.
-    """
-    if sys.stdout is None:
-        raise OutputError("Standard output is closed; pipe the tap into a target or a file.")
-    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as stdout:
-        yield cast(BinaryIO, stdout)
-
-
-def keep_standard_streams() -> None:
-    """Keep the numbers of streams that were closed at the start: a connection must not become standard output."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the process lives
+def _lines_shown(
+    options: argparse.Namespace, progress: Progress, client: Client, width: int | None = None
+) -> AbstractContextManager[None]:
+    return nullcontext() if options.quiet else display.shown_in_lines(progress, lambda: client.requests, width)

@@ -221,6 +221,10 @@ def check_settings(values: Mapping[str, Any]) -> Config:
     if start is not None and end is not None and end <= start:
         problems.append("end_date must come after start_date.")
     problems += _wrong_credentials(values)
+    if settings.get("api_key") == SAMPLE_KEY and settings.get("base_url") == DEFAULT_BASE_URL:
+        problems.append(
+            "api_key is still the sample's; create a private key in Klaviyo under Settings > API keys, and use that."
+        )
     if problems:
         raise ConfigError(problems)
     return Config(**settings)
@@ -277,9 +281,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
     if values.get("recount_days") not in (None, "") and values.get("late_events") in (None, "", _LOOKBACK):
         sentences.append("recount_days has no effect: late_events is not recount.")
     key = str(_given(SETTINGS[0], values)[1] or "").strip()
-    if key == SAMPLE_KEY:
-        sentences.append("api_key is still the one from the sample; create your own in Klaviyo.")
-    elif key and not key.startswith("pk_") and KEY.fullmatch(key):
+    if key and not key.startswith("pk_") and KEY.fullmatch(key):
         sentences.append("api_key does not begin with pk_, as Klaviyo's private keys do.")
     return sentences
 

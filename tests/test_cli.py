@@ -64,7 +64,7 @@ def test_version_and_help() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--config", "sample_config.json", "--discover"], ["-d"], ["-c", "sample_config.json", "-d", "-s", "x"]],
+    [["--config", "sample_config.json", "--discover"], ["-d"], ["-c", "sample_config.json", "-d"]],
 )
 def test_discovery_needs_no_network_and_prints_only_the_catalog(arguments: list[str]) -> None:
     ended = tap(*arguments)
@@ -238,10 +238,6 @@ def test_a_selection_that_names_nothing_known(config: Path, names: str, sentence
     assert_sentence(tap("-c", config, "--select", names), 2, sentence)
 
 
-def test_a_selection_and_a_catalog_exclude_each_other(config: Path) -> None:
-    assert_sentence(tap("-c", config, "--select", "open", "-p", ROOT / "catalog.json"), 2, "exclude each other")
-
-
 def test_lines_that_meltano_takes_apart(config: Path, tmp_path: Path) -> None:
     wanted = tmp_path / "logging.yml"
     wanted.write_text("formatters:\n  structured:\n    (): singer_sdk.logging.StructuredFormatter\n")
@@ -275,10 +271,16 @@ def test_a_reader_that_goes_away_is_one_sentence(arguments: list[str]) -> None:
     assert "Traceback" not in said
 
 
-def test_usage_is_exit_code_2() -> None:
-    ended = tap("--nonsense")
-    assert ended.returncode == 2
-    assert "unrecognized arguments: --nonsense" in ended.stderr
+def test_wrong_usage_is_exit_code_2() -> None:
+    ended = tap("--select", "open", "-p", ROOT / "catalog.json")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].startswith("tap-klaviyo: error: --select and --catalog exclude each other")
+
+
+def test_an_argument_without_effect_is_a_warning() -> None:
+    ended = tap("--discover", "--state", "x")
+    assert (ended.returncode, last_line(ended.stderr)) == (0, "WARNING --discover does not use --state.")
+    assert json.loads(ended.stdout) == discover_catalog()
 
 
 @pytest.mark.parametrize(
@@ -358,19 +360,6 @@ def test_an_unexpected_error_comes_with_its_traceback(config: Path, tmp_path: Pa
     assert "ZeroDivisionError" in ended.stderr
     assert WRONG not in ended.stderr
     assert last_line(ended.stderr).startswith("CRITICAL ")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--sandbox", "-5"], "not negative"),
-        (["--discover", "--format", "json"], "--format is for --about, --metrics and --verify only"),
-        (["--metrics", "--select", "open"], "--metrics lists the metrics of the account"),
-        (["--discover", "--sandbox"], "--sandbox is for a sync or --test"),
-    ],
-)
-def test_arguments_that_would_be_ignored_are_refused(arguments: list[str], words: str) -> None:
-    assert_sentence(tap(*arguments), 2, words)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "null"])

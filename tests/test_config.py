@@ -176,11 +176,18 @@ def test_no_wrong_value_is_accepted(setting: str, value: object) -> None:
         config.check_settings({"api_key": "pk_1", "start_date": "2026-01-01", setting: value})
 
 
+def test_the_samples_key_is_refused_where_the_real_klaviyo_would_get_it() -> None:
+    values = {"api_key": config.SAMPLE_KEY, "start_date": "2026-01-01"}
+    with pytest.raises(ConfigError, match="still the sample's"):
+        config.check_settings(values)
+    elsewhere = config.check_settings({**values, "base_url": "http://127.0.0.1:1"})
+    assert elsewhere.api_key == config.SAMPLE_KEY
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"api_key": "pk_1", "auth_token": "pk_2"}, "auth_token has another value and is ignored"),
-        ({"api_key": "pk_your_private_key"}, "still the one from the sample"),
         ({"api_key": "0123456789"}, "does not begin with pk_"),
     ],
 )
