@@ -45,6 +45,15 @@ def test_a_version_never_goes_back(sandbox: Sandbox, ahead: int) -> None:
     assert {each["version"] for each in run.of("RECORD")} == {last + 1}
 
 
+def test_each_campaign_has_the_channel_of_its_messages(sandbox: Sandbox) -> None:
+    """Klaviyo does not say it of a campaign: it is the filter that lists it."""
+    campaigns = sync(sandbox, catalog=catalog_of("campaigns")).records("campaigns")
+    found = {(each["channel"], message.get("channel")) for each in campaigns for message in each["campaign_messages"]}
+    one = {pair for pair in found if pair[0] not in ("omnichannel", None)}
+    assert one >= {("email", "email"), ("sms", "sms"), ("mobile_push", "mobile_push")}
+    assert all(message in (campaign, None) for campaign, message in one)
+
+
 def test_a_campaign_archived_between_two_queries_is_read(sandbox: Sandbox) -> None:
     """It leaves the query for open campaigns before that is sent, and joins the one for archived ones after that."""
     catalog = catalog_of("campaigns")
