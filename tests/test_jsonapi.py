@@ -203,6 +203,14 @@ def test_a_body_is_mended_of_all_that_it_has() -> None:
     assert page.changed.total() == 2
 
 
+@pytest.mark.parametrize("value", [rb'"\ud83c"', b"NaN", b"[" * 100_000 + b"]" * 100_000])
+@pytest.mark.parametrize("odd", [b'{"id":5}', b'{"id":"1","type":7}', b'{"id":null}', b'"x"'])
+def test_an_odd_item_before_a_value_that_has_to_be_mended_costs_no_row(odd: bytes, value: bytes) -> None:
+    page = parse_page(b'{"data":[%b,{"id":"2","attributes":{"a":%b}}],"links":{"next":null}}' % (odd, value))
+    assert page.data[-1].id == "2"
+    assert page.data[-1].attributes
+
+
 def test_klaviyos_own_words() -> None:
     found = read_errors(b'{"errors":[{"detail":"a","id":"1"},{"detail":"a"},{"title":"b"}]}')
     assert found == ErrorWords("a b", "1")

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tap_klaviyo.errors import TapError
 from tap_klaviyo.klaviyo.json_values import decode_array, decode_object
-from tap_klaviyo.klaviyo.lenient import Envelope, next_page, read_resource
+from tap_klaviyo.klaviyo.lenient import Envelope, LinkError, next_page, read_resource
 from tap_klaviyo.klaviyo.mending import clean_body, mend_body
 from tap_klaviyo.klaviyo.resources import Resource, plain_resource
 
@@ -112,7 +112,7 @@ def _by_item(body: bytes | bytearray, own: _Decoders, included: _Decoders) -> Pa
     try:
         envelope = _envelope.decode(body)
         following = next_page(envelope.links)
-    except (msgspec.ValidationError, ValueError) as problem:
+    except (msgspec.ValidationError, LinkError) as problem:
         raise MalformedError(str(problem)) from None
     page = Page([], [], following, decode_object(envelope.links) is not None)
     related = decode_array(envelope.included)

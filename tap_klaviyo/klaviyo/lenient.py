@@ -13,6 +13,10 @@ from tap_klaviyo.klaviyo.resources import Identifier, Relationship, Resource
 _DIGITS = tuple("-0123456789")
 
 
+class LinkError(Exception):
+    """The link to the next page is neither a string nor a link object. No ValueError: the decoder's errors are."""
+
+
 class Envelope(Struct):
     """A page with undecoded resources."""
 
@@ -45,7 +49,7 @@ def next_page(links: Raw) -> str | None:
     """Return the URL of the next page, or None after the last page.
 
     Raises:
-        ValueError: the link is neither a string nor a link object.
+        LinkError: the link is neither a string nor a link object.
     """
     following = (decode_object(links) or {}).get("next", NULL)
     following = (decode_object(following) or {}).get("href", following)
@@ -53,7 +57,7 @@ def next_page(links: Raw) -> str | None:
         return None
     text = decode_text(following)
     if text is None:
-        raise ValueError("links.next is not a URL")
+        raise LinkError("links.next is not a URL")
     return text or None
 
 

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from tap_klaviyo.klaviyo.json_values import NULL, decode_array, decode_object, decode_text
 from tap_klaviyo.klaviyo.jsonapi import MalformedError, Page, PageDecoder
-from tap_klaviyo.klaviyo.lenient import next_page
+from tap_klaviyo.klaviyo.lenient import LinkError, next_page
 from tap_klaviyo.klaviyo.resources import Resource
 
 
@@ -90,11 +90,8 @@ class ResourceDecoder(PageDecoder):
         """
         try:
             document = _document.decode(body)
-        except msgspec.ValidationError as problem:
-            raise MalformedError(str(problem)) from None
-        try:
             following = next_page(document.links) if self._is_paged else None
-        except ValueError as problem:
+        except (msgspec.ValidationError, LinkError) as problem:
             raise MalformedError(str(problem)) from None
         members = decode_object(document.data) or {}
         attributes = members.get("attributes", NULL)
