@@ -7,7 +7,7 @@ import logging
 import re
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
@@ -309,6 +309,44 @@ def test_what_says_nothing_about_a_page_leaves_its_size(sandbox: Sandbox, code: 
 def test_a_page_that_never_has_links_is_the_last() -> None:
     with answering(lambda _: Answer(b'{"data":[{"type":"list","id":"a"}]}')) as origin:
         assert ids(client_of(origin)) == ["a"]
+
+
+def listed(names: Sequence[str], following: str | None = None) -> Answer:
+    data = [{"type": "list", "id": name} for name in names]
+    return Answer(json.dumps({"data": data, "links": {"next": following}}).encode())
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_empty_page_behind_one_that_names_it_is_asked_for_again(times: int) -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> Answer:
+        asked.append(path)
+        if "cursor" not in path:
+            return listed(["a"], f"{origin}/api/lists?page%5Bcursor%5D=x")
+        return listed([] if len(asked) <= times + 1 else ["b"])
+
+    with answering(answer) as origin:
+        assert ids(client_of(origin)) == ["a", "b"]
+
+
+def test_an_empty_page_behind_another_is_the_last_if_it_stays_empty() -> None:
+    def answer(path: str) -> Answer:
+        return listed([]) if "cursor" in path else listed(["a"], f"{origin}/api/lists?page%5Bcursor%5D=x")
+
+    with answering(answer) as origin:
+        assert ids(client_of(origin)) == ["a"]
+
+
+def test_a_first_page_that_is_empty_is_asked_for_once() -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> Answer:
+        asked.append(path)
+        return listed([])
+
+    with answering(answer) as origin:
+        assert (ids(client_of(origin)), len(asked)) == ([], 1)
 
 
 def test_pages_that_lead_back_to_an_earlier_one_end_in_a_sentence() -> None:

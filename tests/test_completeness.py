@@ -359,6 +359,39 @@ def test_a_metric_that_returns_nothing_beside_another_is_an_error(
     }
 
 
+def test_a_first_answer_of_one_metric_that_is_empty_beside_another_is_an_error(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stream has too few events for a plan by counts, and the settings ask for no comparison."""
+    whole = run_of(sandbox, "unsubscribe").records("unsubscribe")
+    gone = whole[0]["metric_id"]
+    sandbox.requests.clear()
+    sandbox.faults = lambda request: Fault("empty_page") if gone in request.query.get("filter", "") else None
+    run = run_of(sandbox, "unsubscribe")
+    assert run.error is not None
+    assert f"({gone}), but returned none" in caplog.text
+    assert "differ" not in caplog.text
+    assert {each["metric_id"] for each in questions(sandbox)} == {gone}
+    sandbox.faults = None
+    again = run_of(sandbox, "unsubscribe", state=run.state)
+    assert again.error is None
+    assert {each["id"] for each in again.records("unsubscribe")} >= {
+        each["id"] for each in whole if each["metric_id"] == gone
+    }
+
+
+def test_a_metric_without_events_beside_another_may_end_well(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tap_klaviyo")
+    whole = run_of(sandbox, "unsubscribe").records("unsubscribe")
+    gone = whole[0]["metric_id"]
+    sandbox.account = sandbox.account.without_events([each["id"] for each in whole if each["metric_id"] == gone])
+    run = run_of(sandbox, "unsubscribe")
+    assert run.error is None
+    assert f"unsubscribe: {len(run.records('unsubscribe'))} records." in caplog.text
+
+
 @pytest.mark.parametrize(
     ("moments", "expected"),
     [

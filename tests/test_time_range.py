@@ -201,6 +201,25 @@ class _Refusing(Memory):
             yield answer
 
 
+class _Asked(Memory):
+    """Notes by request whether the page is said to have items."""
+
+    @contextmanager
+    def page(self, endpoint: Endpoint, url: str, *arguments: Any, **options: Any) -> Iterator[Answer]:
+        self.__dict__.setdefault("said", {})[url] = options["has_items"]
+        with super().page(endpoint, url, *arguments, **options) as answer:
+            yield answer
+
+
+def test_a_page_that_begins_with_a_row_of_the_page_before_cannot_be_empty() -> None:
+    memory = _Asked([*spread(95), *spread(40, "N")], 10)
+    read_timeline(memory, ["M", "N"], BEGIN, BEGIN + 100 * 60)
+    said: dict[str, bool] = memory.__dict__["said"]
+    firsts = [url for url in said if json.loads(url)[1] == BEGIN]
+    assert [said[url] for url in firsts] == [False, False]
+    assert all(is_said for url, is_said in said.items() if url not in firsts and json.loads(url)[0] == "M")
+
+
 def test_a_bound_in_the_middle_of_the_range_is_never_lowered() -> None:
     with pytest.raises(RequestError):
         read_timeline(_Refusing(spread(150), 10), ["M"], BEGIN, BEGIN + 150 * 60, idle=lambda: 10)

@@ -96,6 +96,7 @@ class Memory:
         decoder: PageDecoder = PLAIN,
         visited: Set[str] = frozenset(),
         is_reduced: bool = False,
+        has_items: bool = False,
     ) -> Iterator[Answer]:
         """Lend a page."""
         metric, start, end, cursor = json.loads(url)
@@ -112,6 +113,7 @@ class Memory:
         if cursor:
             place = bisect_left(events, (cursor[0], cursor[1] + " "), key=lambda each: (each.time, each.id))
         found = [each for each in events[place : place + self.page_size + 1] if each.time < end]
+        assert found or not has_items, "An empty page would be asked for again, although nothing is missing."
         page, has_more = found[: self.page_size], len(found) > self.page_size
         bad = next((n for n, each in enumerate(page) if not each.is_readable), None)
         if bad is not None:

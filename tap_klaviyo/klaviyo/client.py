@@ -14,7 +14,7 @@ from tap_klaviyo.errors import ApiError, CursorError, UnavailableError, Unreadab
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, parse_page
 from tap_klaviyo.klaviyo.ratelimit import RateLimits
-from tap_klaviyo.klaviyo.retries import Budget, NoLinksError, Retries, TryAgainError
+from tap_klaviyo.klaviyo.retries import Budget, IncompletePageError, Retries, TryAgainError
 from tap_klaviyo.klaviyo.session import at_origin
 from tap_klaviyo.klaviyo.settings import Settings
 from tap_klaviyo.klaviyo.transport import BODY_LIMIT, Transport
@@ -23,8 +23,9 @@ from tap_klaviyo.times import Clock
 
 # Waiting for less than this part of a request's time is chance; for more, pages come faster than they are parsed.
 _FAIR_PART = 0.25
-# A page that is answered without links this often is accepted as the last: it may be what an endpoint always sends.
-_LINKLESS_TRIES = 4
+# A page that seems incomplete this often is accepted as the last: an endpoint may always send it without links, and its
+# items may have been deleted since the page before named it.
+_INCOMPLETE_TRIES = 4
 # A page of one item that fails this often, while the endpoint answers another request, has an item that Klaviyo cannot
 # render. Each time costs that other request, so they are few.
 _UNREADABLE_TRIES = (4, 8, 12)
@@ -66,7 +67,8 @@ class _Request:
     visited: Set[str]
     is_reduced: bool
     body: bytes | None = None
-    may_lack_links: bool = False
+    has_items: bool = False
+    may_be_incomplete: bool = False
     failures_at_one: int = 0
 
 
@@ -147,6 +149,7 @@ class Client:
         visited: Set[str] = frozenset(),
         is_reduced: bool = False,
         body: bytes | None = None,
+        has_items: bool = False,
     ) -> Iterator[Answer]:
         """Fetch the page at a URL, and lend it until the block ends.
 
@@ -162,6 +165,7 @@ class Client:
             is_reduced: whether the size is smaller than usual because of an earlier failure. It is halved at the first
                 failure then; at other times the first one counts as chance.
             body: JSON:API to send, for an endpoint that is asked with a POST.
+            has_items: whether an earlier answer shows that the page has items, so that an empty one is retried.
 
         Raises:
             AuthError, ScopeError, RequestError: at once.
@@ -170,7 +174,7 @@ class Client:
             UnavailableError: no usable answer within the retries.
         """
         with ExitStack() as lent:
-            answer = self._retried(_Request(endpoint, url, size, decoder, visited, is_reduced, body), lent)
+            answer = self._retried(_Request(endpoint, url, size, decoder, visited, is_reduced, body, has_items), lent)
             yield answer
             answer.page.data.clear()
             answer.page.included.clear()
@@ -178,7 +182,7 @@ class Client:
 
     def _retried(self, request: _Request, lent: ExitStack) -> Answer:
         budget = Budget(self._retries, self._clock, f"{request.endpoint.method} {request.endpoint.path}")
-        cursor_refusals, linkless = 0, 0
+        cursor_refusals, incomplete = 0, 0
         while True:
             try:
                 return replace(self._tried(request, budget, lent), attempts=budget.attempt)
@@ -189,8 +193,8 @@ class Client:
             except TryAgainError as trouble:
                 if self._transport.is_closed:
                     raise UnavailableError("The run has ended.") from None
-                linkless += isinstance(trouble, NoLinksError)
-                request.may_lack_links = linkless == _LINKLESS_TRIES
+                incomplete += isinstance(trouble, IncompletePageError)
+                request.may_be_incomplete = incomplete == _INCOMPLETE_TRIES
                 self._clock.sleep(self._next_wait(request, budget, trouble))
 
     def _next_wait(self, request: _Request, budget: Budget, trouble: TryAgainError) -> float:
@@ -310,8 +314,11 @@ class Client:
             page = parse_page(body, request.decoder)
         except MalformedError as problem:
             raise TryAgainError(f"Klaviyo sent something that isn't a page ({problem})", 200) from None
-        if not (page.has_links or request.may_lack_links):
-            raise NoLinksError("an answer without links, so that more pages may follow", 200)
+        if not request.may_be_incomplete:
+            if not page.has_links:
+                raise IncompletePageError("an answer without links, so that more pages may follow", 200)
+            if request.has_items and not (page.data or page.set_aside or page.next):
+                raise IncompletePageError("an empty answer, although earlier ones show that there is more", 200)
         if page.next is None:
             return page
         following = at_origin(page.next, self._base_url)

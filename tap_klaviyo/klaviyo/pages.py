@@ -24,6 +24,7 @@ class Pages:
         restarts: int = 5,
         ids: Mapping[str, str] | None = None,
         size: int | None = None,
+        has_items: bool = False,
     ) -> None:
         """Begin before the first page.
 
@@ -35,6 +36,7 @@ class Pages:
             restarts: how often to start over when Klaviyo refuses a cursor.
             ids: the parents' ids, which fill the names in the endpoint's path.
             size: how many resources to ask for at first; by default as many as the endpoint allows.
+            has_items: whether the first page is known to have resources. The others are: the page before names them.
         """
         self._client = client
         self._endpoint = endpoint
@@ -43,6 +45,7 @@ class Pages:
         self._first = client.url(endpoint, parameters, **(ids or {}))
         self._url: str | None = self._first
         self._size = size or endpoint.page_size
+        self._has_items = has_items
         self._visited: set[str] = set()
 
     @property
@@ -75,7 +78,15 @@ class Pages:
     def _opened(self, url: str, lent: ExitStack) -> Answer:
         is_reduced = self.reduced_size is not None
         try:
-            page = self._client.page(self._endpoint, url, self._size, self._decoder, self._visited, is_reduced)
+            page = self._client.page(
+                self._endpoint,
+                url,
+                self._size,
+                self._decoder,
+                self._visited,
+                is_reduced,
+                has_items=self._has_items or bool(self._visited),
+            )
             answer = lent.enter_context(page)
         except CursorError as problem:
             if not self._restarts:

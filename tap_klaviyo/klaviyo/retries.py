@@ -54,8 +54,8 @@ class TryAgainError(Exception):
         self.is_local = is_local
 
 
-class NoLinksError(TryAgainError):
-    """A page does not say whether another follows."""
+class IncompletePageError(TryAgainError):
+    """A page seems incomplete: it does not say whether another follows, or has no items although there are some."""
 
 
 @dataclass

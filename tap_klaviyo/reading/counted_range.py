@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -58,6 +59,29 @@ def late_counts(timeline: Timeline, part: Slice, rows: int) -> list[Fetch[Batch]
     if not timeline.is_checked and not is_suspicious:
         return []
     return [partial(_count_late, timeline, part.whole, is_empty=not timeline.is_checked)]
+
+
+def silent_counts(timeline: Timeline, part: Slice, silent: Sequence[Query]) -> list[Fetch[Batch]]:
+    """Return the fetch of the counts of metrics without a row in a long range that others have rows in.
+
+    Args:
+        timeline: the stream's.
+        part: the slice that was read first, which is the whole range.
+        silent: the queries that found nothing in it.
+    """
+    whole = part.whole
+    if whole is None or not silent or not (part.is_first and part.is_last and whole.is_long):
+        return []
+    if timeline.is_checked or timeline.is_tallied:
+        # All metrics are counted for the comparison, or were counted before.
+        return []
+    metrics = tuple(metric for query in silent for metric in query.metrics)
+    return [partial(_count_silent, timeline, replace(whole, metrics=metrics))]
+
+
+def _count_silent(timeline: Timeline, whole: CountedRange) -> Fetched[Batch]:
+    batch = count_range(timeline, whole, is_needed=True)
+    return Fetched(replace(batch, counted=[each for each in batch.counted if each.total]), 0)
 
 
 def _count_late(timeline: Timeline, whole: CountedRange, is_empty: bool = False) -> Fetched[Batch]:

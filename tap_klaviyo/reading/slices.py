@@ -78,6 +78,7 @@ class Slice:
         page_size: how many rows to ask for at first; None for as many as possible.
         is_counted: whether Klaviyo was asked how many rows lie where.
         whole: the range that it is a part of, if Klaviyo counts its rows; else None.
+        known: by query, the time of a row that an earlier page had, at or behind the start.
     """
 
     queries: tuple[Query, ...]
@@ -94,11 +95,16 @@ class Slice:
     page_size: int | None = None
     is_counted: bool = False
     whole: CountedRange | None = field(default=None, repr=False)
+    known: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def is_compared(self) -> bool:
         """Whether its rows are compared with Klaviyo's counts."""
         return self.whole is not None and self.whole.is_compared
+
+    def has_row(self, query: Query) -> bool:
+        """Return whether an earlier page had a row of a query that lies in the slice, so that it cannot be empty."""
+        return self.start <= self.known.get(query.name, 0) < self.end
 
     def knows(self, id: str) -> bool:
         """Return whether a row was emitted already."""
@@ -245,7 +251,8 @@ def follow_page(part: Slice, rows: PlacedRows) -> Slice:
         seen |= part.seen
     if not rows.last or rows.last == part.start:
         return replace(part, seen=seen, is_first=False)
-    return replace(part, start=rows.last, seen=seen, restarts=0, is_first=False)
+    known = {part.queries[0].name: rows.last}
+    return replace(part, start=rows.last, seen=seen, restarts=0, is_first=False, known=known)
 
 
 def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:

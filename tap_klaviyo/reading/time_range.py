@@ -20,7 +20,7 @@ from tap_klaviyo.errors import ApiError, MetricDeniedError, RequestError, Unread
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.reading.batch import NO_ROWS, Batch
-from tap_klaviyo.reading.counted_range import count_range, hours_by_metric, late_counts
+from tap_klaviyo.reading.counted_range import count_range, hours_by_metric, late_counts, silent_counts
 from tap_klaviyo.reading.hours import HourCounts, count_by_hour
 from tap_klaviyo.reading.meeting import Meeting
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
@@ -289,14 +289,23 @@ def _merged(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetched[Ba
     newest = max(moments, default=0)
     hours = {run.query.name: count_by_hour(moments_before(run, horizon)) for run in runs if part.is_compared}
     batch = _batch(part, lines, len(moments), newest, findings, hours)
+    then = silent_counts(timeline, whole, [run.query for run in runs if not run.count]) if moments else []
     live = [run for run in runs if run.reaches(horizon)]
     if not live or horizon >= part.end:
-        return Fetched(batch, batch.size, late_counts(timeline, whole, len(moments)))
+        return Fetched(batch, batch.size, [*then, *late_counts(timeline, whole, len(moments))])
     untimed = frozenset[str]().union(*(run.untimed_before(horizon) for run in live))
     queries, emitted = tuple(run.query for run in live), part.emitted | untimed
     page_size = min((run.page_size for run in live if run.page_size), default=None)
-    behind = replace(part, queries=queries, start=horizon, seen=frozenset(), emitted=emitted, page_size=page_size)
-    return Fetched(batch, batch.size, rest=partial(_merged_rest, timeline, behind, unfinished))
+    behind = replace(
+        part,
+        queries=queries,
+        start=horizon,
+        seen=frozenset(),
+        emitted=emitted,
+        page_size=page_size,
+        known={run.query.name: run.last for run in live},
+    )
+    return Fetched(batch, batch.size, then, rest=partial(_merged_rest, timeline, behind, unfinished))
 
 
 def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], idle: int) -> list[Fetch[Batch]]:

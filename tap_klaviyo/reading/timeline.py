@@ -64,6 +64,7 @@ def slice_pages(timeline: Timeline, query: Query, part: Slice) -> Pages:
         restarts=0,
         ids=query.parent,
         size=part.page_size,
+        has_items=part.has_row(query),
     )
 
 

@@ -36,6 +36,7 @@ Kind = Literal[
     "bad_shape",
     "no_date",
     "empty_page",
+    "empty_rest",
 ]
 
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
@@ -64,6 +65,7 @@ class Fault:
         bad_shape: JSON that is not a JSON:API document
         no_date: the Date header is empty
         empty_page: the page has no items and no next page
+        empty_rest: the same, if the page has a cursor, so that the page before promised items
     """
 
     kind: Kind
@@ -106,6 +108,7 @@ PASSING: tuple[Fault, ...] = (
     Fault("foreign"),
     Fault("duplicate"),
     Fault("bad_shape"),
+    Fault("empty_rest"),
 )
 
 
@@ -190,7 +193,9 @@ def changed(fault: Fault, reply: Reply) -> Reply:
             return _with_next(reply, page, f"{fault.to}/{path}")
         case "no_links":
             return replace(reply, body=replace(page, data=page.data[: len(page.data) // 2]).body(with_links=False))
-        case "empty_page":
+        case "empty_rest" if "cursor" not in page.url:
+            return reply
+        case "empty_page" | "empty_rest":
             return replace(reply, body=replace(page, data=(), included=None, next=None).body())
         case _:
             return reply
