@@ -30,7 +30,7 @@ from tap_klaviyo.sandbox import (
     Reply,
     Request,
     find_endpoints,
-    refused,
+    refusal_reply,
     wire,
 )
 from tap_klaviyo.times import format_time
@@ -102,7 +102,7 @@ class Server:
         try:
             told = self._limits.charge(endpoint.path, endpoint.limit)
         except RefusalError as refusal:
-            return self._encoded(refused(refusal, request, {}), request)
+            return self._encoded(refusal_reply(refusal, request, {}), request)
         answer = self._answer(request)
         return replace(answer, headers={**answer.headers, **told})
 
@@ -116,7 +116,7 @@ class Server:
     def _encoded(self, reply: Reply, request: Request) -> Answer:
         accepted = request.headers.get("Accept-Encoding", "") if self._service.gzip else ""
         headers = {"Content-Type": reply.media_type, "Date": formatdate(self._now, usegmt=True), **reply.headers}
-        body, headers = wire.encoded(reply.body, headers, accepted)
+        body, headers = wire.encode_body(reply.body, headers, accepted)
         return Answer(reply.status, headers, body, len(reply.page.data) if reply.page else 0)
 
 

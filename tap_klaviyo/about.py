@@ -19,7 +19,7 @@ def as_json() -> str:
         "name": "tap-klaviyo",
         "version": __version__,
         "capabilities": CAPABILITIES,
-        "settings": [_setting(each) for each in SETTINGS],
+        "settings": [_setting_entry(each) for each in SETTINGS],
         "streams": [each.name for each in STREAMS],
     }
     return json.dumps(facts, indent=2)
@@ -40,25 +40,25 @@ def streams_table() -> str:
 
 def _group_table(group: str) -> str:
     rows = [
-        f"| {each.name} | {each.replication_method} | {', '.join(each.key)} | {_source(each)} |"
+        f"| {each.name} | {each.replication_method} | {', '.join(each.key)} | {_source_of(each)} |"
         for each in STREAMS
         if each.group == group
     ]
     return "\n".join(["| stream | replication | key | from |", "|---|---|---|---|", *rows])
 
 
-def _source(stream: Stream) -> str:
+def _source_of(stream: Stream) -> str:
     names = " · ".join(stream.metric_names)
     return names or f"{stream.endpoint.path}{f', revision {stream.endpoint.revision}' * bool(stream.endpoint.revision)}"
 
 
 def settings_table() -> str:
     """Return the table of settings."""
-    rows = [f"| {_names(each)} | {each.description} | {_default(each)} |" for each in SETTINGS]
+    rows = [f"| {_names_of(each)} | {each.description} | {_default_of(each)} |" for each in SETTINGS]
     return "\n".join(["| setting | what it is | default |", "|---|---|---|", *rows])
 
 
-def _setting(setting: Setting) -> dict[str, Any]:
+def _setting_entry(setting: Setting) -> dict[str, Any]:
     return {
         "name": setting.name,
         "aliases": setting.aliases,
@@ -71,11 +71,11 @@ def _setting(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _names(setting: Setting) -> str:
+def _names_of(setting: Setting) -> str:
     return " or ".join(f"`{name}`" for name in (setting.name, *setting.aliases))
 
 
-def _default(setting: Setting) -> str:
+def _default_of(setting: Setting) -> str:
     if setting.required:
         return "required, or OAuth" if setting.unless else "required"
     return "" if setting.default is None else f"`{json.dumps(setting.default)}`"

@@ -46,7 +46,7 @@ def run_command(options: argparse.Namespace) -> int:
     """Run what the arguments ask for, and return the exit code."""
     log.set_up(log_level_of(options))
     try:
-        _run(options)
+        _run_mode(options)
     except OutputError as problem:
         return _ended_reader(problem)
     except TapError as problem:
@@ -70,7 +70,7 @@ def _ended_reader(problem: OutputError) -> int:
     return problem.exit_code
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run_mode(options: argparse.Namespace) -> None:
     for sentence in unused_arguments(options):
         log.logger.warning("%s", sentence)
     if options.about:
@@ -78,18 +78,18 @@ def _run(options: argparse.Namespace) -> None:
         return
     values = read_config(options.config, config.setting_names())
     if options.discover:
-        _discover(options, values)
+        _print_catalog(options, values)
         return
     if options.sandbox is None and not options.config:
         raise ConfigError(
             ["No configuration. Pass --config FILE with api_key and start_date, or try the tap with --sandbox."]
         )
-    with _sandbox(options.sandbox) as settings:
-        _ask(options, {**values, **settings})
+    with _served_sandbox(options.sandbox) as settings:
+        _ask_klaviyo(options, {**values, **settings})
 
 
 @contextmanager
-def _sandbox(events: int | None) -> Iterator[dict[str, Any]]:
+def _served_sandbox(events: int | None) -> Iterator[dict[str, Any]]:
     """Serve the sandbox if it is asked for, and yield the settings that lead to it."""
     if events is None:
         yield {}
@@ -104,7 +104,7 @@ def _sandbox(events: int | None) -> Iterator[dict[str, Any]]:
         yield sandbox.config
 
 
-def _discover(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
+def _print_catalog(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
     streams = streams_with(config.read_setting("metric_streams", values))
     catalog = discover_catalog(streams)
     if options.select is not None:
@@ -112,25 +112,25 @@ def _discover(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
     print_text(json.dumps(catalog, indent=2))
 
 
-def _ask(options: argparse.Namespace, values: dict[str, Any]) -> None:
+def _ask_klaviyo(options: argparse.Namespace, values: dict[str, Any]) -> None:
     """Run a command that asks Klaviyo."""
-    settings = _settings(options, values)
+    settings = _read_settings(options, values)
     console = display.stderr_terminal()
     log.set_up(log_level_of(options), settings.secrets, display.TerminalHandler(console) if console else None)
     if options.metrics:
         _list_metrics(options, settings)
         return
     days = parse_days(options.verify) if options.verify else None
-    selections = _selections(options, streams_with(settings.metric_streams))
+    selections = _read_selections(options, streams_with(settings.metric_streams))
     if options.test:
-        _test(options, settings, selections)
+        _run_test(options, settings, selections)
     elif options.verify is not None:
-        _verify(options, settings, selections, _state(options), days)
+        _run_verification(options, settings, selections, _read_given_state(options), days)
     else:
-        _sync(options, settings, selections, _state(options), console)
+        _run_sync(options, settings, selections, _read_given_state(options), console)
 
 
-def _settings(options: argparse.Namespace, values: Mapping[str, Any]) -> Config:
+def _read_settings(options: argparse.Namespace, values: Mapping[str, Any]) -> Config:
     """Return the checked settings, and warn of those that are ignored or look wrong."""
     for sentence in config.odd_settings(values):
         log.logger.warning("%s", sentence)
@@ -140,7 +140,7 @@ def _settings(options: argparse.Namespace, values: Mapping[str, Any]) -> Config:
     return settings
 
 
-def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[Selection]:
+def _read_selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[Selection]:
     given = discover_catalog(streams)
     if options.select is not None:
         given = select_by_names(given, options.select, streams)
@@ -155,7 +155,7 @@ def _selections(options: argparse.Namespace, streams: Sequence[Stream]) -> list[
     return selections
 
 
-def _state(options: argparse.Namespace) -> State:
+def _read_given_state(options: argparse.Namespace) -> State:
     if options.state is None:
         return {}
     # Read once: it may be a pipe.
@@ -171,7 +171,7 @@ def _list_metrics(options: argparse.Namespace, settings: Config) -> None:
     print_text(metrics_json(rows) if options.format == "json" else metrics_table(rows))
 
 
-def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Selection]) -> None:
+def _run_test(options: argparse.Namespace, settings: Config, selections: Sequence[Selection]) -> None:
     if not options.verbose:
         # The result of each check says enough; its retries would hide it.
         log.logger.setLevel(logging.ERROR)
@@ -186,7 +186,7 @@ def _test(options: argparse.Namespace, settings: Config, selections: Sequence[Se
     print_text("All checks passed.")
 
 
-def _verify(
+def _run_verification(
     options: argparse.Namespace,
     settings: Config,
     selections: Sequence[Selection],
@@ -196,7 +196,7 @@ def _verify(
     tune_process()
     client = Client(settings, after_page=stay_small)
     verification, found = Verification(client, settings), list[Verdict]()
-    with handled_signals(_end), _lines_shown(options, verification.progress, client):
+    with handled_signals(_raise_reason), _lines_shown(options, verification.progress, client):
         for each in verification.verdicts(selections, given, days):
             found.append(each)
             if options.format != "json":
@@ -210,11 +210,11 @@ def _verify(
         )
 
 
-def _end(reason: BaseException) -> None:
+def _raise_reason(reason: BaseException) -> None:
     raise reason
 
 
-def _sync(
+def _run_sync(
     options: argparse.Namespace,
     settings: Config,
     selections: Sequence[Selection],
@@ -225,7 +225,7 @@ def _sync(
     with open_stdout() as stdout:
         client = Client(settings, after_page=stay_small)
         sync = Sync(client, settings, Writer(stdout))
-        with handled_signals(sync.interrupt) as signals, _shown(options, sync, client, console):
+        with handled_signals(sync.interrupt) as signals, _progress_shown(options, sync, client, console):
             try:
                 sync.run(selections, given)
             except OutputError:
@@ -236,7 +236,7 @@ def _sync(
     log.log_last(logging.INFO, "%s", display.final_line(sync.progress, client.requests))
 
 
-def _shown(
+def _progress_shown(
     options: argparse.Namespace, sync: Sync, client: Client, console: Console | None
 ) -> AbstractContextManager[None]:
     """Return the display of a sync's progress."""

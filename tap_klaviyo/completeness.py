@@ -70,11 +70,11 @@ def unread_lines(tally: Tally, names: Mapping[str, str]) -> dict[str, str]:
             "returned none. The next run reads them from start_date. If it finds none either, report this to Klaviyo's "
             "support."
         )
-        for metric, count in _unread(tally).items()
+        for metric, count in _unread_counts(tally).items()
     }
 
 
-def _unread(tally: Tally) -> dict[str, int]:
+def _unread_counts(tally: Tally) -> dict[str, int]:
     recounted = {metric: each.unread(tally.read.get(metric, {})) for metric, each in tally.recounted.items()}
     known = {metric for metric, each in tally.recounted.items() if each.known}
     counted = unread_metrics(tally.read, [each for each in tally.counted if each.metric not in known])

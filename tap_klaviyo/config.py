@@ -214,7 +214,7 @@ def check_settings(values: Mapping[str, Any]) -> Config:
     settings: dict[str, Any] = {}
     for setting in SETTINGS:
         try:
-            settings[setting.name] = _read(setting, values)
+            settings[setting.name] = _read_one(setting, values)
         except ValueError as problem:
             problems.append(str(problem))
     start, end = settings.get("start_date"), settings.get("end_date")
@@ -234,7 +234,7 @@ def _wrong_credentials(values: Mapping[str, Any]) -> list[str]:
     """Return a sentence if the settings of OAuth are incomplete, or given beside the API key."""
     given = [name for name in OAUTH if values.get(name) not in (None, "")]
     missing = [name for name in OAUTH if name not in given]
-    if given and _given(SETTINGS[0], values)[1] is not None:
+    if given and _given_value(SETTINGS[0], values)[1] is not None:
         return [f"Set either api_key or {', '.join(OAUTH[:2])} and {OAUTH[2]}, not both."]
     if given and missing:
         return [f"OAuth also needs {' and '.join(missing)}."]
@@ -249,7 +249,7 @@ def read_setting(name: str, values: Mapping[str, Any]) -> Any:
     """
     (setting,) = (each for each in SETTINGS if each.name == name)
     try:
-        return _read(setting, values)
+        return _read_one(setting, values)
     except ValueError as problem:
         raise ConfigError([str(problem)]) from None
 
@@ -280,14 +280,14 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
         sentences.append(f"api_revision {revision} is not the one this version is written for ({DEFAULT_REVISION}).")
     if values.get("recount_days") not in (None, "") and values.get("late_events") in (None, "", _LOOKBACK):
         sentences.append("recount_days has no effect: late_events is not recount.")
-    key = str(_given(SETTINGS[0], values)[1] or "").strip()
+    key = str(_given_value(SETTINGS[0], values)[1] or "").strip()
     if key and not key.startswith("pk_") and KEY.fullmatch(key):
         sentences.append("api_key does not begin with pk_, as Klaviyo's private keys do.")
     return sentences
 
 
-def _read(setting: Setting, values: Mapping[str, Any]) -> Any:
-    name, value = _given(setting, values)
+def _read_one(setting: Setting, values: Mapping[str, Any]) -> Any:
+    name, value = _given_value(setting, values)
     if value in (None, "", []):
         if setting.required and not any(values.get(name) for name in setting.unless):
             also = "".join(f" (or {alias})" for alias in setting.aliases)
@@ -300,7 +300,7 @@ def _read(setting: Setting, values: Mapping[str, Any]) -> Any:
         raise ValueError(f"{name} must be {expected}{shown}.") from None
 
 
-def _given(setting: Setting, values: Mapping[str, Any]) -> tuple[str, Any]:
+def _given_value(setting: Setting, values: Mapping[str, Any]) -> tuple[str, Any]:
     for name in (setting.name, *setting.aliases):
         if values.get(name) not in (None, ""):
             return name, values[name]

@@ -67,11 +67,11 @@ def shown_live(progress: Progress, console: Console, requests: Callable[[], int]
 
     is_over = False
 
-    def render() -> RenderableType:
+    def render_table() -> RenderableType:
         return stream_table(progress, console) if is_over else live_view(progress, console, requests())
 
     # The table shows what the lines of single streams say.
-    with log.without_progress_lines(), Live(get_renderable=render, console=console, refresh_per_second=4):
+    with log.without_progress_lines(), Live(get_renderable=render_table, console=console, refresh_per_second=4):
         try:
             yield
         finally:
@@ -92,13 +92,13 @@ def shown_in_lines(
     """
     ended = threading.Event()
 
-    def show() -> None:
+    def show_lines() -> None:
         while not ended.wait(interval):
             phrases = run_status(progress, requests())
             for line in pack_phrases(phrases, width - _LEVEL) if width else [", ".join(phrases)]:
                 log.logger.info("%s", line)
 
-    thread = threading.Thread(target=show, name="progress", daemon=True)
+    thread = threading.Thread(target=show_lines, name="progress", daemon=True)
     thread.start()
     try:
         yield
@@ -109,7 +109,7 @@ def shown_in_lines(
 
 def run_status(progress: Progress, requests: int) -> list[str]:
     """Return the state of the run in phrases, the most important first."""
-    return [*_place(progress), *_amounts(progress, requests)]
+    return [*_place_reached(progress), *_amounts_read(progress, requests)]
 
 
 def final_line(progress: Progress, requests: int) -> str:
@@ -124,7 +124,7 @@ def live_view(progress: Progress, console: Console, requests: int) -> Renderable
 
     lines = [
         line
-        for phrases in (_place(progress), _amounts(progress, requests))
+        for phrases in (_place_reached(progress), _amounts_read(progress, requests))
         for line in pack_phrases(phrases, console.width)
     ]
     rows = max(console.height - len(lines) - 2, 1)
@@ -161,7 +161,7 @@ def pack_phrases(phrases: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-def _place(progress: Progress) -> list[str]:
+def _place_reached(progress: Progress) -> list[str]:
     """Return which stream is written, how much of it or of the run is done, and the time left."""
     if progress.current is None:
         return ["starting", f"{format_duration(progress.elapsed)} so far"]
@@ -177,7 +177,7 @@ def _place(progress: Progress) -> list[str]:
     return phrases
 
 
-def _amounts(progress: Progress, requests: int) -> list[str]:
+def _amounts_read(progress: Progress, requests: int) -> list[str]:
     fetched = max(progress.fetched, progress.rows)
     return [
         f"{progress.rows:,} records written",
@@ -187,19 +187,19 @@ def _amounts(progress: Progress, requests: int) -> list[str]:
     ]
 
 
-def _rows(stream: StreamProgress) -> str:
+def _rows_shown(stream: StreamProgress) -> str:
     return f"{stream.rows:,}"
 
 
-def _done(stream: StreamProgress) -> str:
+def _share_done(stream: StreamProgress) -> str:
     return "" if stream.share is None else f"{stream.share:.0%}"
 
 
-def _rate(stream: StreamProgress) -> str:
+def _rows_per_second(stream: StreamProgress) -> str:
     return f"{stream.rate:,.0f}" if stream.rate else ""
 
 
-def _reached(stream: StreamProgress) -> str:
+def _time_reached(stream: StreamProgress) -> str:
     return format_time(stream.reached)[:16].replace("T", " ") if stream.reached else ""
 
 
@@ -215,8 +215,8 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("records", 11, _rows),
-    _Column("done", 4, _done),
-    _Column("rows/s", 7, _rate, least=70),
-    _Column("up to", 16, _reached, least=50, justify="left"),
+    _Column("records", 11, _rows_shown),
+    _Column("done", 4, _share_done),
+    _Column("rows/s", 7, _rows_per_second, least=70),
+    _Column("up to", 16, _time_reached, least=50, justify="left"),
 )

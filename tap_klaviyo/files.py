@@ -44,7 +44,7 @@ def read_text(path: str, what: str, error: type[TapError]) -> str:
         sentence = f"The {what} file {path} cannot be read: {problem.strerror or problem}."
     except UnicodeDecodeError:
         sentence = f"The {what} file {path} is not UTF-8 text."
-    raise _problem(sentence, error)
+    raise _problem_of_file(sentence, error)
 
 
 def parse_json(text: str, path: str, what: str, error: type[TapError]) -> Any:
@@ -61,10 +61,10 @@ def parse_json(text: str, path: str, what: str, error: type[TapError]) -> Any:
         sentence = f"The {what} file {path} holds {problem}, which is not JSON."
     except (RecursionError, ValueError):
         sentence = f"The {what} file {path} is not JSON that can be read."
-    raise _problem(sentence, error)
+    raise _problem_of_file(sentence, error)
 
 
-def _problem(sentence: str, error: type[TapError]) -> TapError:
+def _problem_of_file(sentence: str, error: type[TapError]) -> TapError:
     return error(sentence) if error is not ConfigError else ConfigError([sentence])
 
 

@@ -32,11 +32,11 @@ def stay_small() -> None:
     system does not report the resident size, or the C library cannot return memory.
     """
     with suppress(OSError, AttributeError, TypeError):
-        if _resident() > _ENOUGH:
+        if _resident_bytes() > _ENOUGH:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _resident() -> int:
+def _resident_bytes() -> int:
     """Return this process's resident size in bytes, as Linux reports it."""
     with open("/proc/self/statm", "rb") as sizes:
         return int(sizes.read().split()[1]) * mmap.PAGESIZE

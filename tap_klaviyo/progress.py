@@ -137,11 +137,11 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Seconds left of the run or, if that is not known, of the current stream; None if neither is."""
         if self.share is not None:
-            return _left(self.share, self.elapsed)
+            return _seconds_left(self.share, self.elapsed)
         if self.current is None or self.current[1].share is None:
             return None
-        return _left(self.current[1].share, self.monotonic() - self.current[1].began)
+        return _seconds_left(self.current[1].share, self.monotonic() - self.current[1].began)
 
 
-def _left(share: float, seconds: float) -> float | None:
+def _seconds_left(share: float, seconds: float) -> float | None:
     return seconds * (1 - share) / share if share >= _LEAST_SHARE else None

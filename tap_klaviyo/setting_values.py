@@ -26,7 +26,7 @@ def parse_key(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = _stripped(value)
+    text = _stripped_text(value)
     if _PUBLIC_KEY.fullmatch(text):
         raise ValueError(
             "a private API key (it begins with pk_), not the six-character public one: "
@@ -43,7 +43,7 @@ def parse_word(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = _stripped(value)
+    text = _stripped_text(value)
     if not KEY.fullmatch(text):
         raise ValueError("one word of printable ASCII")
     return text
@@ -64,7 +64,7 @@ def parse_past_time(value: Any) -> int:
 def number_between(low: float, high: float) -> Callable[[Any], float]:
     """Return what reads a number within bounds, and raises ValueError with the expected form."""
 
-    def parse(value: Any) -> float:
+    def parse_value(value: Any) -> float:
         expected = f"a number from {low:g} to {high:g}"
         # Python reads more as a number than a user means by one: true, "1_0", "nan".
         is_text = isinstance(value, str) and _NUMBER.fullmatch(value)
@@ -77,19 +77,19 @@ def number_between(low: float, high: float) -> Callable[[Any], float]:
             raise ValueError(expected)
         return number
 
-    return parse
+    return parse_value
 
 
 def whole_number_between(low: int, high: int) -> Callable[[Any], int]:
     """Return what reads a whole number within bounds, and raises ValueError with the expected form."""
     number = number_between(low, high)
 
-    def parse(value: Any) -> int:
+    def parse_value(value: Any) -> int:
         if number(value) % 1:
             raise ValueError(f"a whole number from {low} to {high}")
         return int(number(value))
 
-    return parse
+    return parse_value
 
 
 def parse_flag(value: Any) -> bool:
@@ -108,13 +108,13 @@ def parse_flag(value: Any) -> bool:
 def choice_of(*words: str) -> Callable[[Any], str]:
     """Return what reads one of some words, in any case, and raises ValueError with all of them."""
 
-    def parse(value: Any) -> str:
+    def parse_value(value: Any) -> str:
         text = value.strip().lower() if isinstance(value, str) else ""
         if text not in words:
             raise ValueError(" or ".join(words))
         return text
 
-    return parse
+    return parse_value
 
 
 def parse_text(value: Any) -> str:
@@ -123,7 +123,7 @@ def parse_text(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = _stripped(value)
+    text = _stripped_text(value)
     if not text:
         raise ValueError("text")
     return text
@@ -135,7 +135,7 @@ def parse_header(value: Any) -> str:
     Raises:
         ValueError: with the expected form.
     """
-    text = _stripped(value)
+    text = _stripped_text(value)
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("printable ASCII text")
     return text
@@ -182,6 +182,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _stripped(value: Any) -> str:
+def _stripped_text(value: Any) -> str:
     """Return a text without blanks around it; empty for anything else."""
     return value.strip() if isinstance(value, str) else ""

@@ -57,7 +57,7 @@ def handled_signals(interrupt: Callable[[BaseException], None]) -> Iterator[Sign
     def end_now(number: int, _: FrameType | None) -> None:
         raise Ended(signals.asked or number)
 
-    def end(number: int, _: FrameType | None) -> None:
+    def end_run(number: int, _: FrameType | None) -> None:
         signals.asked = number
         for each in numbers:
             signal.signal(each, end_now)
@@ -66,7 +66,7 @@ def handled_signals(interrupt: Callable[[BaseException], None]) -> Iterator[Sign
             signal.setitimer(signal.ITIMER_REAL, _GRACE)
         interrupt(Ended(number))
 
-    before = [signal.signal(number, end) for number in numbers]
+    before = [signal.signal(number, end_run) for number in numbers]
     try:
         yield signals
     finally:

@@ -184,7 +184,7 @@ class Verification:
             return
         finally:
             self.progress.end(part.name)
-        if sentences := list(_problems(tally, names)):
+        if sentences := list(_problems_in(tally, names)):
             yield Verdict(part.stream.name, part.query.name, problem=" ".join(sentences))
             return
         differences = differences_of(tally)
@@ -193,7 +193,7 @@ class Verification:
             yield Verdict(
                 part.stream.name,
                 describe_metric(metric, names),
-                list(_days(part.stream.name, metric, tally, names)),
+                list(_days_of(part.stream.name, metric, tally, names)),
                 [describe_difference(each, names) for each in differences if each.metric == metric],
             )
 
@@ -221,7 +221,7 @@ class Verification:
                 tally.counted = add_counts(tally.counted, each)
 
 
-def _problems(tally: Tally, names: Mapping[str, str]) -> Iterator[str]:
+def _problems_in(tally: Tally, names: Mapping[str, str]) -> Iterator[str]:
     yield from tally.problems
     for metric in sorted(tally.denied):
         yield f"Klaviyo lists {describe_metric(metric, names)}, but says that it does not exist."
@@ -233,7 +233,7 @@ def _has_events(tally: Tally, metric: str) -> bool:
     return metric in tally.read or any(each.total for each in tally.counted if each.metric == metric)
 
 
-def _days(stream: str, metric: str, tally: Tally, names: Mapping[str, str]) -> Iterator[VerifiedDay]:
+def _days_of(stream: str, metric: str, tally: Tally, names: Mapping[str, str]) -> Iterator[VerifiedDay]:
     counted: HourCounts = {each.metric: each.hours for each in tally.counted}
     events, counts = count_by_day(tally.read.get(metric, {})), count_by_day(counted.get(metric, {}))
     for day in sorted(events.keys() | counts.keys()):

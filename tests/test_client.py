@@ -30,7 +30,17 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import EVENTS, LISTS, METRICS, Endpoint
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.retries import Budget, Retries, TryAgainError
-from tap_klaviyo.sandbox import PASSING, SCOPES, Account, Fault, Request, Sandbox, first, poisoned, status
+from tap_klaviyo.sandbox import (
+    PASSING,
+    SCOPES,
+    Account,
+    Fault,
+    Request,
+    Sandbox,
+    error_status,
+    fail_first,
+    time_out_above,
+)
 from tap_klaviyo.times import Clock
 from tests.canned import Answer, answering
 
@@ -113,8 +123,8 @@ def body(*names: str, following: str | None = None) -> bytes:
 
 
 ODD = (
-    *(status(code, html=html) for code in (408, 429, 500, 501, 502, 503, 504) for html in (False, True)),
-    *(status(code, html=True) for code in (520, 521, 522, 523, 524, 525, 530)),
+    *(error_status(code, html=html) for code in (408, 429, 500, 501, 502, 503, 504) for html in (False, True)),
+    *(error_status(code, html=True) for code in (520, 521, 522, 523, 524, 525, 530)),
     Fault("slow", size=400, seconds=0.001),
     Fault("stall", seconds=0.01),
 )
@@ -123,7 +133,7 @@ ODD = (
 @pytest.mark.parametrize("fault", [*PASSING, *ODD], ids=lambda fault: f"{fault.kind}-{fault.code}-{fault.html}")
 @pytest.mark.parametrize("times", [1, 3])
 def test_what_passes_is_tried_again_and_nothing_is_missing(sandbox: Sandbox, fault: Fault, times: int) -> None:
-    sandbox.faults = first(times, fault)
+    sandbox.faults = fail_first(times, fault)
     ledger = sandbox.account.ledger(sandbox.now)["lists"]
     found = ids(client_of(sandbox.url))
     assert sorted(set(found)) == sorted(ledger)
@@ -133,14 +143,14 @@ def test_what_passes_is_tried_again_and_nothing_is_missing(sandbox: Sandbox, fau
 @pytest.mark.parametrize(("header", "least", "most"), [("1", 1, 2), ("60", 60, 62), ("0", 0, 2)])
 def test_retry_after_is_waited_for(sandbox: Sandbox, header: str, least: float, most: float) -> None:
     time = Time()
-    sandbox.faults = lambda request: status(429, retry_after=header) if request.index == 0 else None
+    sandbox.faults = lambda request: error_status(429, retry_after=header) if request.index == 0 else None
     next_ids(Pages(client_of(sandbox.url, time), METRICS, {}))
     assert least <= time.slept <= most
 
 
 def test_a_wait_of_hours_ends_the_request_at_once_and_is_named(sandbox: Sandbox) -> None:
     time = Time()
-    sandbox.faults = first(99, status(429, retry_after=7200))
+    sandbox.faults = fail_first(99, error_status(429, retry_after=7200))
     with pytest.raises(UnavailableError, match=r"GET /api/lists: HTTP 429 .*try 1, .* It asks to wait 7\d\d\d s\. Run"):
         ids(client_of(sandbox.url, time))
     assert (time.slept, len(sandbox.requests)) == (0, 1)
@@ -177,7 +187,7 @@ def test_a_request_that_is_throttled_holds_back_the_others_to_its_endpoint(sandb
             second_waits.set()
         now[0] += seconds
 
-    sandbox.faults = lambda request: status(429, retry_after=30) if request.index == 0 else None
+    sandbox.faults = lambda request: error_status(429, retry_after=30) if request.index == 0 else None
     settings = config.check_settings({**sandbox.config})
     client = Client(settings, Clock(lambda: now[0], sleep, lambda: 0.0))
     with ThreadPoolExecutor(1) as threads:
@@ -194,7 +204,7 @@ def test_retries_last_minutes_with_jitter_and_end_in_a_sentence(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     time = Time()
-    sandbox.faults = first(999, status(503))
+    sandbox.faults = fail_first(999, error_status(503))
     with caplog.at_level("WARNING", "tap_klaviyo"), pytest.raises(UnavailableError) as ended:
         ids(client_of(sandbox.url, time))
     assert 300 <= time.slept <= 600
@@ -232,13 +242,13 @@ def test_the_time_that_tries_take_counts_as_much_as_the_waits() -> None:
 
 @pytest.mark.parametrize("kind", ["reset_before", "reset_body", "cut_body", "cut_gzip", "html_200", "loop"])
 def test_what_never_passes_ends_in_a_sentence(sandbox: Sandbox, kind: Any) -> None:
-    sandbox.faults = first(999, Fault(kind))
+    sandbox.faults = fail_first(999, Fault(kind))
     with pytest.raises(UnavailableError, match=r"^Klaviyo gave no usable answer to GET /api/lists: .* \(try \d+"):
         ids(client_of(sandbox.url, retries=Retries(total=5)))
 
 
 def test_a_cursor_that_is_always_refused_ends(sandbox: Sandbox) -> None:
-    sandbox.faults = first(999, Fault("invalid_cursor"))
+    sandbox.faults = fail_first(999, Fault("invalid_cursor"))
     with pytest.raises(CursorError, match=r"Invalid cursor provided\."):
         ids(client_of(sandbox.url))
     assert len(sandbox.requests) == 18
@@ -260,14 +270,14 @@ def test_a_missing_scope_is_named_at_once(account: Account) -> None:
     ],
 )
 def test_what_cannot_pass_is_not_tried_again(sandbox: Sandbox, code: int, error: type[Exception], words: str) -> None:
-    sandbox.faults = first(99, replace(status(code), html=code == 404))
+    sandbox.faults = fail_first(99, replace(error_status(code), html=code == 404))
     with pytest.raises(error, match=words):
         ids(client_of(sandbox.url))
     assert len(sandbox.requests) == 1
 
 
 def test_a_page_that_cannot_be_had_is_asked_for_at_half_the_size_and_the_size_recovers(sandbox: Sandbox) -> None:
-    sandbox.faults = poisoned(100)
+    sandbox.faults = time_out_above(100)
     pages = Pages(client_of(sandbox.url), EVENTS, PAST)
     assert len(next_ids(pages)) == 62
     assert sizes(sandbox) == [1000, 1000, 500, 250, 125, 62]
@@ -286,7 +296,7 @@ def test_the_first_page_can_be_smaller_than_the_endpoint_allows(sandbox: Sandbox
 
 
 def test_after_a_smaller_page_the_first_failure_halves_the_size(sandbox: Sandbox) -> None:
-    sandbox.faults = poisoned(100)
+    sandbox.faults = time_out_above(100)
     pages = Pages(client_of(sandbox.url), EVENTS, PAST)
     assert [len(next_ids(pages)) for _ in range(5)] == [62] * 5
     assert sizes(sandbox)[5:] == [62, 62, 124, 62, 62, 124, 62]
@@ -294,14 +304,14 @@ def test_after_a_smaller_page_the_first_failure_halves_the_size(sandbox: Sandbox
 
 @pytest.mark.parametrize("code", [500, 502, 503, 504, 520, 521, 522, 523, 524])
 def test_errors_of_klaviyo_and_of_cloudflare_before_it_make_a_page_smaller(sandbox: Sandbox, code: int) -> None:
-    sandbox.faults = lambda request: status(code) if int(request.query["page[size]"]) > 500 else None
+    sandbox.faults = lambda request: error_status(code) if int(request.query["page[size]"]) > 500 else None
     assert len(next_ids(Pages(client_of(sandbox.url), EVENTS, PAST))) == 500
     assert sizes(sandbox) == [1000, 1000, 500]
 
 
 @pytest.mark.parametrize("code", [408, 429])
 def test_what_says_nothing_about_a_page_leaves_its_size(sandbox: Sandbox, code: int) -> None:
-    sandbox.faults = first(4, status(code))
+    sandbox.faults = fail_first(4, error_status(code))
     next_ids(Pages(client_of(sandbox.url), EVENTS, PAST))
     assert sizes(sandbox) == [1000] * 5
 
@@ -367,24 +377,24 @@ def test_pages_that_lead_back_to_an_earlier_one_end_in_a_sentence() -> None:
 
 
 def test_a_page_that_fails_at_every_size_is_unreadable_if_klaviyo_answers_other_requests(sandbox: Sandbox) -> None:
-    fails, time = poisoned(0), Time()
+    fails, time = time_out_above(0), Time()
     sandbox.faults = lambda request: fails(request) if "filter" in request.query else None
     with pytest.raises(UnreadablePageError, match=r"cannot serve an item .*HTTP 50\d.*/api/events\?.*filter="):
         ids(client_of(sandbox.url, time), EVENTS, PAST)
     assert sizes(sandbox) == [1000, 1000, 500, 250, 125, 62, 31, 15, 7, 3, 1, 1, 1, 1, 1]
     assert "filter" not in sandbox.requests[-1].query
     assert time.slept <= 60
-    sandbox.faults = poisoned(1)
+    sandbox.faults = time_out_above(1)
     assert len(next_ids(Pages(client_of(sandbox.url), EVENTS, PAST))) == 1
 
 
 def test_a_small_largest_page_goes_down_to_one_item_as_well(sandbox: Sandbox) -> None:
-    sandbox.faults = poisoned(1, path="/api/lists")
+    sandbox.faults = time_out_above(1, path="/api/lists")
     assert len(next_ids(Pages(client_of(sandbox.url), LISTS, {"sort": "id"}))) == 1
 
 
 def test_an_endpoint_that_is_down_is_not_taken_for_an_item_that_cannot_be_rendered(sandbox: Sandbox) -> None:
-    sandbox.faults = lambda request: status(500)
+    sandbox.faults = lambda request: error_status(500)
     with pytest.raises(UnavailableError) as ended:
         ids(client_of(sandbox.url), EVENTS, PAST)
     assert not isinstance(ended.value, UnreadablePageError)
@@ -392,7 +402,7 @@ def test_an_endpoint_that_is_down_is_not_taken_for_an_item_that_cannot_be_render
 
 def test_all_events_come_whatever_size_their_pages_can_be_had_at(sandbox: Sandbox) -> None:
     all_of_them = ids(client_of(sandbox.url), EVENTS, PAST)
-    sandbox.faults = poisoned(333)
+    sandbox.faults = time_out_above(333)
     assert ids(client_of(sandbox.url), EVENTS, PAST) == all_of_them
 
 
@@ -402,13 +412,13 @@ def test_a_body_beyond_the_limit_is_not_read_and_asked_for_in_parts(sandbox: San
     assert ids(client_of(sandbox.url, body_limit=2**18), EVENTS, PAST) == all_of_them
     assert 1000 in sizes(sandbox)
     assert min(sizes(sandbox)) < 500
-    sandbox.faults = first(999, Fault("huge", size=8 * 2**20))
+    sandbox.faults = fail_first(999, Fault("huge", size=8 * 2**20))
     with pytest.raises(UnavailableError, match="a body of more than 1 MiB"):
         ids(client_of(sandbox.url, body_limit=2**20, retries=Retries(total=5)))
 
 
 def test_the_client_calls_back_after_each_page(sandbox: Sandbox) -> None:
-    sandbox.faults = first(1, status(503))
+    sandbox.faults = fail_first(1, error_status(503))
     told = list[int]()
     ids(client_of(sandbox.url, after_page=lambda: told.append(len(sandbox.requests))))
     assert told == [2, 4, 6]
@@ -478,7 +488,7 @@ def test_a_client_that_is_closed_does_not_try_again(sandbox: Sandbox) -> None:
 
     def close(_: Request) -> Fault:
         client.close()
-        return status(503)
+        return error_status(503)
 
     sandbox.faults = close
     with pytest.raises(UnavailableError, match=r"^The run has ended\.$"):
@@ -512,16 +522,16 @@ def test_one_page_is_lent_at_a_time(sandbox: Sandbox) -> None:
 
 def test_a_body_that_never_ends_is_cut_off_by_the_timeout(sandbox: Sandbox) -> None:
     ticks = iter(range(10**6))
-    sandbox.faults = first(1, Fault("slow", size=100, seconds=0.001))
+    sandbox.faults = fail_first(1, Fault("slow", size=100, seconds=0.001))
     clock = Clock(lambda: next(ticks) * 100.0, lambda _: None, lambda: 0.0)
     settings = config.check_settings({**sandbox.config, "request_timeout": 300})
     assert len(ids(Client(settings, clock, Retries(total=1e9)))) == 25
     assert len(sandbox.requests) > 3
 
 
-@pytest.mark.parametrize("fault", [Fault("echo_key"), status(400), Fault("redirect")], ids=lambda each: each.kind)
+@pytest.mark.parametrize("fault", [Fault("echo_key"), error_status(400), Fault("redirect")], ids=lambda each: each.kind)
 def test_the_key_is_in_no_error_and_no_log(sandbox: Sandbox, fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
-    sandbox.faults = first(99, fault)
+    sandbox.faults = fail_first(99, fault)
     with caplog.at_level("DEBUG"), pytest.raises(RequestError) as refusal:
         ids(client_of(sandbox.url))
     said = f"{refusal.value} {refusal.value!r} {refusal.value.args} {caplog.text}"
@@ -532,7 +542,7 @@ def test_the_key_is_in_no_error_and_no_log(sandbox: Sandbox, fault: Fault, caplo
 
 def test_the_key_goes_to_no_other_origin(account: Account, sandbox: Sandbox) -> None:
     with Sandbox(account) as other:
-        sandbox.faults = first(99, Fault("redirect", to=other.url))
+        sandbox.faults = fail_first(99, Fault("redirect", to=other.url))
         with pytest.raises(RequestError):
             ids(client_of(sandbox.url, retries=Retries(total=2)))
         assert other.requests == []
@@ -541,7 +551,7 @@ def test_the_key_goes_to_no_other_origin(account: Account, sandbox: Sandbox) -> 
 def test_behind_a_gateway_the_next_page_is_asked_for_there(account: Account, sandbox: Sandbox) -> None:
     """The links name Klaviyo itself; their path and query are followed at base_url, and the key goes nowhere else."""
     with Sandbox(account) as klaviyo:
-        sandbox.faults = first(2, Fault("foreign", to=klaviyo.url))
+        sandbox.faults = fail_first(2, Fault("foreign", to=klaviyo.url))
         assert sorted(ids(client_of(sandbox.url))) == sorted(sandbox.account.ledger(sandbox.now)["lists"])
         assert klaviyo.requests == []
 

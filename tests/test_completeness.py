@@ -25,7 +25,7 @@ from tap_klaviyo.reading.comparison import (
 )
 from tap_klaviyo.reading.hours import count_by_hour
 from tap_klaviyo.reading.tally import Tally
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, error_status
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import read_catalog
@@ -269,7 +269,7 @@ def test_nothing_is_written_twice_for_a_difference(sandbox: Sandbox) -> None:
 def test_counts_that_cannot_be_had_are_named_if_they_are_wanted(
     sandbox: Sandbox, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sandbox.faults = lambda request: status(code) if request.path == PATH else None
+    sandbox.faults = lambda request: error_status(code) if request.path == PATH else None
     run = run_of(sandbox, "receive", check_counts=True)
     assert run.error is None
     assert sorted(run.keys()["receive"]) == sorted(sandbox.account.ledger(sandbox.now - 5)["receive"])

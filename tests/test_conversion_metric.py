@@ -15,7 +15,7 @@ from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.reading.account import Account
 from tap_klaviyo.reading.report_account import read_report_account
-from tap_klaviyo.sandbox import Sandbox, status
+from tap_klaviyo.sandbox import Sandbox, error_status
 from tap_klaviyo.streams.table import BY_NAME
 from tests.reporting import ACCOUNT, MONTHS, SINCE, ZONE, is_about_september, keys_of, starts_of
 from tests.running import catalog_of, sync
@@ -45,7 +45,7 @@ def test_the_metric_mapped_to_revenue_counts_by_default(sandbox: Sandbox) -> Non
 
 
 def test_placed_order_counts_if_no_metric_is_mapped_to_revenue(sandbox: Sandbox) -> None:
-    sandbox.faults = lambda request: status(404) if request.path == "/api/mapped-metrics" else None
+    sandbox.faults = lambda request: error_status(404) if request.path == "/api/mapped-metrics" else None
     order = Resource("PLACED", "metric", Raw(b'{"name": "Placed Order"}'))
     client, streams = Client(config.check_settings(sandbox.config)), [BY_NAME["flow_values_report"]]
     known = read_report_account(client, Account({}, ACCOUNT.now, all_metrics=[order]), streams, None)
@@ -102,7 +102,7 @@ def test_another_metric_is_read_from_the_start_date_and_its_rows_are_others(sand
 def test_a_run_for_another_metric_that_fails_midway_is_resumed_where_it_ended(sandbox: Sandbox) -> None:
     catalog = catalog_of("flow_values_report")
     first = sync(sandbox, catalog=catalog, start_date=SINCE)
-    sandbox.faults = lambda request: status(400) if is_about_september(request) else None
+    sandbox.faults = lambda request: error_status(400) if is_about_september(request) else None
     second = sync(sandbox, first.state, catalog, start_date=SINCE, conversion_metric=OTHER)
     assert isinstance(second.error, SyncError)
     assert starts_of(second, "flow_values_report") == MONTHS[:1]

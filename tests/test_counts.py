@@ -12,7 +12,7 @@ from tap_klaviyo import config
 from tap_klaviyo.errors import UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.counts import count_events, read_counts
-from tap_klaviyo.sandbox import Account, Request, Sandbox, status
+from tap_klaviyo.sandbox import Account, Request, Sandbox, error_status
 from tests.running import Time, catalog_of, sync
 
 PATH = "/api/metric-aggregates"
@@ -57,7 +57,7 @@ def test_a_range_of_years_is_asked_for_year_by_year(sandbox: Sandbox, account: A
 def test_counts_are_given_up_soon_unless_the_user_wants_them(
     sandbox: Sandbox, is_needed: bool, least: int, most: int
 ) -> None:
-    sandbox.faults = lambda request: status(503) if request.path == PATH else None
+    sandbox.faults = lambda request: error_status(503) if request.path == PATH else None
     time = Time()
     began = time.now
     client = Client(config.check_settings(sandbox.config), time.clock)
@@ -123,7 +123,7 @@ def test_counts_do_not_decide_what_is_read(sandbox: Sandbox, stream: str, lag: i
 def test_a_stream_is_read_whole_without_counts(sandbox: Sandbox, code: int) -> None:
     whole = sync(sandbox, catalog=catalog_of("receive")).keys()
     assert questions(sandbox)
-    sandbox.faults = lambda request: status(code) if request.path == PATH else None
+    sandbox.faults = lambda request: error_status(code) if request.path == PATH else None
     ended = sync(sandbox, catalog=catalog_of("receive"))
     assert (ended.error, ended.keys()) == (None, whole)
 

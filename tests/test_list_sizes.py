@@ -19,7 +19,7 @@ from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.day_limit import DayLimit
 from tap_klaviyo.reading.periods import periods_between
 from tap_klaviyo.reading.sizes import SizeRequests, size_fetches
-from tap_klaviyo.sandbox import Sandbox, status
+from tap_klaviyo.sandbox import Sandbox, error_status
 from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import format_time, parse_time
 from tests.canned import Answer, answering
@@ -131,7 +131,7 @@ def test_sizes_are_taken_once_a_day_of_the_account(sandbox: Sandbox) -> None:
 
 def test_a_list_that_was_deleted_meanwhile_has_no_size(sandbox: Sandbox) -> None:
     gone = ACCOUNT.collection("/api/lists", ACCOUNT.now)[0]["id"]
-    sandbox.faults = lambda request: status(404) if request.path == f"/api/lists/{gone}" else None
+    sandbox.faults = lambda request: error_status(404) if request.path == f"/api/lists/{gone}" else None
     run = sync(sandbox, catalog=LIST_SIZES)
     assert run.error is None
     assert ("list", gone) not in sizes(run)

@@ -16,7 +16,7 @@ from tap_klaviyo.errors import AuthError, ConfigError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import LISTS
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.sandbox import Account, OAuth, Sandbox, status
+from tap_klaviyo.sandbox import Account, OAuth, Sandbox, error_status
 from tests.running import Time
 from tests.test_cli import assert_sentence, tap
 
@@ -111,9 +111,9 @@ def test_a_wrong_secret_is_a_sentence(sandbox: Sandbox) -> None:
 
 
 def test_failures_of_the_token_endpoint_are_retried(sandbox: Sandbox) -> None:
-    sandbox.faults = lambda request: status(503) if request.path == TOKEN and tokens(sandbox) <= 2 else None
+    sandbox.faults = lambda request: error_status(503) if request.path == TOKEN and tokens(sandbox) <= 2 else None
     assert read(client_of(sandbox, Time())) == 10
-    sandbox.faults = lambda request: status(503) if request.path == TOKEN else None
+    sandbox.faults = lambda request: error_status(503) if request.path == TOKEN else None
     with pytest.raises(UnavailableError, match="no access token from POST /oauth/token"):
         read(client_of(sandbox, Time(), refresh_token=sandbox.oauth.refresh_token))
 

@@ -18,7 +18,7 @@ from tap_klaviyo.klaviyo.filters import filter_metric
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.recount import Recount, metric_segments, recount_fetch
 from tap_klaviyo.reading.timeline import Timeline
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, error_status
 from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.streams.table import BY_NAME
@@ -156,7 +156,7 @@ def test_without_counts_the_lookback_is_read_again(
 ) -> None:
     first = run_of(sandbox, "receive")
     sandbox.advance(HOUR)
-    sandbox.faults = lambda request: status(code) if request.path == COUNTS else None
+    sandbox.faults = lambda request: error_status(code) if request.path == COUNTS else None
     second = run_of(sandbox, "receive", state=first.state)
     again = run_of(sandbox, "receive", state=first.state, late_events="lookback")
     assert (second.error, second.keys()) == (None, again.keys())
@@ -205,7 +205,7 @@ def test_a_metric_that_joins_is_read_from_the_start_date(sandbox: Sandbox) -> No
 def test_what_could_not_be_read_is_not_known(sandbox: Sandbox) -> None:
     first = run_of(sandbox, "receive")
     sandbox.advance(2 * DAY)
-    sandbox.faults = lambda request: status(500) if request.path == "/api/events" else None
+    sandbox.faults = lambda request: error_status(500) if request.path == "/api/events" else None
     failed = run_of(sandbox, "receive", state=first.state)
     assert failed.error is not None
     assert failed.state["recounts"] == first.state["recounts"]
@@ -335,7 +335,9 @@ def test_a_metric_without_counts_keeps_those_that_are_known(sandbox: Sandbox) ->
     first = run_of(sandbox, "unsubscribe")
     other, failing = first.state["bookmarks"]["unsubscribe"]["metrics"]
     sandbox.advance(2 * DAY)
-    sandbox.faults = lambda request: status(403) if request.path == COUNTS and failing in str(request.body) else None
+    sandbox.faults = lambda request: (
+        error_status(403) if request.path == COUNTS and failing in str(request.body) else None
+    )
     second = run_of(sandbox, "unsubscribe", state=first.state)
     before, after = (run.state["recounts"]["unsubscribe"]["metrics"] for run in (first, second))
     assert (after[failing], after[other]["end"] > before[other]["end"]) == (before[failing], True)

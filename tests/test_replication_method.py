@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.errors import CatalogError, SyncError
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, error_status
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.times import DAY, format_time, parse_time
 from tests.running import catalog_of, sync
@@ -69,7 +69,7 @@ def test_full_run_that_fails_leaves_the_bookmark_and_removes_no_row(sandbox: San
 
     def fail(request: Request) -> Fault | None:
         is_later = request.path == "/api/events" and len(sandbox.requests) > 4
-        return status(400) if is_later else None
+        return error_status(400) if is_later else None
 
     sandbox.faults = fail
     run = sync(sandbox, state, read_as("FULL_TABLE", "open"), max_concurrency=1)

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tap_klaviyo.errors import SyncError
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, Schedule, seeded, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, Schedule, error_status, seeded_faults
 from tests.reporting import ACCOUNT, SINCE
 from tests.running import Run, catalog_of, sync
 
@@ -32,7 +32,7 @@ def undisturbed() -> Run:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_reports_come_whole_through_faults_that_pass(undisturbed: Run, seed: int) -> None:
-    run = read_with(seeded(seed, 0.3))
+    run = read_with(seeded_faults(seed, 0.3))
     assert run.error is None
     assert rows(run) == rows(undisturbed)
     assert run.state["bookmarks"] == undisturbed.state["bookmarks"]
@@ -69,7 +69,7 @@ def test_a_report_whose_cursor_is_always_refused_ends_in_an_error() -> None:
 
 
 def test_a_refusal_is_put_down_to_the_metric_only_if_it_names_one(caplog: pytest.LogCaptureFixture) -> None:
-    run = read_with(lambda request: status(400) if request.path == "/api/flow-values-reports" else None)
+    run = read_with(lambda request: error_status(400) if request.path == "/api/flow-values-reports" else None)
     assert isinstance(run.error, SyncError)
     (line,) = [each.message for each in caplog.records if each.levelname == "ERROR"]
     assert "flow_values_report: Klaviyo answers 400" in line
@@ -97,7 +97,7 @@ def test_a_metric_that_klaviyo_lists_but_denies_is_named_and_costs_no_other() ->
 
 def test_without_the_metrics_there_are_no_counts(caplog: pytest.LogCaptureFixture) -> None:
     def refuse(request: Request) -> Fault | None:
-        return status(400) if request.path == "/api/metrics" else None
+        return error_status(400) if request.path == "/api/metrics" else None
 
     with Sandbox(ACCOUNT, limits=False, faults=refuse) as sandbox:
         run = sync(sandbox, catalog=catalog_of("metric_aggregates", fields=("count",)), start_date=SINCE)
@@ -109,7 +109,7 @@ def test_a_metric_that_fails_leaves_the_bookmark_where_it_was() -> None:
     *_, last = sorted(each.id for each in ACCOUNT.metrics if each.kind.listed)
 
     def fail(request: Request) -> Fault | None:
-        return status(400) if request.path == "/api/metric-aggregates" and last.encode() in request.body else None
+        return error_status(400) if request.path == "/api/metric-aggregates" and last.encode() in request.body else None
 
     with Sandbox(ACCOUNT, limits=False, faults=fail) as sandbox:
         run = sync(sandbox, catalog=catalog_of("metric_aggregates", fields=("count",)), start_date=SINCE)

@@ -13,7 +13,7 @@ from tap_klaviyo.errors import SyncError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import FLOW_SERIES
 from tap_klaviyo.reading.day_limit import DayLimit
-from tap_klaviyo.sandbox import Fault, Request, Sandbox, status
+from tap_klaviyo.sandbox import Fault, Request, Sandbox, error_status
 from tap_klaviyo.singer.day_limits import request_times, with_requests
 from tap_klaviyo.times import DAY, Clock, format_time
 from tests.reporting import ACCOUNT, MONTHS, SINCE, asked, is_about_september, starts_of
@@ -93,7 +93,7 @@ def test_a_limit_that_another_program_has_used_up_leaves_the_rest_over(caplog: p
     caplog.set_level(logging.INFO)
 
     def refuse(request: Request) -> Fault | None:
-        return status(429, retry_after=40_000) if is_about_september(request) else None
+        return error_status(429, retry_after=40_000) if is_about_september(request) else None
 
     with Sandbox(ACCOUNT, limits=False, faults=refuse) as sandbox:
         run = sync(sandbox, catalog=catalog_of("form_values_report", "lists"), start_date=SINCE)

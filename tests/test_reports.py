@@ -15,7 +15,7 @@ from tap_klaviyo import config
 from tap_klaviyo.check import Access, check_access
 from tap_klaviyo.errors import SyncError
 from tap_klaviyo.klaviyo.client import Client
-from tap_klaviyo.sandbox import Account, Sandbox, status
+from tap_klaviyo.sandbox import Account, Sandbox, error_status
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.streams.table import BY_NAME
 from tap_klaviyo.times import DAY, format_time
@@ -229,7 +229,7 @@ def test_segments_are_asked_for_from_the_first_day_that_has_figures(sandbox: San
 
 
 def test_a_run_that_fails_midway_is_resumed_after_the_last_settled_month(sandbox: Sandbox) -> None:
-    sandbox.faults = lambda request: status(400) if is_about_september(request) else None
+    sandbox.faults = lambda request: error_status(400) if is_about_september(request) else None
     failed = sync(sandbox, catalog=catalog_of("form_values_report", "lists"), start_date="2026-06-10")
     assert isinstance(failed.error, SyncError)
     assert failed.records("lists")

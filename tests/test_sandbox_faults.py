@@ -35,14 +35,14 @@ def whole() -> dict[str, Any]:
 
 @pytest.mark.parametrize("code", [401, 403, 429, 500, 502, 503, 504, 520, 524])
 def test_a_status_in_json(code: int) -> None:
-    response = broken(faults.status(code, retry_after=7))
+    response = broken(faults.error_status(code, retry_after=7))
     assert (response.status_code, response.headers["Retry-After"]) == (code, "7")
     assert response.json()["errors"][0]["status"] == code
     assert "RateLimit-Limit" not in response.headers
 
 
 def test_a_status_as_a_web_page() -> None:
-    response = broken(faults.status(504, html=True))
+    response = broken(faults.error_status(504, html=True))
     assert (response.status_code, "Retry-After" in response.headers) == (504, False)
     assert response.headers["Content-Type"].startswith("text/html")
 
@@ -59,7 +59,7 @@ def test_a_connection_that_breaks(kind: Any) -> None:
 
 
 def test_a_request_reset_before_its_status_is_logged_without_one() -> None:
-    with Sandbox(ACCOUNT, faults=faults.first(1, Fault("reset_before"))) as sandbox:
+    with Sandbox(ACCOUNT, faults=faults.fail_first(1, Fault("reset_before"))) as sandbox:
         with pytest.raises(requests.ConnectionError):
             get(sandbox)
         assert get(sandbox).status_code == 200
@@ -163,7 +163,7 @@ def request(page: str, attempt: int = 1, index: int = 0) -> Request:
 
 def test_a_seeded_schedule_knows_only_page_and_attempt() -> None:
     pages = [f"/api/events?page[size]=1000&n={number}" for number in range(300)]
-    choose, again, other = faults.seeded(1, 0.5), faults.seeded(1, 0.5), faults.seeded(2, 0.5)
+    choose, again, other = faults.seeded_faults(1, 0.5), faults.seeded_faults(1, 0.5), faults.seeded_faults(2, 0.5)
     chosen = [choose(request(page)) for page in pages]
     assert chosen == [again(request(page, index=9)) for page in pages]
     assert chosen == [choose(request(page.replace("1000", "10"))) for page in pages]
@@ -171,12 +171,12 @@ def test_a_seeded_schedule_knows_only_page_and_attempt() -> None:
     assert 100 < len(list(filter(None, chosen))) < 200
     assert set(chosen) - {None} == set(faults.PASSING)
     assert not any(choose(request(page, attempt=4)) for page in pages)
-    assert not any(faults.seeded(1, 0.0)(request(page)) for page in pages)
-    assert all(faults.seeded(1, 1.0)(request(page)) for page in pages)
+    assert not any(faults.seeded_faults(1, 0.0)(request(page)) for page in pages)
+    assert all(faults.seeded_faults(1, 1.0)(request(page)) for page in pages)
 
 
 def test_a_poisoned_page_comes_at_a_smaller_size() -> None:
-    with Sandbox(ACCOUNT, faults=faults.poisoned(100)) as sandbox:
+    with Sandbox(ACCOUNT, faults=faults.time_out_above(100)) as sandbox:
         statuses = [get(sandbox, f"/api/events?page[size]={size}").status_code for size in (1000, 1000, 101, 100)]
         assert get(sandbox, "/api/events").status_code == 504
         assert get(sandbox, "/api/lists").status_code == 200

@@ -16,7 +16,7 @@ from tap_klaviyo.errors import AuthError, ConfigError, ScopeError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.comparison import Difference
 from tap_klaviyo.reading.hours import join_ranges
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, error_status
 from tap_klaviyo.singer.given_state import read_state
 from tap_klaviyo.singer.selection import read_catalog
 from tap_klaviyo.times import format_time, parse_time
@@ -126,13 +126,13 @@ def test_bookmarks_of_other_taps_bound_the_comparison(small: Sandbox) -> None:
 
 
 def test_without_metrics_nothing_can_be_compared(small: Sandbox) -> None:
-    small.faults = lambda request: status(403) if request.path == "/api/metrics" else None
+    small.faults = lambda request: error_status(403) if request.path == "/api/metrics" else None
     with pytest.raises(ScopeError):
         verify(small, "receive")
 
 
 def test_a_refused_key_ends_the_comparison(small: Sandbox) -> None:
-    small.faults = lambda request: status(401) if request.path == "/api/events" else None
+    small.faults = lambda request: error_status(401) if request.path == "/api/events" else None
     with pytest.raises(AuthError):
         verify(small, "receive")
 
@@ -140,7 +140,7 @@ def test_a_refused_key_ends_the_comparison(small: Sandbox) -> None:
 def test_a_metric_whose_events_cannot_be_read_ends_no_other(small: Sandbox) -> None:
     (metric,) = [each.id for each in small.account.metrics if each.kind.stream == "receive"]
     small.faults = lambda request: (
-        status(400) if request.path == "/api/events" and metric in request.query["filter"] else None
+        error_status(400) if request.path == "/api/events" and metric in request.query["filter"] else None
     )
     first, *others = verify(small, "receive", "unsubscribe")
     assert str(first).startswith("FAILS    receive: ")
@@ -155,7 +155,7 @@ def test_an_event_that_cannot_be_read_fails_the_comparison(small: Sandbox) -> No
     def serve(request: Request) -> Fault | None:
         bounds = re.findall(r"\(datetime,([^)]+)\)", request.query.get("filter", ""))
         is_within = len(bounds) == 2 and parse_time(bounds[0]) <= second < parse_time(bounds[1])
-        return status(500) if is_within and request.path == "/api/events" else None
+        return error_status(500) if is_within and request.path == "/api/events" else None
 
     small.faults = serve
     (found,) = verify(small, "receive")
@@ -234,7 +234,7 @@ def test_an_event_that_comes_in_between_makes_no_difference(sandbox: Sandbox) ->
 
 
 def test_days_without_counts_or_events_cannot_be_compared(sandbox: Sandbox) -> None:
-    sandbox.faults = lambda request: status(403) if request.path == COUNTS else None
+    sandbox.faults = lambda request: error_status(403) if request.path == COUNTS else None
     (found,) = verify(sandbox, "receive")
     assert not found.is_good
     assert str(found).startswith("FAILS    receive: There are no counts to compare with. Klaviyo answers 403")

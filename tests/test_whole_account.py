@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, error_status
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.streams.model import CORE, Metrics, Stream
@@ -235,7 +235,7 @@ def test_the_bookmark_of_members_moves_at_the_end(sandbox: Sandbox) -> None:
 
     def fail(request: Request) -> Fault | None:
         members = [each for each in sandbox.requests if each.path.endswith("/profiles")]
-        return status(400) if request.path.endswith("/profiles") and len(members) > 10 else None
+        return error_status(400) if request.path.endswith("/profiles") and len(members) > 10 else None
 
     sandbox.requests.clear()
     sandbox.faults = fail
@@ -426,7 +426,7 @@ def test_an_odd_value_of_a_newer_campaign_is_named(sandbox: Sandbox, caplog: pyt
 
 def test_without_the_newer_revision_campaigns_are_those_of_the_older(sandbox: Sandbox) -> None:
     def refuse(request: Request) -> Fault | None:
-        return status(404) if request.headers["revision"] == "2026-10-15" else None
+        return error_status(404) if request.headers["revision"] == "2026-10-15" else None
 
     sandbox.faults = refuse
     run = sync(sandbox, catalog=catalog_of("campaigns"))
@@ -435,7 +435,7 @@ def test_without_the_newer_revision_campaigns_are_those_of_the_older(sandbox: Sa
 
 
 def test_children_are_incomplete_if_their_parent_is(sandbox: Sandbox) -> None:
-    sandbox.faults = lambda request: status(400) if request.path == "/api/flows" else None
+    sandbox.faults = lambda request: error_status(400) if request.path == "/api/flows" else None
     run = sync(sandbox, catalog=catalog_of("flow_actions", "flow_messages", "tags"))
     assert "Incomplete streams: flow_actions, flow_messages" in str(run.error)
     assert [each["stream"] for each in run.of("ACTIVATE_VERSION")] == ["tags"]
@@ -445,7 +445,7 @@ def test_the_bookmark_of_children_stays_if_not_all_their_parents_are_known(accou
     """The members of lists on the first page are read; a bookmark would say that those of all lists were."""
     with Sandbox(account, limits=False, largest_page=5) as sandbox:
         sandbox.faults = lambda request: (
-            status(404) if request.path == "/api/lists" and "page[cursor]" in request.query else None
+            error_status(404) if request.path == "/api/lists" and "page[cursor]" in request.query else None
         )
         run = sync(sandbox, catalog=catalog_of("list_members"))
     assert run.error is not None
@@ -454,7 +454,7 @@ def test_the_bookmark_of_children_stays_if_not_all_their_parents_are_known(accou
 
 
 def test_parents_that_have_all_gone_prove_nothing(sandbox: Sandbox) -> None:
-    sandbox.faults = lambda request: status(404) if request.path.endswith("/form-versions") else None
+    sandbox.faults = lambda request: error_status(404) if request.path.endswith("/form-versions") else None
     run = sync(sandbox, catalog=catalog_of("form_versions"))
     assert "form_versions" in str(run.error)
     assert not run.of("ACTIVATE_VERSION")

@@ -199,7 +199,7 @@ class OAuth:
             # 401, as without a token: a failure of the page itself would make the client ask for smaller ones.
             raise TryAgainError(f"no access token from POST {_TOKEN_PATH} (HTTP {status})", 401)
         if status != 200:
-            raise AuthError(_refusal(status, body), status)
+            raise AuthError(_token_refusal(status, body), status)
         lifetime = body.get("expires_in")
         seconds = float(lifetime) if isinstance(lifetime, int | float) and lifetime > 0 else _LIFETIME
         self._ends = self._clock.monotonic() + seconds - min(_MARGIN, seconds / 4)
@@ -235,7 +235,7 @@ def _read_object(body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _refusal(status: int, body: dict[str, Any]) -> str:
+def _token_refusal(status: int, body: dict[str, Any]) -> str:
     """Return why there is no token, and what to do, in sentences."""
     error = str(body.get("error") or "")[:100]
     if error == "invalid_grant":

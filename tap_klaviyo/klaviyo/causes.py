@@ -36,8 +36,8 @@ class Cause:
 
 def cause_of(problem: Exception, url: str) -> Cause:
     """Return the cause of a failed request to a URL."""
-    host = _host(url)
-    chain = list(_chain(problem))
+    host = _host_of(url)
+    chain = list(_exception_chain(problem))
     texts = " ".join(str(each) for each in chain)
     if "CERTIFICATE_VERIFY_FAILED" in texts:
         found = re.search(r"CERTIFICATE_VERIFY_FAILED\]?\s*(?:certificate verify failed: )?([^()\"']+)", texts)
@@ -54,16 +54,16 @@ def cause_of(problem: Exception, url: str) -> Cause:
         )
     if "SOCKS support" in texts:
         return Cause(
-            f"the proxy {_proxy(url)} needs the package PySocks; install it with pip install 'requests[socks]'",
+            f"the proxy {_proxy_for(url)} needs the package PySocks; install it with pip install 'requests[socks]'",
             Outlook.LASTING,
         )
     if isinstance(problem, requests.exceptions.InvalidProxyURL | requests.exceptions.InvalidURL):
-        return Cause(f"the proxy {_proxy(url)} is not a valid URL", Outlook.LASTING)
+        return Cause(f"the proxy {_proxy_for(url)} is not a valid URL", Outlook.LASTING)
     return _connection_cause(chain, texts, host, url)
 
 
 def _connection_cause(chain: list[BaseException], texts: str, host: str, url: str) -> Cause:
-    through = f" through the proxy {proxy}" if (proxy := _proxy(url)) else ""
+    through = f" through the proxy {proxy}" if (proxy := _proxy_for(url)) else ""
     if found := re.search(r"Tunnel connection failed: (\d{3} ?[^'\")]*)", texts):
         hint = "; check the user and password in the proxy's URL" if found[1].startswith("407") else ""
         return Cause(f"the proxy {proxy} refuses the connection: {found[1].strip()}{hint}", Outlook.LOCAL)
@@ -83,7 +83,7 @@ def _connection_cause(chain: list[BaseException], texts: str, host: str, url: st
     return Cause("the answer was cut", Outlook.PASSING)
 
 
-def _chain(problem: BaseException | None, depth: int = 12) -> Iterator[BaseException]:
+def _exception_chain(problem: BaseException | None, depth: int = 12) -> Iterator[BaseException]:
     """Yield an exception and the ones it wraps: libraries keep them in `reason`, in the arguments or as the cause."""
     if problem is None or depth == 0:
         return
@@ -91,14 +91,14 @@ def _chain(problem: BaseException | None, depth: int = 12) -> Iterator[BaseExcep
     inner = [getattr(problem, "reason", None), *problem.args, problem.__cause__, problem.__context__]
     for each in inner:
         if isinstance(each, BaseException) and each is not problem:
-            yield from _chain(each, depth - 1)
+            yield from _exception_chain(each, depth - 1)
 
 
-def _host(url: str) -> str:
+def _host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2] or url
 
 
-def _proxy(url: str) -> str:
+def _proxy_for(url: str) -> str:
     """Return the proxy of the environment for a URL, its password masked; empty if there is none."""
     if not url.startswith("https:"):
         return ""

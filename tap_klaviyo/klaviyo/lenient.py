@@ -62,18 +62,18 @@ def next_page(links: Raw) -> str | None:
 
 
 def _odd_resource(members: dict[str, Raw], kind: type[Resource]) -> Resource | None:
-    name = _id(members.get("id"))
+    name = _id_text(members.get("id"))
     if name is None:
         return None
     resource = kind(name, decode_text(members.get("type")) or "", members.get("attributes", Raw(b"{}")))
     if kind.declared.struct:
         given = decode_object(members.get("relationships")) or {}
-        found = {field: _relationship(given.get(each)) for each, field in kind.declared.fields.items()}
+        found = {field: _lenient_relationship(given.get(each)) for each, field in kind.declared.fields.items()}
         resource.relationships = kind.declared.struct(**found)  # type: ignore[attr-defined]
     return resource
 
 
-def _id(value: Any) -> str | None:
+def _id_text(value: Any) -> str | None:
     """Return an id as text. A number becomes its digits; other types give no id."""
     if text := decode_text(value):
         return text
@@ -81,14 +81,14 @@ def _id(value: Any) -> str | None:
     return number if number.startswith(_DIGITS) else None
 
 
-def _relationship(value: Any) -> Relationship | None:
+def _lenient_relationship(value: Any) -> Relationship | None:
     data = (decode_object(value) or {}).get("data")
     several = decode_array(data)
     if several is None:
-        return Relationship(_identifier(data))
-    return Relationship([found for each in several if (found := _identifier(each))])
+        return Relationship(_lenient_identifier(data))
+    return Relationship([found for each in several if (found := _lenient_identifier(each))])
 
 
-def _identifier(value: Any) -> Identifier | None:
-    name = _id((decode_object(value) or {}).get("id"))
+def _lenient_identifier(value: Any) -> Identifier | None:
+    name = _id_text((decode_object(value) or {}).get("id"))
     return Identifier(name) if name else None

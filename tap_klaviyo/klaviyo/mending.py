@@ -51,7 +51,7 @@ def mend_body(body: bytes | bytearray, too_deep: bool) -> tuple[bytes | bytearra
         body, found = _without_nan(body)
         changed["NaN or Infinity"] += found
     if too_deep:
-        body, found = _flattened(body)
+        body, found = _flatten_deep(body)
         changed[f"nested deeper than {DEEPEST} levels"] += found
     return body, +changed
 
@@ -80,17 +80,17 @@ def _mend_surrogate(escape: re.Match[bytes]) -> bytes:
 def _without_nan(body: bytes | bytearray) -> tuple[bytes, int]:
     found = 0
 
-    def mend(token: re.Match[bytes]) -> bytes:
+    def mend_token(token: re.Match[bytes]) -> bytes:
         nonlocal found
         if token[0].startswith(b'"'):
             return token[0]
         found += 1
         return b"null"
 
-    return _NOT_A_NUMBER.sub(mend, body), found
+    return _NOT_A_NUMBER.sub(mend_token, body), found
 
 
-def _flattened(body: bytes | bytearray) -> tuple[bytes, int]:
+def _flatten_deep(body: bytes | bytearray) -> tuple[bytes, int]:
     """Return the body with each structure below DEEPEST levels as JSON text, and the number of them."""
     parts, end = [], 0
     for start, stop in _too_deep(body):

@@ -54,10 +54,10 @@ def refusal_of(
     said = f"Klaviyo answers {status} to {endpoint.method} {endpoint.path}" + (
         f": {detail.rstrip('.')}." if detail else "."
     )
-    return _lasting(endpoint, status, detail, said, authorization.hint)
+    return _lasting_error(endpoint, status, detail, said, authorization.hint)
 
 
-def _lasting(endpoint: Endpoint, status: int, detail: str, said: str, hint: str) -> ApiError:
+def _lasting_error(endpoint: Endpoint, status: int, detail: str, said: str, hint: str) -> ApiError:
     if status == 401:
         return AuthError(f"{said} {hint}", status)
     if status == 403 and endpoint.is_optional and detail and not _ABOUT_SCOPES.search(detail):
@@ -87,7 +87,7 @@ def _scope_hint(endpoint: Endpoint, detail: str) -> str:
 
 def time_of(response: requests.Response) -> int | None:
     """Return Klaviyo's time, from the Date header, in epoch seconds; None if it is missing or odd."""
-    moment = _moment(response.headers.get("Date", ""))
+    moment = _header_time(response.headers.get("Date", ""))
     return None if moment is None else int(moment)
 
 
@@ -96,11 +96,11 @@ def _retry_after(response: requests.Response, wall: float) -> float | None:
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
-    until, now = _moment(text), time_of(response)
+    until, now = _header_time(text), time_of(response)
     return max(0.0, until - (now or wall)) if until is not None else None
 
 
-def _moment(text: str) -> float | None:
+def _header_time(text: str) -> float | None:
     """Return a header's date in epoch seconds; one without a zone is in UTC."""
     try:
         moment = parsedate_to_datetime(text)

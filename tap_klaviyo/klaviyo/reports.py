@@ -42,7 +42,7 @@ class ReportQuery:
             attributes["interval"] = self.interval
         if self.conversion_metric_id:
             attributes["conversion_metric_id"] = self.conversion_metric_id
-        return _body(self.type, attributes)
+        return _report_body(self.type, attributes)
 
 
 def aggregates_body(metric: str, measurements: Sequence[str], start: str, end: str, zone: str) -> bytes:
@@ -58,10 +58,10 @@ def aggregates_body(metric: str, measurements: Sequence[str], start: str, end: s
         "timezone": zone,
         "filter": bounds,
     }
-    return _body("metric-aggregate", attributes)
+    return _report_body("metric-aggregate", attributes)
 
 
-def _body(kind: str, attributes: Mapping[str, Any]) -> bytes:
+def _report_body(kind: str, attributes: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({"data": {"type": kind, "attributes": attributes}})
 
 
@@ -116,7 +116,7 @@ class Figures:
 
 def report_figures(page: Page) -> Iterator[Figures | None]:
     """Yield the figures of a report's page; None for an item that is not an object with groupings and statistics."""
-    for item in decode_array(_attribute(page, "results")) or ():
+    for item in decode_array(_page_attribute(page, "results")) or ():
         members = decode_object(item) or {}
         groupings, statistics = (decode_object(members.get(name)) for name in ("groupings", "statistics"))
         yield None if groupings is None or statistics is None else Figures(groupings, statistics)
@@ -124,23 +124,23 @@ def report_figures(page: Page) -> Iterator[Figures | None]:
 
 def report_labels(page: Page) -> list[str]:
     """Return the labels of a series: local midnights of the account, which Klaviyo writes as if they were in UTC."""
-    return _texts(_attribute(page, "date_times"))
+    return _texts_in(_page_attribute(page, "date_times"))
 
 
 def aggregate_dates(page: Page) -> list[str]:
     """Return when the days of a metric's counts begin, in RFC 3339."""
-    return _texts(_attribute(page, "dates"))
+    return _texts_in(_page_attribute(page, "dates"))
 
 
 def aggregate_measurements(page: Page) -> list[Mapping[str, Raw]]:
     """Return the measurements of a metric, one array for each; one item, since no dimension is asked for."""
-    items = decode_array(_attribute(page, "data")) or ()
+    items = decode_array(_page_attribute(page, "data")) or ()
     return [decode_object((decode_object(item) or {}).get("measurements")) or {} for item in items]
 
 
-def _attribute(page: Page, name: str) -> Raw | None:
+def _page_attribute(page: Page, name: str) -> Raw | None:
     return (decode_object(page.data[0].attributes) or {}).get(name)
 
 
-def _texts(value: Raw | None) -> list[str]:
+def _texts_in(value: Raw | None) -> list[str]:
     return [decode_text(item) or "" for item in decode_array(value) or ()]

@@ -103,7 +103,7 @@ def _resource_type(
     namespace: dict[str, Any],
     **options: Any,
 ) -> type[Resource]:
-    declared = _declared(relationships)
+    declared = _declare_relationships(relationships)
     if declared.struct:
         fields = [*fields, ("relationships", declared.struct | None, None)]
     namespace = {**namespace, "declared": declared}
@@ -111,7 +111,7 @@ def _resource_type(
     return cast(type[Resource], made)
 
 
-def _declared(relationships: Collection[str]) -> Declared:
+def _declare_relationships(relationships: Collection[str]) -> Declared:
     if not relationships:
         return Declared()
     names = {name: name.replace("-", "_") for name in sorted(relationships)}

@@ -59,14 +59,14 @@ def _range_fetches(
     found: list[Fetch[Batch]] = []
     for row in page.data:
         start = start_of(row.id, _definition_digest(row))
-        found += time_range_fetches(timeline, [_query(parent, projection, row)], start, end)
+        found += time_range_fetches(timeline, [_parent_query(parent, projection, row)], start, end)
     return found
 
 
 def _table_fetches(parent: Parent, table: FullTable, page: Page) -> list[Fetch[Batch]]:
     """Return a fetch for each parent that can have children. All their rows count as one query's."""
     wanted = [row for row in page.data if parent.only is None or parent.only(row)]
-    return [child_fetch(table, _query(parent, table.projection, row)) for row in wanted]
+    return [child_fetch(table, _parent_query(parent, table.projection, row)) for row in wanted]
 
 
 def _included_fetches(parent: Parent, related: Related, table: FullTable, page: Page) -> list[Fetch[Batch]]:
@@ -74,7 +74,7 @@ def _included_fetches(parent: Parent, related: Related, table: FullTable, page: 
     came = {each.id: each for each in page.included if each.type == related.type}
     whole, cut = [], list[Fetch[Batch]]()
     for row, ids in zip(page.data, related_ids(page.data, related.relationship), strict=True):
-        query = _query(parent, table.projection, row)
+        query = _parent_query(parent, table.projection, row)
         if came.keys() >= set(ids):
             whole.append((query, [came[id] for id in ids]))
         else:
@@ -82,6 +82,6 @@ def _included_fetches(parent: Parent, related: Related, table: FullTable, page: 
     return [included_fetch(table, whole), *cut]
 
 
-def _query(parent: Parent, projection: Projection, row: Resource) -> Query:
+def _parent_query(parent: Parent, projection: Projection, row: Resource) -> Query:
     condition = parent.filter.format(**{parent.key: row.id}) if parent.filter else None
     return Query("0", projection, condition, {parent.key: row.id})

@@ -65,12 +65,12 @@ def compare_counts(read: HourCounts, counted: Iterable[Counted], until: int | No
     return [
         difference
         for each in counted
-        for difference in _days(read.get(each.metric, {}), each, until)
+        for difference in _day_differences(read.get(each.metric, {}), each, until)
         if difference.read != difference.counted
     ]
 
 
-def _days(read: Mapping[int, int], counted: Counted, until: int | None) -> Iterator[Difference]:
+def _day_differences(read: Mapping[int, int], counted: Counted, until: int | None) -> Iterator[Difference]:
     limit = counted.end if until is None else min(counted.end, until // HOUR * HOUR)
     seen, expected = (count_by_day(counts_within(hours, counted.start, limit)) for hours in (read, counted.hours))
     for day in sorted(seen.keys() | expected.keys()):
@@ -90,11 +90,11 @@ def counted_again(differences: Iterable[Difference]) -> list[tuple[str, int, int
 def add_counts(counted: Sequence[Counted], new: Counted) -> list[Counted]:
     """Return counts with those of one more range; within a range that was counted before, they replace the older."""
     if any(map(new.is_within, counted)):
-        return [_refreshed(old, new) if new.is_within(old) else old for old in counted]
+        return [_refresh_counts(old, new) if new.is_within(old) else old for old in counted]
     return [*counted, new]
 
 
-def _refreshed(old: Counted, new: Counted) -> Counted:
+def _refresh_counts(old: Counted, new: Counted) -> Counted:
     kept = counts_outside(old.hours, new.start, new.end)
     return replace(old, hours=kept | dict(new.hours))
 

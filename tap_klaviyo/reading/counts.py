@@ -67,7 +67,7 @@ def count_events(client: Client, metric: str, start: int, end: int, is_needed: b
     for begin in range(start, end, _LONGEST):
         if not is_needed and client.delay(METRIC_AGGREGATES) > _PATIENCE:
             raise UnavailableError("Klaviyo's rate limit for counts is reached.")
-        question = _question(metric, begin, min(begin + _LONGEST, end))
+        question = _count_question(metric, begin, min(begin + _LONGEST, end))
         found.update(read_counts(client.post(METRIC_AGGREGATES, question, _PATIENT if is_needed else _BRIEF)))
     return +found
 
@@ -89,7 +89,7 @@ def read_counts(body: bytes) -> dict[int, int]:
     return found
 
 
-def _question(metric: str, start: int, end: int) -> Mapping[str, object]:
+def _count_question(metric: str, start: int, end: int) -> Mapping[str, object]:
     attributes = {
         "metric_id": metric,
         "measurements": ["count"],

@@ -75,7 +75,7 @@ class FullTable:
 
 def full_table_fetches(table: FullTable) -> Mapping[str, Fetch[Batch]]:
     """Return the first fetch of each of the stream's queries, by the query's name, in their order."""
-    return {query.name: partial(_start, table, query) for query in _queries(table)}
+    return {query.name: partial(_start_query, table, query) for query in _narrowed_queries(table)}
 
 
 def changed_fetches(table: FullTable) -> list[Fetch[Batch]]:
@@ -84,8 +84,8 @@ def changed_fetches(table: FullTable) -> list[Fetch[Batch]]:
     # A filter by a date demands the order by the same date.
     table = replace(table, parameters={**table.parameters, "sort": table.changed_by or ""})
     return [
-        partial(_start, table, replace(query, condition=filter_all(query.condition, changed)))
-        for query in _queries(table)
+        partial(_start_query, table, replace(query, condition=filter_all(query.condition, changed)))
+        for query in _narrowed_queries(table)
     ]
 
 
@@ -96,7 +96,7 @@ def child_fetch(table: FullTable, query: Query) -> Fetch[Batch]:
 
 def included_fetch(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetch[Batch]:
     """Return a fetch of rows that came with their parents, so that it sends no request."""
-    return partial(_included, table, groups)
+    return partial(_read_included, table, groups)
 
 
 def table_queries(stream: Stream, projection: Projection) -> list[Query]:
@@ -108,48 +108,48 @@ def table_queries(stream: Stream, projection: Projection) -> list[Query]:
     ] or [Query("0", projection)]
 
 
-def _queries(table: FullTable) -> list[Query]:
+def _narrowed_queries(table: FullTable) -> list[Query]:
     return [
         replace(query, condition=filter_all(query.condition, table.condition))
         for query in table_queries(table.stream, table.projection)
     ]
 
 
-def _start(table: FullTable, query: Query) -> Fetched[Batch]:
+def _start_query(table: FullTable, query: Query) -> Fetched[Batch]:
     """Read the first page of a query; it can be started again."""
     condition = {"filter": query.condition} if query.condition else {}
     parameters = {**table.parameters, **condition}
     pages = Pages(table.client, table.endpoint, parameters, query.projection.decoder, ids=query.parent)
-    return _read(table, query, pages, frozenset())
+    return _read_next_page(table, query, pages, frozenset())
 
 
 def _start_child(table: FullTable, query: Query) -> Fetched[Batch]:
     try:
-        started = _start(table, query)
+        started = _start_query(table, query)
     except GoneError:
         return Fetched(Batch(b"", 0, 0, parents_gone=1), 0)
     return replace(started, item=replace(started.item, parents=1))
 
 
-def _read(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
+def _read_next_page(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
     """Read the next page of a query, without the resources that the page before it contained."""
     with pages.next() as answer:
         page = answer.page
         ids = frozenset(resource.id for resource in page.data)
         page.data = [resource for resource in page.data if resource.id not in seen]
-        children = _children(table, page)
-        batch = _batch(table, query, page)
-    then = [] if pages.ended else [partial(_read, table, query, pages, ids)]
+        children = _child_fetches(table, page)
+        batch = _page_batch(table, query, page)
+    then = [] if pages.ended else [partial(_read_next_page, table, query, pages, ids)]
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued, children)
 
 
-def _included(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetched[Batch]:
+def _read_included(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetched[Batch]:
     pages = [(query, Page(list(resources), [], None)) for query, resources in groups]
-    children = _children(table, Page([each for _, page in pages for each in page.data], [], None))
-    return _joined([_batch(table, query, page) for query, page in pages], children)
+    children = _child_fetches(table, Page([each for _, page in pages for each in page.data], [], None))
+    return _join_batches([_page_batch(table, query, page) for query, page in pages], children)
 
 
-def _joined(batches: Sequence[Batch], children: Mapping[Hashable, Sequence[Fetch[Batch]]]) -> Fetched[Batch]:
+def _join_batches(batches: Sequence[Batch], children: Mapping[Hashable, Sequence[Fetch[Batch]]]) -> Fetched[Batch]:
     findings = Findings()
     for batch in batches:
         findings.add(batch.findings)
@@ -159,11 +159,11 @@ def _joined(batches: Sequence[Batch], children: Mapping[Hashable, Sequence[Fetch
     return Fetched(whole, whole.size, children=children)
 
 
-def _children(table: FullTable, page: Page) -> dict[Hashable, Sequence[Fetch[Batch]]]:
+def _child_fetches(table: FullTable, page: Page) -> dict[Hashable, Sequence[Fetch[Batch]]]:
     return {stream: fetches(page) for stream, fetches in table.children.items()}
 
 
-def _batch(table: FullTable, query: Query, page: Page) -> Batch:
+def _page_batch(table: FullTable, query: Query, page: Page) -> Batch:
     changes = changes_of(page.data, table)
     if table.seen:
         page.data = [each for each in page.data if (each.id, changes.get(each.id, "")) not in table.seen]

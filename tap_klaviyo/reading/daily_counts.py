@@ -58,10 +58,10 @@ class CountRequests:
 
 def count_fetch(requests: CountRequests, metric: str, windows: Sequence[Window]) -> Fetch[Batch]:
     """Return the fetch of a metric's first window; each of the others follows from the one before it."""
-    return partial(_read, requests, metric, windows)
+    return partial(_read_window, requests, metric, windows)
 
 
-def _read(requests: CountRequests, metric: str, windows: Sequence[Window]) -> Fetched[Batch]:
+def _read_window(requests: CountRequests, metric: str, windows: Sequence[Window]) -> Fetched[Batch]:
     endpoint, window = requests.stream.endpoint, windows[0]
     end = min(window[-1].end, requests.now)
     zone = _ACCEPTED_ZONES.get(requests.zone.key, requests.zone.key)
@@ -70,25 +70,27 @@ def _read(requests: CountRequests, metric: str, windows: Sequence[Window]) -> Fe
         with requests.client.page(
             endpoint, requests.client.url(endpoint, {}), None, ResourceDecoder(), body=body
         ) as answer:
-            batch = _batch(requests, metric, window, answer.page)
+            batch = _window_batch(requests, metric, window, answer.page)
     except MetricDeniedError:
         return Fetched(Batch(b"", 0, 0, query=metric, denied=frozenset({metric})), 0)
-    then = [partial(_read, requests, metric, windows[1:])] if windows[1:] else []
+    then = [partial(_read_window, requests, metric, windows[1:])] if windows[1:] else []
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 
 
-def _batch(requests: CountRequests, metric: str, window: Window, page: Page) -> Batch:
+def _window_batch(requests: CountRequests, metric: str, window: Window, page: Page) -> Batch:
     findings = Findings()
-    rows = list(_rows(requests, metric, window, page))
+    rows = list(_window_rows(requests, metric, window, page))
     records = build_figures(requests.projection, requests.stream.key, rows, findings)
     lines = encode_records(requests.stream.name, records, requests.version)
     newest = settled_start(window, requests.settled)
     return Batch(lines, len(lines), len(records), newest, findings, query=metric)
 
 
-def _rows(requests: CountRequests, metric: str, window: Window, page: Page) -> Iterator[tuple[Row, Mapping[str, str]]]:
+def _window_rows(
+    requests: CountRequests, metric: str, window: Window, page: Page
+) -> Iterator[tuple[Row, Mapping[str, str]]]:
     """Yield the columns of each day's row, with the bounds of the day."""
-    days = [_day(text, requests.zone) for text in aggregate_dates(page)]
+    days = [_local_day(text, requests.zone) for text in aggregate_dates(page)]
     shared = {"metric_id": Raw(msgspec.json.encode(metric))}
     for measurements in aggregate_measurements(page):
         arrays = {name: decode_array(values) or () for name, values in measurements.items()}
@@ -100,7 +102,7 @@ def _rows(requests: CountRequests, metric: str, window: Window, page: Page) -> I
                 yield {**counts, **shared}, bounds_of(period, requests.zone)
 
 
-def _day(text: str, zone: ZoneInfo) -> date | None:
+def _local_day(text: str, zone: ZoneInfo) -> date | None:
     """Return the local date of an instant in RFC 3339; None for a text that is not one."""
     try:
         return local_date(int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()), zone)

@@ -123,11 +123,11 @@ def changed_ranges(known: KnownCounts, counts: Mapping[int, int]) -> list[tuple[
         counts: Klaviyo's counts by hour now, from `known.start` on.
     """
     return join_ranges(
-        (max(hour, known.start), hour + HOUR) for hour in sorted({*_changed(known, counts), *known.open})
+        (max(hour, known.start), hour + HOUR) for hour in sorted({*_changed_hours(known, counts), *known.open})
     )
 
 
-def _changed(known: KnownCounts, counts: Mapping[int, int]) -> Iterator[int]:
+def _changed_hours(known: KnownCounts, counts: Mapping[int, int]) -> Iterator[int]:
     by_hour = known.hourly_start
     digests = day_digests(counts, known.start, by_hour)
     for day in digests.keys() | known.days.keys():

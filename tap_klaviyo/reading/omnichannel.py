@@ -40,35 +40,37 @@ class _Listed:
 
 def omnichannel_fetches(table: FullTable, known: frozenset[str] = frozenset()) -> list[Fetch[Batch]]:
     """Return the fetches of all campaigns, archived ones too, except those with a known id."""
-    return [partial(_start, table, known, "id", condition) for condition in _CONDITIONS]
+    return [partial(_start_listing, table, known, "id", condition) for condition in _CONDITIONS]
 
 
 def changed_omnichannel_fetches(table: FullTable) -> list[Fetch[Batch]]:
     """Return the fetches of the campaigns that changed since `table.since`, without the changes in `table.seen`."""
     field = table.changed_by or ""
     conditions = [filter_all(each, filter_from(field, table.since)) or "" for each in _CONDITIONS]
-    return [partial(_start, table, frozenset(), field, condition) for condition in conditions]
+    return [partial(_start_listing, table, frozenset(), field, condition) for condition in conditions]
 
 
-def _start(table: FullTable, known: frozenset[str], sort: str, condition: str) -> Fetched[Batch]:
+def _start_listing(table: FullTable, known: frozenset[str], sort: str, condition: str) -> Fetched[Batch]:
     parameters = {"sort": sort, "include": ",".join(_PARTS), "filter": condition}
     decoder = PageDecoder(plain_resource(_PARTS))
-    return _list(table, known, Pages(table.client, OMNICHANNEL_CAMPAIGNS, parameters, decoder))
+    return _read_campaign_page(table, known, Pages(table.client, OMNICHANNEL_CAMPAIGNS, parameters, decoder))
 
 
-def _list(table: FullTable, known: frozenset[str], pages: Pages) -> Fetched[Batch]:
+def _read_campaign_page(table: FullTable, known: frozenset[str], pages: Pages) -> Fetched[Batch]:
     """Read the next page of campaigns. The fetches after it read the messages of the unknown ones."""
     with pages.next() as answer:
         changes = changes_of(answer.page.data, table)
         known |= {id for id, moment in changes.items() if (id, moment) in table.seen}
-        listed = [each for each in _listed(answer.page.data, answer.page.included) if each.campaign.id not in known]
-    then: list[Fetch[Batch]] = [partial(_build, table, part) for part in _parted(listed)]
-    then += [] if pages.ended else [partial(_list, table, known, pages)]
+        listed = [
+            each for each in _list_campaigns(answer.page.data, answer.page.included) if each.campaign.id not in known
+        ]
+    then: list[Fetch[Batch]] = [partial(_build_campaigns, table, part) for part in _part_campaigns(listed)]
+    then += [] if pages.ended else [partial(_read_campaign_page, table, known, pages)]
     noticed = replace(_NOTHING, changes=frozenset(changes.items()))
     return Fetched(noticed, 0, then, answer.attempts, answer.queued)
 
 
-def _listed(campaigns: Sequence[Resource], included: Sequence[Resource]) -> Iterator[_Listed]:
+def _list_campaigns(campaigns: Sequence[Resource], included: Sequence[Resource]) -> Iterator[_Listed]:
     came = {(each.type, each.id): each for each in included}
     ids = [related_ids(campaigns, name) for name in _PARTS]
     for campaign, audiences, messages, tags in zip(campaigns, *ids, strict=True):
@@ -80,7 +82,7 @@ def _listed(campaigns: Sequence[Resource], included: Sequence[Resource]) -> Iter
         )
 
 
-def _parted(listed: Sequence[_Listed]) -> Iterator[Sequence[_Listed]]:
+def _part_campaigns(listed: Sequence[_Listed]) -> Iterator[Sequence[_Listed]]:
     """Yield the campaigns in parts with few enough messages for one request."""
     part: list[_Listed] = []
     count = 0
@@ -94,7 +96,7 @@ def _parted(listed: Sequence[_Listed]) -> Iterator[Sequence[_Listed]]:
         yield part
 
 
-def _build(table: FullTable, listed: Sequence[_Listed]) -> Fetched[Batch]:
+def _build_campaigns(table: FullTable, listed: Sequence[_Listed]) -> Fetched[Batch]:
     """Read the messages of campaigns with their contents, and make rows of them."""
     messages: dict[str, Resource] = {}
     variations: dict[str, Sequence[Resource]] = {}

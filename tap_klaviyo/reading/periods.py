@@ -32,12 +32,12 @@ class Period:
 
 def periods_between(unit: Unit, start: int, end: int, zone: ZoneInfo) -> list[Period]:
     """Return the periods that have a part of a time range (epoch seconds, without its end), each whole."""
-    return list(_periods(unit, start, end, zone)) if start < end else []
+    return list(_unit_periods(unit, start, end, zone)) if start < end else []
 
 
 def period_after(unit: Unit, moment: int, zone: ZoneInfo) -> int:
     """Return the start of the period that follows a moment; both in epoch seconds."""
-    return midnight_of(_next(unit, _floor(unit, local_date(moment, zone))), zone)
+    return midnight_of(_next_first_day(unit, _first_day(unit, local_date(moment, zone))), zone)
 
 
 def cut_windows(periods: Sequence[Period], most: int) -> list[Sequence[Period]]:
@@ -73,19 +73,19 @@ def labelled_date(label: str) -> date | None:
         return None
 
 
-def _periods(unit: Unit, start: int, end: int, zone: ZoneInfo) -> Iterator[Period]:
-    first = _floor(unit, local_date(start, zone))
+def _unit_periods(unit: Unit, start: int, end: int, zone: ZoneInfo) -> Iterator[Period]:
+    first = _first_day(unit, local_date(start, zone))
     begin = midnight_of(first, zone)
     while begin < end:
-        following = _next(unit, first)
+        following = _next_first_day(unit, first)
         after = midnight_of(following, zone)
         yield Period(first, begin, after)
         first, begin = following, after
 
 
-def _floor(unit: Unit, day: date) -> date:
+def _first_day(unit: Unit, day: date) -> date:
     return day if unit == "day" else day.replace(day=1)
 
 
-def _next(unit: Unit, first: date) -> date:
+def _next_first_day(unit: Unit, first: date) -> date:
     return first + timedelta(days=1) if unit == "day" else (first + timedelta(days=31)).replace(day=1)

@@ -108,14 +108,14 @@ def with_parents(selections: Iterable[Selection]) -> list[tuple[Selection, bool]
     by_name = {selection.stream.name: selection for selection in selections}
     found: dict[str, tuple[Selection, bool]] = {}
 
-    def add(name: str) -> None:
+    def add_stream(name: str) -> None:
         if name in found:
             return
         selection = by_name.get(name) or select_key(BY_NAME[name])
         if selection.stream.parent:
-            add(selection.stream.parent.stream)
+            add_stream(selection.stream.parent.stream)
         found[name] = selection, name not in by_name
 
     for name in by_name:
-        add(name)
+        add_stream(name)
     return list(found.values())

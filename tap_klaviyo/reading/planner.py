@@ -225,7 +225,7 @@ class Planner:
     def _events(self, selection: Selection, split: Metrics | AllMetrics) -> Plan:
         stream, account = selection.stream, self.account
         if account.problem:
-            return Plan(selection, stream.endpoint.path, {"": partial(_refuse, account.problem)})
+            return Plan(selection, stream.endpoint.path, {"": partial(_raise_problem, account.problem)})
         queries = event_queries(stream, stream.project(selection.schema), account)
         if isinstance(split, AllMetrics):
             if self.recount is not None:
@@ -344,5 +344,5 @@ def event_queries(stream: Stream, projection: Projection, account: Account) -> l
     return [Query("", project_metrics(projection, metrics), metrics=tuple(metric.id for metric in metrics))]
 
 
-def _refuse(problem: ApiError) -> Fetched[Batch]:
+def _raise_problem(problem: ApiError) -> Fetched[Batch]:
     raise problem

@@ -58,7 +58,7 @@ def _count_all(timeline: Timeline, recounts: Sequence[Recount], end: int, second
     for each in recounts:
         metric = each.query.name
         try:
-            count = partial(_count, timeline, metric)
+            count = partial(_count_hours, timeline, metric)
             found[metric] = plan_recount(each.known, each.start, each.mark, (first, end), seconds, count)
             ranges[metric] = found[metric].ranges
         except ApiError as problem:
@@ -94,7 +94,7 @@ def _count_all(timeline: Timeline, recounts: Sequence[Recount], end: int, second
     return Fetched(batch, 0, fetches)
 
 
-def _count(timeline: Timeline, metric: str, start: int, end: int) -> Mapping[int, int]:
+def _count_hours(timeline: Timeline, metric: str, start: int, end: int) -> Mapping[int, int]:
     assert timeline.count
     return timeline.count(metric, start, end, True)
 

@@ -43,7 +43,7 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
     where = f"{timeline.stream.name}: {problem}"
     if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
         logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
-        return _again(part)
+        return _restarted_detour(part)
     if isinstance(problem, MetricDeniedError) and part.is_first:
         return Detour(replace(NO_ROWS, denied=frozenset(query.name for query in part.queries)))
     if isinstance(problem, GoneError) and part.queries[0].parent:
@@ -57,7 +57,7 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
     raise problem
 
 
-def _again(part: Slice) -> Detour:
+def _restarted_detour(part: Slice) -> Detour:
     return Detour(parts=[replace(part, restarts=part.restarts + 1)])
 
 
@@ -88,7 +88,7 @@ def _around_unreadable(timeline: Timeline, part: Slice, problem: UnreadablePageE
         # A cursor can fail even though the filter finds the rows after it.
         if part.restarts == _MOST_RESTARTS:
             raise problem
-        return _again(part)
+        return _restarted_detour(part)
     before, own, after = cut_around(part, second)
     behind = [after] if after else []
     if before or len(part.queries) > 1:
@@ -105,9 +105,9 @@ def _unreadable_second(timeline: Timeline, part: Slice, query: Query) -> int | N
     # The page must be large enough to reach past the rows that were already emitted.
     size = min(len(part.seen) + len(part.emitted) + 1, timeline.endpoint.page_size or 1)
 
-    def fails(start: int) -> bool:
+    def fails_from(start: int) -> bool:
         parameters = range_parameters(timeline, query, start, part.end)
         url = timeline.client.url(timeline.endpoint, parameters, **query.parent)
         return not timeline.client.answers(timeline.endpoint, url, size)
 
-    return find_unreadable(fails, part.start, part.end)
+    return find_unreadable(fails_from, part.start, part.end)

@@ -74,7 +74,7 @@ def read_report_account(
 
 def _read_zone(client: Client) -> ZoneInfo:
     resources = _read_all(client, ACCOUNTS, PageDecoder())
-    name = next((_text(each, "timezone") for each in resources), None)
+    name = next((_text_attribute(each, "timezone") for each in resources), None)
     try:
         return ZoneInfo(name or "")
     except (ValueError, OSError, LookupError):
@@ -110,7 +110,7 @@ def _metric_of(account: Account, wanted: str, reason: str) -> str:
     if named:
         raise RequestError(
             f"{reason} {len(named)} metrics are named {wanted}; set conversion_metric to the id of one of them: "
-            f"{', '.join(map(_shown, named))}."
+            f"{', '.join(map(_metric_label, named))}."
         )
     raise RequestError(
         f"{reason} the account has no metric with the name or id {wanted}. Set conversion_metric to the name or id of "
@@ -118,7 +118,7 @@ def _metric_of(account: Account, wanted: str, reason: str) -> str:
     )
 
 
-def _shown(metric: Resource) -> str:
+def _metric_label(metric: Resource) -> str:
     return f"{metric.id} ({integration_name(metric) or 'no integration'})"
 
 
@@ -146,5 +146,5 @@ def _read_all(client: Client, endpoint: Endpoint, decoder: PageDecoder) -> list[
     return found
 
 
-def _text(resource: Resource, name: str) -> str | None:
+def _text_attribute(resource: Resource, name: str) -> str | None:
     return decode_text((decode_object(resource.attributes) or {}).get(name))

@@ -81,14 +81,14 @@ class ReportPlanner:
         """
         zone, problem = self.known.zone, self.known.zone_problem
         if zone is None:
-            return _refused(plan, problem)
+            return _refused_plan(plan, problem)
         match plan.stream.split:
             case Report() as report:
                 return self._report(plan, report, zone)
+            case DailyCounts() if self.account.problem:
+                return _refused_plan(plan, self.account.problem)
             case DailyCounts():
-                return (
-                    _refused(plan, self.account.problem) if self.account.problem else self._counts(covering(plan), zone)
-                )
+                return self._counts(covering(plan), zone)
             case _:
                 return self._sizes(plan, zone)
 
@@ -96,7 +96,7 @@ class ReportPlanner:
         metric = self.known.conversion_metric if report.has_conversions else None
         if report.has_conversions:
             if metric is None:
-                return _refused(plan, self.known.metric_problem)
+                return _refused_plan(plan, self.known.metric_problem)
             plan = self._with_metric(plan, metric)
         unit: Unit = "day" if report.is_series else "month"
         start = self._start(plan, unit, zone)
@@ -106,7 +106,7 @@ class ReportPlanner:
         requests = ReportRequests(
             plan.stream,
             self.client,
-            _query(plan.selection, report, metric),
+            _report_query(plan.selection, report, metric),
             report.has_conversions,
             plan.stream.project(plan.selection.schema),
             zone,
@@ -136,7 +136,7 @@ class ReportPlanner:
         requests = CountRequests(
             plan.stream,
             self.client,
-            _statistics(plan.selection),
+            _selected_statistics(plan.selection),
             plan.stream.project(plan.selection.schema),
             zone,
             self.account.now,
@@ -167,29 +167,29 @@ class ReportPlanner:
         return replace(plan, queries=size_fetches(requests))
 
 
-def _query(selection: Selection, report: Report, metric: str | None) -> ReportQuery:
+def _report_query(selection: Selection, report: Report, metric: str | None) -> ReportQuery:
     # A request's type is the path's last part, in the singular.
     kind = selection.stream.endpoint.path.rpartition("/")[2].removesuffix("s")
     return ReportQuery(
         kind,
-        _statistics(selection),
+        _selected_statistics(selection),
         report.groups if report.has_conversions else (),
         "daily" if report.is_series else None,
         metric,
     )
 
 
-def _statistics(selection: Selection) -> tuple[str, ...]:
+def _selected_statistics(selection: Selection) -> tuple[str, ...]:
     """Return the selected statistics; Klaviyo wants one at least."""
     stream = selection.stream
     own = [name for name in stream.schema["properties"] if name not in stream.key]
     return tuple(name for name in own if name in selection.fields) or (own[0],)
 
 
-def _refused(plan: Plan, problem: ApiError | None) -> Plan:
+def _refused_plan(plan: Plan, problem: ApiError | None) -> Plan:
     assert problem, f"{plan.stream.name}: nothing says why it cannot be read"
-    return replace(plan, queries={"": partial(_raise, problem)})
+    return replace(plan, queries={"": partial(_raise_problem, problem)})
 
 
-def _raise(problem: ApiError) -> Fetched[Batch]:
+def _raise_problem(problem: ApiError) -> Fetched[Batch]:
     raise problem

@@ -69,7 +69,7 @@ class ReportRequests:
 
 def report_fetch(requests: ReportRequests, windows: Sequence[Window]) -> Fetch[Batch]:
     """Return the fetch of a report's first window; each of the others follows from the one before it."""
-    return partial(_begin, requests, windows)
+    return partial(_begin_report, requests, windows)
 
 
 def settled_start(window: Window, settled: int) -> int | None:
@@ -82,13 +82,15 @@ def bounds_of(period: Period, zone: ZoneInfo) -> dict[str, str]:
     return {"period_start": format_local(period.start, zone), "period_end": format_local(period.end, zone)}
 
 
-def _begin(requests: ReportRequests, windows: Sequence[Window], restarts: int = _RESTARTS) -> Fetched[Batch]:
+def _begin_report(requests: ReportRequests, windows: Sequence[Window], restarts: int = _RESTARTS) -> Fetched[Batch]:
     if not requests.limit.has_room():
         return _left_over(requests, windows)
-    return _read(requests, windows, requests.client.url(requests.stream.endpoint, {}), frozenset(), restarts)
+    return _read_report_page(
+        requests, windows, requests.client.url(requests.stream.endpoint, {}), frozenset(), restarts
+    )
 
 
-def _read(
+def _read_report_page(
     requests: ReportRequests, windows: Sequence[Window], url: str, visited: Set[str], restarts: int
 ) -> Fetched[Batch]:
     """Read a page of the first window.
@@ -98,48 +100,48 @@ def _read(
     """
     pages = len(visited) + 1
     if visited and not requests.limit.has_room(len(visited)):
-        return _cut(requests, windows, len(visited))
+        return _cut_window(requests, windows, len(visited))
     window, decoder = windows[0], ResourceDecoder(requests.has_pages)
     try:
         with requests.client.page(
-            requests.stream.endpoint, url, None, decoder, visited, body=_body(requests, window)
+            requests.stream.endpoint, url, None, decoder, visited, body=_report_body(requests, window)
         ) as answer:
-            batch = _batch(requests, window, answer.page, is_last=answer.next is None)
+            batch = _page_batch(requests, window, answer.page, is_last=answer.next is None)
             following = answer.next
     except UnavailableError as problem:
         if problem.status != 429:
             raise
-        return _cut(requests, windows, pages) if visited else _left_over(requests, windows)
+        return _cut_window(requests, windows, pages) if visited else _left_over(requests, windows)
     except CursorError as problem:
         if not restarts:
             raise
         logger.warning("%s Starting over from the first page.", problem)
-        return Fetched(NO_ROWS, 0, [partial(_begin, requests, windows, restarts - 1)])
+        return Fetched(NO_ROWS, 0, [partial(_begin_report, requests, windows, restarts - 1)])
     except RequestError as problem:
-        raise _explained(requests, problem) from None
+        raise _explain_metric_refusal(requests, problem) from None
     if following:
-        then: list[Fetch[Batch]] = [partial(_read, requests, windows, following, visited | {url}, restarts)]
+        then: list[Fetch[Batch]] = [partial(_read_report_page, requests, windows, following, visited | {url}, restarts)]
     else:
         requests.limit.end_period(pages, is_cut=False)
-        then = [partial(_begin, requests, windows[1:])] if windows[1:] else []
+        then = [partial(_begin_report, requests, windows[1:])] if windows[1:] else []
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued)
 
 
-def _body(requests: ReportRequests, window: Window) -> bytes:
+def _report_body(requests: ReportRequests, window: Window) -> bytes:
     start, end = window[0].start, min(window[-1].end, requests.now)
     return requests.query.body(format_bound(start, requests.zone), format_bound(end, requests.zone))
 
 
-def _batch(requests: ReportRequests, window: Window, page: Page, is_last: bool) -> Batch:
+def _page_batch(requests: ReportRequests, window: Window, page: Page, is_last: bool) -> Batch:
     findings = Findings()
-    rows = list(_rows(requests, window, page, findings))
+    rows = list(_page_rows(requests, window, page, findings))
     records = build_figures(requests.projection, requests.stream.key, rows, findings)
     lines = encode_records(requests.stream.name, records, requests.version)
     newest = settled_start(window, requests.settled) if is_last else None
     return Batch(lines, len(lines), len(records), newest, findings)
 
 
-def _rows(
+def _page_rows(
     requests: ReportRequests, window: Window, page: Page, findings: Findings
 ) -> Iterator[tuple[Row, Mapping[str, str]]]:
     """Yield the columns of a page's rows, each with the bounds of its period."""
@@ -153,14 +155,14 @@ def _rows(
         elif requests.query.interval is None:
             yield {**figures.groupings, **figures.statistics, **shared}, bounds[0][1]
         else:
-            by_label = dict(zip(labels, _series(figures, len(labels)), strict=True))
+            by_label = dict(zip(labels, _label_series(figures, len(labels)), strict=True))
             for first, own in bounds:
                 # A label outside of the window belongs to another one, and may cover only a part of its day.
                 if first in by_label:
                     yield {**figures.groupings, **by_label[first], **shared}, own
 
 
-def _series(figures: Figures, count: int) -> list[dict[str, Any]]:
+def _label_series(figures: Figures, count: int) -> list[dict[str, Any]]:
     """Return the statistics for each label; null where an array is too short."""
     arrays = {name: decode_array(values) or () for name, values in figures.statistics.items()}
     return [
@@ -168,12 +170,12 @@ def _series(figures: Figures, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def _cut(requests: ReportRequests, windows: Sequence[Window], pages: int) -> Fetched[Batch]:
+def _cut_window(requests: ReportRequests, windows: Sequence[Window], pages: int) -> Fetched[Batch]:
     """Return what becomes of a window whose other pages have no room today."""
     requests.limit.end_period(pages, is_cut=True)
     if pages < requests.limit.requests:
         return _left_over(requests, windows)
-    return _nothing(
+    return _no_fetch(
         problem=f"The figures from {windows[0][0].first} on have more than {pages:,} pages, and Klaviyo allows "
         f"{requests.limit.requests:,} requests a day, so they cannot be read."
     )
@@ -182,21 +184,21 @@ def _cut(requests: ReportRequests, windows: Sequence[Window], pages: int) -> Fet
 def _left_over(requests: ReportRequests, windows: Sequence[Window]) -> Fetched[Batch]:
     limit, first = requests.limit, windows[0][0].first
     if requests.version is not None:
-        return _nothing(
+        return _no_fetch(
             problem=f"Klaviyo allows {limit.requests:,} requests a day, too few for all of the report: the figures "
             f"from {first} on are missing. Use the replication-method INCREMENTAL, which goes on where a run ended."
         )
-    return _nothing(
+    return _no_fetch(
         left_over=f"Klaviyo's limit of {limit.requests:,} requests a day leaves the figures from {first} on to the "
         f"next runs; all of them can be read by {limit.until(len(windows))}."
     )
 
 
-def _nothing(**facts: str) -> Fetched[Batch]:
+def _no_fetch(**facts: str) -> Fetched[Batch]:
     return Fetched(Batch(b"", 0, 0, **facts), 0)  # type: ignore[arg-type]
 
 
-def _explained(requests: ReportRequests, problem: RequestError) -> RequestError:
+def _explain_metric_refusal(requests: ReportRequests, problem: RequestError) -> RequestError:
     """Return an error that names the setting, if Klaviyo refuses the metric that counts as a conversion."""
     metric = requests.query.conversion_metric_id
     if metric is None or "metric" not in str(problem):

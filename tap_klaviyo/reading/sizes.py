@@ -60,12 +60,12 @@ class SizeRequests:
 def size_fetches(requests: SizeRequests) -> dict[str, Fetch[Batch]]:
     """Return the first fetches of a snapshot by name, for segments and for lists."""
     return {
-        "segments": partial(_segments, requests),
-        "lists": partial(_lists, requests, Pages(requests.client, LISTS, {"sort": "id"})),
+        "segments": partial(_read_segments, requests),
+        "lists": partial(_read_lists, requests, Pages(requests.client, LISTS, {"sort": "id"})),
     }
 
 
-def _segments(requests: SizeRequests) -> Fetched[Batch]:
+def _read_segments(requests: SizeRequests) -> Fetched[Batch]:
     if not requests.limit.has_room():
         sentence = (
             f"Klaviyo's limit of {requests.limit.requests:,} requests a day to the report about segments leaves their "
@@ -84,38 +84,38 @@ def _segments(requests: SizeRequests) -> Fetched[Batch]:
                 findings.set_aside[requests.stream.name] += 1
             else:
                 rows.append(
-                    _row("segment", figures.groupings.get("segment_id"), figures.statistics.get("total_members"))
+                    _size_row("segment", figures.groupings.get("segment_id"), figures.statistics.get("total_members"))
                 )
-        batch = _batch(requests, rows, findings)
+        batch = _size_batch(requests, rows, findings)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued)
 
 
-def _lists(requests: SizeRequests, pages: Pages) -> Fetched[Batch]:
+def _read_lists(requests: SizeRequests, pages: Pages) -> Fetched[Batch]:
     """Read a page of lists, then request the size of each."""
     with pages.next() as answer:
-        then = [partial(_list, requests, each.id) for each in answer.page.data]
+        then = [partial(_read_list, requests, each.id) for each in answer.page.data]
     if not pages.ended:
-        then.append(partial(_lists, requests, pages))
+        then.append(partial(_read_lists, requests, pages))
     return Fetched(NO_ROWS, 0, then, answer.attempts, answer.queued)
 
 
-def _list(requests: SizeRequests, id: str) -> Fetched[Batch]:
+def _read_list(requests: SizeRequests, id: str) -> Fetched[Batch]:
     endpoint = requests.stream.endpoint.charged_for(frozenset({_COUNT}))
     url = requests.client.url(endpoint, {f"additional-fields[{endpoint.resource}]": _COUNT}, list_id=id)
     try:
         with requests.client.page(endpoint, url, None, ResourceDecoder()) as answer:
             count = (decode_object(answer.page.data[0].attributes) or {}).get(_COUNT)
-            batch = _batch(requests, [_row("list", Raw(msgspec.json.encode(id)), count)], Findings())
+            batch = _size_batch(requests, [_size_row("list", Raw(msgspec.json.encode(id)), count)], Findings())
     except GoneError:
         return Fetched(NO_ROWS, 0)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued)
 
 
-def _row(kind: str, id: Raw | None, count: Raw | None) -> dict[str, Any]:
+def _size_row(kind: str, id: Raw | None, count: Raw | None) -> dict[str, Any]:
     return {"type": Raw(msgspec.json.encode(kind)), "id": id, _COUNT: count}
 
 
-def _batch(requests: SizeRequests, rows: Sequence[Row], findings: Findings) -> Batch:
+def _size_batch(requests: SizeRequests, rows: Sequence[Row], findings: Findings) -> Batch:
     own = {"period_start": format_local(requests.today.start, requests.zone)}
     records = build_figures(requests.projection, requests.stream.key, [(row, own) for row in rows], findings)
     lines = encode_records(requests.stream.name, records)

@@ -227,7 +227,7 @@ def place_rows(
     if least >= start and most < end:
         return PlacedRows(records, ids, times, times, frozenset(), least, most)
     own = [moment if start <= moment < end else None for moment in times]
-    floors, ceilings = _carried(own, start), _carried(own[::-1], end - 1)[::-1]
+    floors, ceilings = _carry_times(own, start), _carry_times(own[::-1], end - 1)[::-1]
     moments = [
         floor if moment is not None or not guess else max(floor, min(guess, ceiling))
         for moment, guess, floor, ceiling in zip(own, guesses(), floors, ceilings, strict=True)
@@ -237,7 +237,7 @@ def place_rows(
     return PlacedRows(records, ids, moments, floors, untimed, min(timed, default=0), max(timed, default=0))
 
 
-def _carried(own: Sequence[int | None], last: int) -> list[int]:
+def _carry_times(own: Sequence[int | None], last: int) -> list[int]:
     """Return each time, or the latest one before it if there is none."""
     return [last := last if moment is None else moment for moment in own]
 
@@ -271,7 +271,7 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
     count = min(max(fine, coarse), part.end - part.start, _MOST_CUTS if is_known else _MOST_GUESSES)
     if count < 2:
         return [part]
-    lengths = _lengths(FINE_PAGES if fine >= coarse else SLICE_PAGES, count, pages, is_known)
+    lengths = _part_lengths(FINE_PAGES if fine >= coarse else SLICE_PAGES, count, pages, is_known)
     steps = [max(1, round(step * page_seconds)) for step in accumulate(lengths[:-1])]
     cuts = sorted({part.start + step for step in steps if part.start + step < part.end})
     return [
@@ -289,7 +289,7 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
     ]
 
 
-def _lengths(first: float, count: int, whole: float, is_known: bool) -> list[float]:
+def _part_lengths(first: float, count: int, whole: float, is_known: bool) -> list[float]:
     """Return the lengths of the parts of a slice in pages.
 
     If the density is what the slice was cut by, the parts are even. Otherwise it may soon change, as at a burst, so
@@ -377,11 +377,11 @@ def merge_runs(runs: Sequence[Run], horizon: int) -> tuple[bytes, list[int]]:
 
     A row without a time is among them unless one with a time at or behind the horizon comes before it.
     """
-    merged = list(heapq.merge(*(_views(run, horizon) for run in runs), key=itemgetter(0)))
+    merged = list(heapq.merge(*(_line_views(run, horizon) for run in runs), key=itemgetter(0)))
     return b"".join(line for _, line in merged), [moment for moment, _ in merged]
 
 
-def _views(run: Run, horizon: int) -> Iterator[tuple[int, memoryview]]:
+def _line_views(run: Run, horizon: int) -> Iterator[tuple[int, memoryview]]:
     """Yield the time and the line of each row before a horizon; views, since copies would double the memory."""
     lines, end = memoryview(run.lines), 0
     for moment, floor, line in zip(run.moments, run.floors, BytesIO(run.lines), strict=True):

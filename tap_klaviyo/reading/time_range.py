@@ -106,7 +106,7 @@ def _slice_fetches(timeline: Timeline, part: Slice) -> list[Fetch[Batch]]:
     part = replace(part, is_open=False)
     if len(part.queries) == 1:
         return [partial(_read_page, timeline, part, slice_pages(timeline, part.queries[0], part), part.end)]
-    meeting = Meeting[Run | ApiError, Fetched[Batch]](len(part.queries), partial(_merge, timeline, part))
+    meeting = Meeting[Run | ApiError, Fetched[Batch]](len(part.queries), partial(_merge_queries, timeline, part))
     return [partial(_read_run, timeline, part, place, meeting) for place in range(len(part.queries))]
 
 
@@ -114,7 +114,7 @@ def _all_fetches(timeline: Timeline, parts: Sequence[Slice]) -> list[Fetch[Batch
     return [fetch for part in parts for fetch in _slice_fetches(timeline, part)]
 
 
-def _detour(timeline: Timeline, detour: Detour) -> Fetched[Batch]:
+def _read_detour(timeline: Timeline, detour: Detour) -> Fetched[Batch]:
     return Fetched(detour.batch, 0, _all_fetches(timeline, detour.parts))
 
 
@@ -124,7 +124,7 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
         with pages.next() as answer:
             made = _page_read(timeline, part, asked_end, answer.page)
     except ApiError as problem:
-        return _detour(timeline, go_around(timeline, part, problem))
+        return _read_detour(timeline, go_around(timeline, part, problem))
     is_over = pages.ended
     if part.is_open:
         if not made.is_timed:
@@ -133,22 +133,22 @@ def _read_page(timeline: Timeline, part: Slice, pages: Pages, asked_end: int) ->
             return Fetched(NO_ROWS, 0, again, answer.attempts, answer.queued)
         is_over = is_over or made.last >= part.end
     newest = made.newest if is_over else made.certain
-    batch = _batch(part, made.lines, made.rows, newest, made.findings, made.hours)
-    full = _full(timeline, made.count, answer.page_size)
-    rest = None if is_over else partial(_rest, timeline, part, pages, asked_end, made, full)
+    batch = _slice_batch(part, made.lines, made.rows, newest, made.findings, made.hours)
+    full = _rows_of_full_page(timeline, made.count, answer.page_size)
+    rest = None if is_over else partial(_rest_of_slice, timeline, part, pages, asked_end, made, full)
     then = late_counts(timeline, part, made.count) if is_over else []
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued, rest=rest)
 
 
 def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) -> _PageRead:
     findings = Findings()
-    whole = _placed(timeline, part.queries[0], document, findings, part.start, asked_end)
+    whole = _place_records(timeline, part.queries[0], document, findings, part.start, asked_end)
     fresh = whole.without(part)
     return _PageRead(
-        _encoded(timeline, fresh.records),
+        _encode_lines(timeline, fresh.records),
         len(fresh.records),
         max(fresh.moments, default=0),
-        max(_certain(fresh), default=0),
+        max(_certain_times(fresh), default=0),
         findings,
         len(whole.records),
         whole.last,
@@ -160,7 +160,9 @@ def _page_read(timeline: Timeline, part: Slice, asked_end: int, document: Page) 
     )
 
 
-def _placed(timeline: Timeline, query: Query, document: Page, findings: Findings, start: int, end: int) -> PlacedRows:
+def _place_records(
+    timeline: Timeline, query: Query, document: Page, findings: Findings, start: int, end: int
+) -> PlacedRows:
     """Return the records of a page that was asked for by a range, and where they lie in time."""
     stream, span = timeline.stream, timeline.range
     records = build_records(document, query.projection, findings, query.parent)
@@ -172,20 +174,20 @@ def _placed(timeline: Timeline, query: Query, document: Page, findings: Findings
     return place_rows(records, ids, times, partial(epoch_seconds, records, span.field), start, end)
 
 
-def _certain(rows: PlacedRows) -> Sequence[int]:
+def _certain_times(rows: PlacedRows) -> Sequence[int]:
     """Return the times that rows have by themselves: until a slice is over, a bookmark rests on these only."""
     if not rows.untimed:
         return rows.moments
     return [moment for place, moment in enumerate(rows.moments) if place not in rows.untimed]
 
 
-def _full(timeline: Timeline, count: int, page_size: int | None) -> int:
+def _rows_of_full_page(timeline: Timeline, count: int, page_size: int | None) -> int:
     """Return how many rows a full page has: as many as this one, unless it was asked for in part."""
     largest = timeline.endpoint.page_size or 1
     return count if page_size == largest else largest
 
 
-def _rest(
+def _rest_of_slice(
     timeline: Timeline, part: Slice, pages: Pages, asked_end: int, page: _PageRead, full: int, idle: int
 ) -> list[Fetch[Batch]]:
     """Return how a slice continues after a page: by its cursor, or the first of several parts by its cursor."""
@@ -246,7 +248,7 @@ def _read_run(
     try:
         pages = slice_pages(timeline, query, part)
         with pages.next() as answer:
-            run = _run(timeline, part, query, answer.page)
+            run = _make_run(timeline, part, query, answer.page)
             came = replace(run, is_whole=pages.ended, page_size=pages.reduced_size)
             attempts, queued = answer.attempts, answer.queued
     except (UnreadablePageError, RequestError) as problem:
@@ -255,27 +257,27 @@ def _read_run(
     return replace(merged or Fetched(NO_ROWS, 0), attempts=attempts, queued=queued)
 
 
-def _run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
+def _make_run(timeline: Timeline, part: Slice, query: Query, document: Page) -> Run:
     findings = Findings()
-    rows = _placed(timeline, query, document, findings, part.start, part.end)
+    rows = _place_records(timeline, query, document, findings, part.start, part.end)
     fresh = rows.without(part)
-    lines = _encoded(timeline, fresh.records)
+    lines = _encode_lines(timeline, fresh.records)
     times = (fresh.moments, fresh.floors, fresh.untimed)
     return Run(query, lines, fresh.ids, *times, rows.last, rows.density, len(rows.records), findings)
 
 
-def _merge(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
+def _merge_queries(timeline: Timeline, part: Slice, came: Sequence[Run | ApiError]) -> Fetched[Batch]:
     """Return the rows of several queries up to the horizon: the end of the first unfinished page."""
     denied = [place for place, each in enumerate(came) if isinstance(each, MetricDeniedError) and part.is_first]
     for place, each in enumerate(came):
         if isinstance(each, ApiError) and place not in denied:
-            return _detour(timeline, go_around(timeline, part, each, part.queries[place]))
+            return _read_detour(timeline, go_around(timeline, part, each, part.queries[place]))
     names = frozenset(part.queries[place].name for place in denied)
-    merged = _merged(timeline, part, [each for each in came if isinstance(each, Run)])
+    merged = _merge_runs(timeline, part, [each for each in came if isinstance(each, Run)])
     return replace(merged, item=replace(merged.item, denied=names))
 
 
-def _merged(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetched[Batch]:
+def _merge_runs(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetched[Batch]:
     part = replace(whole, is_first=False)
     unfinished = [run for run in runs if not run.is_whole]
     horizon = min((run.last for run in unfinished), default=part.end)
@@ -288,7 +290,7 @@ def _merged(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetched[Ba
         findings.add(run.findings)
     newest = max(moments, default=0)
     hours = {run.query.name: count_by_hour(moments_before(run, horizon)) for run in runs if part.is_compared}
-    batch = _batch(part, lines, len(moments), newest, findings, hours)
+    batch = _slice_batch(part, lines, len(moments), newest, findings, hours)
     then = silent_counts(timeline, whole, [run.query for run in runs if not run.count]) if moments else []
     live = [run for run in runs if run.reaches(horizon)]
     if not live or horizon >= part.end:
@@ -310,7 +312,7 @@ def _merged(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetched[Ba
 
 def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], idle: int) -> list[Fetch[Batch]]:
     densest = max(unfinished, key=lambda run: run.density)
-    full = _full(timeline, densest.count, densest.page_size or timeline.endpoint.page_size)
+    full = _rows_of_full_page(timeline, densest.count, densest.page_size or timeline.endpoint.page_size)
     if densest.count < min(full, _FEWEST_ROWS):
         return _slice_fetches(timeline, behind)
     counted = _counted_part(behind, densest.density, full)
@@ -320,10 +322,10 @@ def _merged_rest(timeline: Timeline, behind: Slice, unfinished: Sequence[Run], i
     return [*_slice_fetches(timeline, near), partial(_plan_by_counts, timeline, counted, full)]
 
 
-def _encoded(timeline: Timeline, records: Sequence[Record]) -> bytes:
+def _encode_lines(timeline: Timeline, records: Sequence[Record]) -> bytes:
     return encode_records(timeline.stream.name, records, timeline.version)
 
 
-def _batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings, hours: HourCounts) -> Batch:
+def _slice_batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings, hours: HourCounts) -> Batch:
     parents = int(part.is_first and bool(part.queries[0].parent))
     return Batch(lines, len(lines), rows, newest or None, findings=findings, parents=parents, read=hours)

@@ -47,11 +47,11 @@ def build_records(
     ids = {name: related_ids(page.data, name) for name in projection.relationships}
     for each in projection.related:
         if each.shape == "id":
-            _set_ids(each.field, kind, records, _first(ids[each.relationship]))
+            _set_ids(each.field, kind, records, _first_ids(ids[each.relationship]))
         else:
-            _relate(page, each, kind.nested[each.field], records, ids[each.relationship], found)
+            _fill_related(page, each, kind.nested[each.field], records, ids[each.relationship], found)
     if source.lookup:
-        _look_up(source.lookup, records, _first(ids[source.lookup.relationship]))
+        _look_up(source.lookup, records, _first_ids(ids[source.lookup.relationship]))
     if source.finish:
         records = source.finish(records, projection, found)
     convert_objects(kind, records, (name,), found, projection.made)
@@ -62,12 +62,12 @@ def build_records(
     return records
 
 
-def _relate(
+def _fill_related(
     page: Page, related: Related, part: RecordType, records: Sequence[Record], ids: Sequence[Ids], findings: Findings
 ) -> None:
     """Fill a field of the records with the resources that a relationship points at."""
     wanted = set(chain.from_iterable(ids))
-    found = _included(page, related, part, wanted, findings)
+    found = _related_records(page, related, part, wanted, findings)
     convert_objects(part, list(found.values()), (related.type,), findings)
     for name in wanted - found.keys():
         found[name] = part.struct() if "id" in part.dropped else part.struct(id=name)
@@ -76,7 +76,7 @@ def _relate(
         setattr(record, related.field, objects if related.shape == "array" else next(iter(objects), None))
 
 
-def _included(
+def _related_records(
     page: Page, related: Related, part: RecordType, wanted: Set[str], findings: Findings
 ) -> dict[str, Record]:
     """Return by id the included resources that a field is made of, before their values are converted.
@@ -88,7 +88,7 @@ def _included(
     for record, resource in zip(found, resources, strict=True):
         record.id = resource.id
     for each in related.related:
-        _set_ids(each.field, part, found, _first(related_ids(resources, each.relationship)))
+        _set_ids(each.field, part, found, _first_ids(related_ids(resources, each.relationship)))
     if related.finish:
         for record in found:
             related.finish(part, record, findings)
@@ -113,6 +113,6 @@ def _set_ids(field: str, kind: RecordType, records: Sequence[Record], ids: Seque
         setattr(record, field, value)
 
 
-def _first(ids: Sequence[Ids]) -> list[str | None]:
+def _first_ids(ids: Sequence[Ids]) -> list[str | None]:
     """Return the id that a relationship of each resource points at, None if it points at nothing."""
     return [names[0] if names else None for names in ids]

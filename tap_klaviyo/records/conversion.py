@@ -36,17 +36,17 @@ def convert_objects(
         for each in objects:
             setattr(each, name, UNSET)
     for name, attribute in kind.unknown.items():
-        _remove(objects, name, (*where, attribute), findings)
-    for name in _unfit(kind, objects):
-        _fit(objects, name, kind.columns[name], (*where, name), findings)
+        _remove_attribute(objects, name, (*where, attribute), findings)
+    for name in _unfit_columns(kind, objects):
+        _fit_values(objects, name, kind.columns[name], (*where, name), findings)
     for name, inner in kind.nested.items():
         if name not in kind.dropped and name not in apart:
-            convert_objects(inner, _within(objects, name), (*where, name), findings)
+            convert_objects(inner, _objects_within(objects, name), (*where, name), findings)
     for name, column in kind.refitted.items():
-        _fit(objects, name, column, (*where, name), findings)
+        _fit_values(objects, name, column, (*where, name), findings)
 
 
-def _remove(objects: Sequence[Record], name: str, where: Path, findings: Findings) -> None:
+def _remove_attribute(objects: Sequence[Record], name: str, where: Path, findings: Findings) -> None:
     """Remove an attribute that the schema does not define, and count it."""
     found = [each for each in objects if getattr(each, name) is not UNSET]
     for each in found:
@@ -55,20 +55,20 @@ def _remove(objects: Sequence[Record], name: str, where: Path, findings: Finding
         findings.unknown[where] += len(found)
 
 
-def _unfit(kind: RecordType, objects: Sequence[Record]) -> list[str]:
+def _unfit_columns(kind: RecordType, objects: Sequence[Record]) -> list[str]:
     """Return the columns that have values which may not fit."""
     unfit = list(kind.others)
-    if kind.dates and not are_utc(*_joined(objects, kind.dates, b",")):
+    if kind.dates and not are_utc(*_join_values(objects, kind.dates, b",")):
         unfit += kind.dates
     unfit += [name for name in kind.spelled if not _spell_numbers(objects, name)]
-    unfit += [name for name in kind.texts if not _are_texts(*_joined(objects, (name,), b"\n"))]
-    unfit += [name for name in kind.objects if not _are_objects(*_joined(objects, (name,), b"\n"))]
-    if kind.numbers and not _are_numbers(_joined(objects, kind.numbers, b",")[0]):
+    unfit += [name for name in kind.texts if not _are_texts(*_join_values(objects, (name,), b"\n"))]
+    unfit += [name for name in kind.objects if not _are_objects(*_join_values(objects, (name,), b"\n"))]
+    if kind.numbers and not _are_numbers(_join_values(objects, kind.numbers, b",")[0]):
         unfit += kind.numbers
     return unfit
 
 
-def _joined(objects: Sequence[Record], names: Sequence[str], separator: bytes) -> tuple[bytes, int]:
+def _join_values(objects: Sequence[Record], names: Sequence[str], separator: bytes) -> tuple[bytes, int]:
     """Return the JSON values of some fields in one piece, and how many of them are set."""
     values = list(chain.from_iterable(map(attrgetter(name), objects) for name in names))
     try:
@@ -79,22 +79,22 @@ def _joined(objects: Sequence[Record], names: Sequence[str], separator: bytes) -
 
 
 def _are_objects(lines: bytes, count: int) -> bool:
-    return _begun(lines, b"{") + _begun(lines, b"null") == count
+    return _lines_begun(lines, b"{") + _lines_begun(lines, b"null") == count
 
 
 def _are_texts(lines: bytes, count: int) -> bool:
-    return _begun(lines, b'"') + _begun(lines, b"null") == count
+    return _lines_begun(lines, b'"') + _lines_begun(lines, b"null") == count
 
 
-def _begun(lines: bytes, mark: bytes) -> int:
+def _lines_begun(lines: bytes, mark: bytes) -> int:
     """Return how many of some lines begin with a mark."""
     return lines.startswith(mark) + lines.count(b"\n" + mark)
 
 
 def _spell_numbers(objects: Sequence[Record], name: str) -> bool:
     """Make the JSON numbers of a field texts of the same digits, and return whether all else is text or null."""
-    lines, count = _joined(objects, (name,), b"\n")
-    fitting = _begun(lines, b'"') + _begun(lines, b"null")
+    lines, count = _join_values(objects, (name,), b"\n")
+    fitting = _lines_begun(lines, b'"') + _lines_begun(lines, b"null")
     if fitting == count:
         return True
     if count < len(objects):
@@ -114,7 +114,7 @@ def _are_numbers(text: bytes) -> bool:
     return True
 
 
-def _fit(objects: Sequence[Record], name: str, column: Column, where: Path, findings: Findings) -> None:
+def _fit_values(objects: Sequence[Record], name: str, column: Column, where: Path, findings: Findings) -> None:
     """Make each value of a field fit its column."""
     for each in objects:
         value = getattr(each, name)
@@ -126,7 +126,7 @@ def _fit(objects: Sequence[Record], name: str, column: Column, where: Path, find
             findings.changed[where] += 1
 
 
-def _within(objects: Sequence[Record], name: str) -> list[Record]:
+def _objects_within(objects: Sequence[Record], name: str) -> list[Record]:
     """Return the objects in a field that holds one each, or an array of them."""
     values = [value for value in map(attrgetter(name), objects) if value]
     if list in set(map(type, values)):

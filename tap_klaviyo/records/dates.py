@@ -42,11 +42,11 @@ def to_utc(value: Raw) -> Raw:
     text = bytes(value)
     if _UTC.fullmatch(text) and are_utc(text, 1):
         return value
-    moment = _moment(decode_text(value) or text.decode())
+    moment = _parse_moment(decode_text(value) or text.decode())
     return Raw(msgspec.json.encode(moment.isoformat())) if moment else NULL
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_moment(text: str) -> datetime | None:
     try:
         if found := _DATE_TIME.fullmatch(text):
             return _in_utc(*found.groups())

@@ -37,22 +37,22 @@ class Findings:
     def summary(self) -> str:
         """Return the findings in one line of up to about a thousand characters; empty if there are none."""
         parts = (
-            ("ignored attributes that the schema does not define", _named(self.unknown)),
-            ("changed values that do not fit the schema", _named(self.changed)),
+            ("ignored attributes that the schema does not define", _name_paths(self.unknown)),
+            ("changed values that do not fit the schema", _name_paths(self.changed)),
             ("left out items without a key", self.set_aside),
         )
-        return "; ".join(f"{what}: {_listed(counts)}" for what, counts in parts if counts)
+        return "; ".join(f"{what}: {_list_counts(counts)}" for what, counts in parts if counts)
 
 
-def _named(counts: Counter[Path]) -> Counter[str]:
+def _name_paths(counts: Counter[Path]) -> Counter[str]:
     return Counter({".".join(path): count for path, count in counts.items()})
 
 
-def _listed(counts: Counter[str]) -> str:
+def _list_counts(counts: Counter[str]) -> str:
     """Return the most frequent names with their counts, then the number of the others."""
     shown: list[str] = []
     for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        text = f"{_shortened(name)} ({count:,})"
+        text = f"{_shorten_name(name)} ({count:,})"
         if len(shown) == _MOST_NAMES or sum(map(len, shown)) + len(text) > _LONGEST_LIST:
             break
         shown.append(text)
@@ -60,7 +60,7 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
-def _shortened(name: str) -> str:
+def _shorten_name(name: str) -> str:
     """Return a name from Klaviyo on one line, cut to fit a log."""
     line = " ".join(name.split())
     return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"

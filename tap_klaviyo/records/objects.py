@@ -26,14 +26,14 @@ def read_objects(kind: RecordType, values: Sequence[Any], where: Path, findings:
     if set(map(type, values)) == {kind.struct}:
         return list(values)
     return [
-        value if type(value) is kind.struct else _known(kind, _json(value), where, findings) or kind.struct()
+        value if type(value) is kind.struct else _known_part(kind, _as_json(value), where, findings) or kind.struct()
         for value in values
     ]
 
 
 def set_value(kind: RecordType, record: Record, name: str, value: Any, where: Path, findings: Findings) -> None:
     """Set a field of a record to a JSON value, made to fit."""
-    setattr(record, name, _fitted(kind, name, _json(value), (*where, name), findings))
+    setattr(record, name, _fit_value(kind, name, _as_json(value), (*where, name), findings))
 
 
 def attribute_text(resource: Resource, name: str) -> str | None:
@@ -50,12 +50,12 @@ def attribute_value(resource: Resource, name: str) -> Any:
     return getattr(attributes, name, None)
 
 
-def _json(value: Any) -> Raw:
+def _as_json(value: Any) -> Raw:
     """Return a value as JSON; a Struct may be of the type that an earlier page was decoded as."""
     return value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
 
 
-def _known(kind: RecordType, value: Raw, where: Path, findings: Findings) -> Record:
+def _known_part(kind: RecordType, value: Raw, where: Path, findings: Findings) -> Record:
     """Return the known part of an object, None for null and, counted, for anything else."""
     attributes = decode_object(value)
     if attributes is None:
@@ -66,19 +66,19 @@ def _known(kind: RecordType, value: Raw, where: Path, findings: Findings) -> Rec
     for name, each in attributes.items():
         place = (*where, name)
         if name in kind.names:
-            known[kind.names[name]] = _fitted(kind, name, each, place, findings)
+            known[kind.names[name]] = _fit_value(kind, name, each, place, findings)
         else:
             findings.unknown[place] += 1
     return kind.struct(**known)
 
 
-def _fitted(kind: RecordType, name: str, value: Raw, where: Path, findings: Findings) -> Any:
+def _fit_value(kind: RecordType, name: str, value: Raw, where: Path, findings: Findings) -> Any:
     if name in kind.nested:
         inner = kind.nested[name]
         heard = Findings() if name in kind.dropped else findings
         if name in kind.arrays:
-            return _several(inner, value, where, heard)
-        return _known(inner, value, where, heard)
+            return _known_parts(inner, value, where, heard)
+        return _known_part(inner, value, where, heard)
     if name not in kind.columns:
         return value
     fitted, is_remarkable = kind.columns[name].fit(value)
@@ -87,12 +87,12 @@ def _fitted(kind: RecordType, name: str, value: Raw, where: Path, findings: Find
     return fitted
 
 
-def _several(kind: RecordType, value: Raw, where: Path, findings: Findings) -> list[Record] | None:
+def _known_parts(kind: RecordType, value: Raw, where: Path, findings: Findings) -> list[Record] | None:
     """Return the objects of an array; a single object counts as an array of one."""
     several = decode_array(value)
     if several is not None:
-        return [_known(kind, each, where, findings) for each in several]
-    single = _known(kind, value, where, findings)
+        return [_known_part(kind, each, where, findings) for each in several]
+    single = _known_part(kind, value, where, findings)
     if single is None:
         return None
     findings.changed[where] += 1

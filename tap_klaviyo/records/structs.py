@@ -149,9 +149,9 @@ def record_type_of(
             if wanted is not None and not is_like_own:
                 refitted[attribute] = column_of(wanted)
                 wanted = own
-            inner = _inner(wanted) if wanted is not None else None
+            inner = _object_definition(wanted) if wanted is not None else None
             nested[attribute] = record_type_of(
-                _inner(own), inner, attribute, seen=seen.within(attribute), keeps_text=keeps_text
+                _object_definition(own), inner, attribute, seen=seen.within(attribute), keeps_text=keeps_text
             )
             within: Any = nested[attribute].struct
             types[attribute] = (list[within | None] if "items" in own else within) | None
@@ -161,7 +161,7 @@ def record_type_of(
     unknown = {f"unknown_{n}": path[0] for n, path in enumerate(sorted(seen.unknown)) if len(path) == 1}
     all_types = {each: types.get(each, Raw) for each in schema["properties"]}
     return RecordType(
-        _struct(name, all_types, constants or {}, unknown),
+        _define_struct(name, all_types, constants or {}, unknown),
         columns,
         nested,
         frozenset(each for each in nested if "items" in schema["properties"][each]),
@@ -171,17 +171,17 @@ def record_type_of(
     )
 
 
-def _inner(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+def _object_definition(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     inner: Mapping[str, Any] = definition.get("items", definition)
     return inner
 
 
 def _objects_in(definition: Mapping[str, Any]) -> bool:
     """Return whether a field holds an object, or an array of objects, with its own schema."""
-    return bool(_inner(definition).get("properties"))
+    return bool(_object_definition(definition).get("properties"))
 
 
-def _struct(
+def _define_struct(
     name: str, types: Mapping[str, Any], constants: Mapping[str, Any], unknown: Mapping[str, str]
 ) -> type[Struct]:
     known = [(field, kind | UnsetType, constants.get(field, UNSET)) for field, kind in types.items()]

@@ -16,10 +16,10 @@ def epoch_seconds(records: Sequence[Record], field: str) -> list[int]:
     A record without the field, or with something else in it, gives 0.
     """
     values: list[Any] = [getattr(each, field, None) for each in records]
-    return values if set(map(type, values)) <= {int} else list(map(_seconds, values))
+    return values if set(map(type, values)) <= {int} else list(map(_seconds_of, values))
 
 
-def _seconds(value: object) -> int:
+def _seconds_of(value: object) -> int:
     if type(value) is int:
         return value
     text = value if isinstance(value, str) else decode_text(value)

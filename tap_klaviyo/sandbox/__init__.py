@@ -8,9 +8,9 @@ It shares no code with the tap, so that neither can hide the other's mistakes.
 
 from tap_klaviyo.sandbox import wire
 from tap_klaviyo.sandbox.account import Account
-from tap_klaviyo.sandbox.api import API_KEY, Api, refused
+from tap_klaviyo.sandbox.api import API_KEY, Api, refusal_reply
 from tap_klaviyo.sandbox.endpoints import ENDPOINTS, SCOPES, Endpoint, find_endpoints
-from tap_klaviyo.sandbox.faults import PASSING, Fault, Schedule, first, poisoned, seeded, status
+from tap_klaviyo.sandbox.faults import PASSING, Fault, Schedule, error_status, fail_first, seeded_faults, time_out_above
 from tap_klaviyo.sandbox.limits import Limits
 from tap_klaviyo.sandbox.metrics import STREAMS as CORE_STREAMS
 from tap_klaviyo.sandbox.oauth import OAuth
@@ -38,11 +38,11 @@ __all__ = [
     "Sandbox",
     "Schedule",
     "Timeline",
+    "error_status",
+    "fail_first",
     "find_endpoints",
-    "first",
-    "poisoned",
-    "refused",
-    "seeded",
-    "status",
+    "refusal_reply",
+    "seeded_faults",
+    "time_out_above",
     "wire",
 ]

@@ -14,7 +14,7 @@ from tap_klaviyo.sandbox import Account, Sandbox
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; print the tap's config as one line of JSON."""
-    options = _parser().parse_args()
+    options = _argument_parser().parse_args()
     account = Account.build(
         events=options.events,
         seed=options.seed,
@@ -26,9 +26,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     if options.events < 0:
-        _parser().error("--events must not be negative")
+        _argument_parser().error("--events must not be negative")
     with (
-        _served(options.port),
+        _explain_failure(options.port),
         Sandbox(
             account,
             latency=options.latency,
@@ -43,15 +43,15 @@ def main() -> None:
 
 
 @contextmanager
-def _served(port: int) -> Iterator[None]:
+def _explain_failure(port: int) -> Iterator[None]:
     """Explain why the sandbox cannot listen on a port."""
     try:
         yield
     except OSError as problem:
-        _parser().error(f"cannot listen on port {port}: {problem.strerror or problem}")
+        _argument_parser().error(f"cannot listen on port {port}: {problem.strerror or problem}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tap_klaviyo.sandbox",
         description="A small Klaviyo on this machine. Prints the config for tap-klaviyo, and serves until Ctrl-C.",

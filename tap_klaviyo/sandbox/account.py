@@ -18,10 +18,10 @@ from tap_klaviyo.sandbox.items import Item
 from tap_klaviyo.sandbox.metrics import Metric, build_metrics
 from tap_klaviyo.sandbox.people import People
 from tap_klaviyo.sandbox.population import Suppressed
-from tap_klaviyo.sandbox.resources import ACCOUNT, build_campaigns, build_lists, build_tags, without
+from tap_klaviyo.sandbox.resources import ACCOUNT, build_campaigns, build_lists, build_tags, without_ids
 from tap_klaviyo.sandbox.shop import Neighbours, Shop
 from tap_klaviyo.sandbox.shop_table import THE_TABLE
-from tap_klaviyo.sandbox.templates import mixed, stamp
+from tap_klaviyo.sandbox.templates import mixed_bits, time_stamp
 from tap_klaviyo.sandbox.timeline import Burst, Shape, Timeline, build_timeline
 
 NOW = 1_795_392_000
@@ -140,7 +140,7 @@ class Account:
         own_lists = build_lists(random, lists, tags)
         own_campaigns, messages = build_campaigns(random, campaigns, now, tags, own_lists)
         salt, start = random.getrandbits(40), now - days * 86_400
-        profile_ids = [population.profile_id(each).decode() for each in islice(population.people(people), 500)]
+        profile_ids = [population.profile_id(each).decode() for each in islice(population.profiles_from(people), 500)]
         neighbours = Neighbours(
             metrics=sorted(metric.id for metric in metrics if metric.kind.listed),
             revenue_metric=next(metric.id for metric in metrics if metric.kind.name == "Placed Order"),
@@ -185,18 +185,18 @@ class Account:
         kept = {
             each: why
             for each, why in self.suppressions.items()
-            if population.email(each).decode() not in suppressed_emails
+            if population.email_of(each).decode() not in suppressed_emails
         }
         return replace(
             self,
-            lists=without(self.lists, list_ids),
-            campaigns=without(self.campaigns, campaign_ids),
+            lists=without_ids(self.lists, list_ids),
+            campaigns=without_ids(self.campaigns, campaign_ids),
             suppressions=kept,
         )
 
     def without_profiles(self, profiles: Collection[str]) -> Account:
         """Return the account after some profiles (by id) were deleted; their events stay, and still name them."""
-        numbers = frozenset(map(_number, profiles))
+        numbers = frozenset(map(_profile_number, profiles))
         kept = {each: why for each, why in self.suppressions.items() if each not in numbers}
         people = replace(self.people, deleted=self.people.deleted | numbers)
         return replace(self, people=people, suppressions=kept)
@@ -207,7 +207,7 @@ class Account:
 
     def with_archived(self, campaign_ids: Collection[str], now: float, archived: bool = True) -> Account:
         """Return the account after some campaigns were archived or unarchived at an epoch second."""
-        updated_at = f"{stamp(int(now)).decode().removesuffix('+00:00')}.500000+00:00"
+        updated_at = f"{time_stamp(int(now)).decode().removesuffix('+00:00')}.500000+00:00"
         changed = {"archived": archived, "updated_at": updated_at}
         campaigns = (
             replace(item, attributes={**item.attributes, **changed}) if item.id in campaign_ids else item
@@ -218,24 +218,24 @@ class Account:
     def with_suppressed(self, emails: Collection[str], reason: str, now: float) -> Account:
         """Return the account after some suppressed profiles were suppressed for another reason at an epoch second."""
         changed = {
-            each: Suppressed(((reason, stamp(int(now)).decode()),), why.lists)
+            each: Suppressed(((reason, time_stamp(int(now)).decode()),), why.lists)
             for each, why in self.suppressions.items()
-            if population.email(each).decode() in emails
+            if population.email_of(each).decode() in emails
         }
         return replace(self, suppressions={**self.suppressions, **changed})
 
     def with_updated(self, profiles: Collection[str], now: float) -> Account:
         """Return the account after some profiles (by id) were updated at an epoch second."""
-        updates = {**self.people.updates, **dict.fromkeys(map(_number, profiles), int(now))}
+        updates = {**self.people.updates, **dict.fromkeys(map(_profile_number, profiles), int(now))}
         return replace(self, people=replace(self.people, updates=updates))
 
     def with_joined(self, group_id: str, profiles: Collection[str], now: float) -> Account:
         """Return the account after some profiles joined a list or segment (again) at an epoch second."""
-        return self._with_joins(group_id, dict.fromkeys(map(_number, profiles), int(now)))
+        return self._with_joins(group_id, dict.fromkeys(map(_profile_number, profiles), int(now)))
 
     def with_left(self, group_id: str, profiles: Collection[str]) -> Account:
         """Return the account after some profiles left a list or segment."""
-        return self._with_joins(group_id, dict.fromkeys(map(_number, profiles)))
+        return self._with_joins(group_id, dict.fromkeys(map(_profile_number, profiles)))
 
     def _with_joins(self, group_id: str, joins: Mapping[int, int | None]) -> Account:
         own = {**self.people.joins.get(group_id, {}), **joins}
@@ -300,7 +300,7 @@ class Account:
 
     def profile_of(self, event: int) -> int | None:
         """Return the profile that an event names, deleted or not; None if it names none."""
-        bits = mixed(event + self.salt)
+        bits = mixed_bits(event + self.salt)
         return None if bits >> 9 & 127 == 5 else (bits >> 30) % self.people.population
 
     @cached_property
@@ -337,7 +337,7 @@ class Account:
         return found[0] if len(found) == 1 else list(merge(*found))
 
 
-def _number(profile_id: str) -> int:
+def _profile_number(profile_id: str) -> int:
     number = population.number_of(profile_id.encode())
     if number is None:
         raise ValueError(f"No profile has the id {profile_id}.")

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from tap_klaviyo.sandbox import periods
 from tap_klaviyo.sandbox.account import Account
-from tap_klaviyo.sandbox.bodies import refused
-from tap_klaviyo.sandbox.filters import moment
+from tap_klaviyo.sandbox.bodies import refuse_attribute
+from tap_klaviyo.sandbox.filters import parse_moment
 from tap_klaviyo.sandbox.refusals import RefusalError
 from tap_klaviyo.sandbox.rendering import Renderer, View
 
@@ -48,7 +48,7 @@ def metric_aggregates(account: Account, renderer: Renderer, attributes: Mapping[
     Raises:
         RefusalError: as Klaviyo would refuse it.
     """
-    asked = _read(account, attributes)
+    asked = _read_question(account, attributes)
     rows = _Counter(account, renderer, asked, now - account.aggregate_lag).rows()
     shown = rows[asked.first_row : asked.first_row + _ROWS]
     link = f"{renderer.origin}/api/metric-aggregates/"
@@ -56,28 +56,28 @@ def metric_aggregates(account: Account, renderer: Renderer, attributes: Mapping[
     data = {
         "type": "metric-aggregate",
         "id": f"{account.salt:x}",
-        "attributes": {"dates": [_written(each) for each in asked.beginnings], "data": shown},
+        "attributes": {"dates": [_format_beginning(each) for each in asked.beginnings], "data": shown},
         "links": {"self": link},
     }
     links: dict[str, str | None] = {"self": link, "next": following and f"{link}?page_cursor={following}", "prev": None}
     return json.dumps({"data": data, "links": links}).encode()
 
 
-def _read(account: Account, attributes: Mapping[str, Any]) -> Asked:
+def _read_question(account: Account, attributes: Mapping[str, Any]) -> Asked:
     if attributes.get("sort") is not None:
         # Recorded: Klaviyo fails on each sort.
-        raise refused("unsupported operand type(s) for +", "sort")
+        raise refuse_attribute("unsupported operand type(s) for +", "sort")
     if attributes.get("page_size") is not None and attributes["page_size"] < _ROWS:
-        raise refused(f"page_size must be at least {_ROWS}.", "page_size")
+        raise refuse_attribute(f"page_size must be at least {_ROWS}.", "page_size")
     place = account.metric_places.get(attributes["metric_id"])
     if place is None:
-        raise refused(f"Metric IDs ['{attributes['metric_id']}'] do not exist.", "metric_id")
+        raise refuse_attribute(f"Metric IDs ['{attributes['metric_id']}'] do not exist.", "metric_id")
     if not attributes["measurements"]:
-        raise refused("'measurements' is a required field.", "measurements")
+        raise refuse_attribute("'measurements' is a required field.", "measurements")
     zone = _read_zone(attributes.get("timezone") or "UTC")
     start, end = _read_bounds(attributes["filter"], zone)
     interval: periods.Interval = attributes.get("interval") or "day"
-    found = periods.beginnings(start, end, interval, zone)
+    found = periods.period_beginnings(start, end, interval, zone)
     cursor = attributes.get("page_cursor") or "0"
     if not cursor.isdecimal():
         raise RefusalError("invalid", "Invalid cursor provided.")
@@ -86,7 +86,7 @@ def _read(account: Account, attributes: Mapping[str, Any]) -> Asked:
 
 def _read_zone(name: str) -> ZoneInfo:
     if name in _UNSUPPORTED_ZONES or name not in _known_zones():
-        raise refused(f"'{name}' is not a valid timezone.", "timezone")
+        raise refuse_attribute(f"'{name}' is not a valid timezone.", "timezone")
     return ZoneInfo(name)
 
 
@@ -103,24 +103,24 @@ def _read_bounds(texts: Sequence[str], zone: ZoneInfo) -> tuple[float, float]:
         second = _read_moment(rest[:-1], zone) if rest.endswith(")") else None
         bound = _BOUNDS.get(operator)
         if bound is None or bound in found or second is None:
-            raise refused(f"Invalid filter provided: {text}", "filter")
+            raise refuse_attribute(f"Invalid filter provided: {text}", "filter")
         found[bound] = second
     if found.keys() != set(_BOUNDS.values()):
-        raise refused("A time range with greater-or-equal and less-than on datetime is required.", "filter")
+        raise refuse_attribute("A time range with greater-or-equal and less-than on datetime is required.", "filter")
     if not 0 < found["end"] - found["start"] <= _YEAR:
-        raise refused("The time range must be positive and not longer than one year.", "filter")
+        raise refuse_attribute("The time range must be positive and not longer than one year.", "filter")
     return found["start"], found["end"]
 
 
 def _read_moment(text: str, zone: ZoneInfo) -> float | None:
-    second = moment(text)
+    second = parse_moment(text)
     if second is None or ("T" in text and (text.endswith("Z") or text[-6:-5] in ("+", "-"))):
         return second
     naive = datetime.fromtimestamp(second, timezone.utc).replace(tzinfo=zone)
     return naive.timestamp()
 
 
-def _written(beginning: datetime) -> str:
+def _format_beginning(beginning: datetime) -> str:
     return beginning.astimezone(timezone.utc).isoformat()
 
 
@@ -135,7 +135,7 @@ class _Counter:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each combination of dimensions that has events, one row without dimensions."""
-        edges = periods.edges(list(self.asked.beginnings), self.asked.start, self.asked.end)
+        edges = periods.period_edges(list(self.asked.beginnings), self.asked.start, self.asked.end)
         if self.account.counts_deleted and not self.asked.by and set(self.asked.measurements) <= {"count"}:
             return [{"dimensions": [], "measurements": {"count": self._counts(edges)}}]
         groups: dict[tuple[str, ...], list[list[int]]] = {}
@@ -191,7 +191,7 @@ class _Counter:
         if not self.asked.by:
             return ()
         properties = self._properties(number)
-        return tuple(_dimension(properties.get(name)) for name in self.asked.by)
+        return tuple(_dimension_text(properties.get(name)) for name in self.asked.by)
 
     def _properties(self, number: int) -> dict[str, Any]:
         event = json.loads(self.renderer.page([number], _EVENT)[0][0])
@@ -213,7 +213,7 @@ class _Counter:
         return float(found) if isinstance(found, int | float) else 0.0
 
 
-def _dimension(value: object) -> str:
+def _dimension_text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)

@@ -15,7 +15,7 @@ from tap_klaviyo.sandbox.item_pages import ItemPages
 from tap_klaviyo.sandbox.limits import Limits
 from tap_klaviyo.sandbox.oauth import TOKEN_PATH, OAuth
 from tap_klaviyo.sandbox.query import Query
-from tap_klaviyo.sandbox.refusals import RefusalError, invalid
+from tap_klaviyo.sandbox.refusals import RefusalError, invalid_parameter
 from tap_klaviyo.sandbox.rendering import Renderer
 from tap_klaviyo.sandbox.reports import REPORTS, report_page
 from tap_klaviyo.sandbox.traffic import Page, Reply, Request
@@ -78,10 +78,10 @@ class Api:
             headers |= self._charge(request, endpoint)
             if endpoint.method == "POST":
                 return Reply(200, self._posted(request, endpoint, now), headers)
-            asked = query.parse(endpoint, request.parameters)
+            asked = query.parse_query(endpoint, request.parameters)
             page = self._page(request, asked, parent_id, now, repeat)
         except RefusalError as refusal:
-            return refused(refusal, request, headers)
+            return refusal_reply(refusal, request, headers)
         return Reply(200, page.body(), headers, page=page)
 
     def _endpoint(self, request: Request, now: float) -> tuple[Endpoint, str | None]:
@@ -134,7 +134,7 @@ class Api:
         attributes = bodies.read_attributes(endpoint, request)
         for name in request.query:
             if name != "page_cursor" or endpoint.type not in REPORTS or not REPORTS[endpoint.type].paged:
-                raise invalid(f"'{name}' is not an allowed parameter for this resource.", name)
+                raise invalid_parameter(f"'{name}' is not an allowed parameter for this resource.", name)
         if endpoint.type not in REPORTS:
             return metric_aggregates(self._account, self._renderer, attributes, now)
         url, cursor = f"{self._origin}{request.path}", request.query.get("page_cursor")
@@ -149,7 +149,7 @@ class Api:
         return self._items.page(url, asked, parent_id, size, now, repeat)
 
 
-def refused(refusal: RefusalError, request: Request, headers: Mapping[str, str]) -> Reply:
+def refusal_reply(refusal: RefusalError, request: Request, headers: Mapping[str, str]) -> Reply:
     """Return the reply to a refused request; if it exceeds a limit, its only header is Retry-After."""
     if refusal.retry_after is not None:
         headers = {"Retry-After": str(refusal.retry_after)}

@@ -33,17 +33,17 @@ def read_attributes(endpoint: Endpoint, request: Request) -> dict[str, Any]:
         body = json.loads(request.body)
     except ValueError:
         raise RefusalError("invalid", "Invalid JSON in the request body.", pointer="/data") from None
-    _check(body, endpoint.body, SCHEMAS[endpoint.revision], "")
+    _check_value(body, endpoint.body, SCHEMAS[endpoint.revision], "")
     attributes: dict[str, Any] = body["data"]["attributes"]
     return attributes
 
 
-def refused(detail: str, name: str) -> RefusalError:
+def refuse_attribute(detail: str, name: str) -> RefusalError:
     """Return the refusal of an attribute of the body."""
     return RefusalError("invalid", detail, pointer=f"/data/attributes/{name}")
 
 
-def _check(value: object, schema: Schema, components: Mapping[str, Schema], pointer: str) -> None:
+def _check_value(value: object, schema: Schema, components: Mapping[str, Schema], pointer: str) -> None:
     nullable = schema.get("nullable")
     if "$ref" in schema:
         schema = components[schema["$ref"]]
@@ -54,15 +54,17 @@ def _check(value: object, schema: Schema, components: Mapping[str, Schema], poin
         return
     expected = _KINDS[schema.get("type", "object")]
     if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
-        raise RefusalError("invalid", f"Invalid type for '{_name(pointer)}'.", pointer=pointer)
+        raise RefusalError("invalid", f"Invalid type for '{_attribute_name(pointer)}'.", pointer=pointer)
     if "enum" in schema and value not in schema["enum"]:
         known = ", ".join(map(str, schema["enum"]))
-        raise RefusalError("invalid", f"'{_name(pointer)}' must be one of: {known} (got {value})", pointer=pointer)
+        raise RefusalError(
+            "invalid", f"'{_attribute_name(pointer)}' must be one of: {known} (got {value})", pointer=pointer
+        )
     if isinstance(value, dict) and "properties" in schema:
         _check_object(value, schema, components, pointer)
     if isinstance(value, list) and "items" in schema:
         for place, each in enumerate(value):
-            _check(each, schema["items"], components, f"{pointer}/{place}")
+            _check_value(each, schema["items"], components, f"{pointer}/{place}")
 
 
 def _check_object(value: dict[str, Any], schema: Schema, components: Mapping[str, Schema], pointer: str) -> None:
@@ -75,7 +77,7 @@ def _check_object(value: dict[str, Any], schema: Schema, components: Mapping[str
         if name not in value:
             raise RefusalError("invalid", f"'{name}' is a required field.", pointer=f"{pointer}/{name}")
     for name, each in value.items():
-        _check(each, properties[name], components, f"{pointer}/{name}")
+        _check_value(each, properties[name], components, f"{pointer}/{name}")
 
 
 def _check_alternatives(
@@ -84,7 +86,7 @@ def _check_alternatives(
     refusals = []
     for each in alternatives:
         try:
-            _check(value, each, components, pointer)
+            _check_value(value, each, components, pointer)
         except RefusalError as refusal:
             refusals.append(refusal)
         else:
@@ -92,5 +94,5 @@ def _check_alternatives(
     raise refusals[0]
 
 
-def _name(pointer: str) -> str:
+def _attribute_name(pointer: str) -> str:
     return next((part for part in reversed(pointer.split("/")) if part and not part.isdigit()), "data")

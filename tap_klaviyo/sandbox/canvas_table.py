@@ -11,7 +11,7 @@ from dataclasses import replace
 from random import Random
 
 from tap_klaviyo.sandbox.items import Item
-from tap_klaviyo.sandbox.shop import ABSENT, Row, Shop, changed
+from tap_klaviyo.sandbox.shop import ABSENT, Row, Shop, changed_item
 from tap_klaviyo.sandbox.shop_table import NAMED_GROUP, make_ulid, some_ids
 from tap_klaviyo.sandbox.values import make_component
 
@@ -35,7 +35,7 @@ def derived_id(kind: str, parent: str, place: int) -> str:
     return make_ulid(Random(f"{kind} {parent} {place}"), place)
 
 
-def _channels(shop: Shop) -> Iterator[tuple[Item, str, str]]:
+def _message_channels(shop: Shop) -> Iterator[tuple[Item, str, str]]:
     """Yield each message's campaign, id and channel."""
     messages = {message.id: message for message in shop.neighbours.messages}
     for campaign in shop.neighbours.campaigns:
@@ -53,9 +53,9 @@ def canvas_campaigns(shop: Shop) -> Iterator[Item]:
     return shop.plain("campaign", shop.random("canvas"))
 
 
-def _campaigns(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_campaigns(shop: Shop, random: Random) -> Iterator[Item]:
     messages: dict[str, list[str]] = {}
-    for campaign, message, _ in _channels(shop):
+    for campaign, message, _ in _message_channels(shop):
         messages.setdefault(campaign.id, []).append(message)
     for number, base in enumerate(shop.neighbours.campaigns):
         made = shop.item("campaign", number, base.id, random)
@@ -63,7 +63,7 @@ def _campaigns(shop: Shop, random: Random) -> Iterator[Item]:
     tags = [tag.id for tag in shop.neighbours.tags]
     for number, made in enumerate(canvas_campaigns(shop)):
         definition = {**made.attributes["definition"], "builder": "canvas", "archived": number % 5 == 4}
-        canvas = changed(made, {"definition": definition})
+        canvas = changed_item(made, {"definition": definition})
         yield _joined_campaign(canvas, messages.get(made.id, ()), some_ids(random, tags, 2))
 
 
@@ -77,7 +77,7 @@ def with_base(made: Item, base: Item) -> Item:
         "builder": "wizard",
     }
     dates = {name: own[name] for name in ("created_at", "updated_at")}
-    return _with_hidden(changed(made, {"definition": definition, **dates}))
+    return _with_hidden(changed_item(made, {"definition": definition, **dates}))
 
 
 def _with_hidden(campaign: Item) -> Item:
@@ -89,7 +89,7 @@ def _with_hidden(campaign: Item) -> Item:
 def _joined_campaign(campaign: Item, messages: Sequence[str], tags: Sequence[str]) -> Item:
     audiences = _audience_ids(campaign.id)
     return _with_hidden(
-        changed(campaign, campaign_audiences=audiences, campaign_messages=tuple(messages), tags=tuple(tags))
+        changed_item(campaign, campaign_audiences=audiences, campaign_messages=tuple(messages), tags=tuple(tags))
     )
 
 
@@ -102,7 +102,7 @@ def _audience_ids(campaign_id: str) -> tuple[str, ...]:
     return tuple(derived_id("audience", campaign_id, place) for place in range(count))
 
 
-def _audiences(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_audiences(shop: Shop, random: Random) -> Iterator[Item]:
     groups = [*shop.neighbours.lists, NAMED_GROUP]
     number = 0
     for campaign in shop.items("campaign"):
@@ -110,17 +110,17 @@ def _audiences(shop: Shop, random: Random) -> Iterator[Item]:
             made = shop.item("campaign-audience", number, each, random)
             included = list(some_ids(random, groups, 3)) if number % 6 else None
             definition = {**made.attributes["definition"], "included": included, "excluded": [] if number % 3 else None}
-            yield changed(made, {"definition": definition}, campaign=campaign.id, campaign_messages=None)
+            yield changed_item(made, {"definition": definition}, campaign=campaign.id, campaign_messages=None)
             number += 1
 
 
-def _messages(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_messages(shop: Shop, random: Random) -> Iterator[Item]:
     statuses = {each.id: each.attributes["status"] for each in shop.neighbours.campaigns}
-    for number, (campaign, message_id, _) in enumerate(_channels(shop)):
+    for number, (campaign, message_id, _) in enumerate(_message_channels(shop)):
         made = shop.item("campaign-message", number, message_id, random)
         status = _STATUSES.get(statuses.get(campaign.id, ""), "cancelled" if number % 2 else "sent")
         definition = {**made.attributes["definition"], "status": status}
-        joined = changed(
+        joined = changed_item(
             made,
             {"definition": definition},
             campaign=campaign.id,
@@ -136,15 +136,15 @@ def _variation_ids(message_id: str) -> tuple[str, ...]:
     return tuple(derived_id("variation", message_id, place) for place in range(count))
 
 
-def _variations(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_variations(shop: Shop, random: Random) -> Iterator[Item]:
     images = shop.neighbours.ids("image")
     number = 0
-    for campaign, message_id, channel in _channels(shop):
+    for campaign, message_id, channel in _message_channels(shop):
         for each in _variation_ids(message_id):
             made = shop.item("campaign-variation", number, each, random)
             details = make_component(_DETAILS[channel], shop.revision, number, shop.now, random)
             definition = {**made.attributes["definition"], "details": details}
-            joined = changed(
+            joined = changed_item(
                 made,
                 {"definition": definition},
                 campaign_message=message_id,
@@ -155,7 +155,7 @@ def _variations(shop: Shop, random: Random) -> Iterator[Item]:
             number += 1
 
 
-def _translations(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_translations(shop: Shop, random: Random) -> Iterator[Item]:
     targets = {
         "campaign-variation": shop.ids("campaign-variation"),
         "flow-message": shop.neighbours.ids("flow-message"),
@@ -165,21 +165,21 @@ def _translations(shop: Shop, random: Random) -> Iterator[Item]:
     for number, made in enumerate(shop.plain("translation", random)):
         kind = list(targets)[number % len(targets)]
         target = targets[kind][number % len(targets[kind])]
-        joined = changed(made, **{each: target if each == kind else ABSENT for each in targets})
+        joined = changed_item(made, **{each: target if each == kind else ABSENT for each in targets})
         known = {"resource_type": kind.replace("-", "_"), "related_resource_id": target}
         yield replace(joined, hidden={**joined.hidden, **known})
 
 
-def _usages(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_usages(shop: Shop, random: Random) -> Iterator[Item]:
     for number, name in enumerate(_USAGES):
         yield shop.item("billing-usage", number, name, random)
 
 
 CANVAS_TABLE: Mapping[str, Row] = {
-    "billing-usage": Row(0, make_ulid, _usages),
-    "campaign": Row(_CANVAS_CAMPAIGNS, make_ulid, _campaigns),
-    "campaign-audience": Row(0, make_ulid, _audiences),
-    "campaign-message": Row(0, make_ulid, _messages),
-    "campaign-variation": Row(0, make_ulid, _variations),
-    "translation": Row(22, make_ulid, _translations),
+    "billing-usage": Row(0, make_ulid, _make_usages),
+    "campaign": Row(_CANVAS_CAMPAIGNS, make_ulid, _make_campaigns),
+    "campaign-audience": Row(0, make_ulid, _make_audiences),
+    "campaign-message": Row(0, make_ulid, _make_messages),
+    "campaign-variation": Row(0, make_ulid, _make_variations),
+    "translation": Row(22, make_ulid, _make_translations),
 }

@@ -10,7 +10,7 @@ from tap_klaviyo.sandbox import cursors, filters, population
 from tap_klaviyo.sandbox.account import Account
 from tap_klaviyo.sandbox.filters import Condition
 from tap_klaviyo.sandbox.query import Query
-from tap_klaviyo.sandbox.refusals import invalid
+from tap_klaviyo.sandbox.refusals import invalid_parameter
 from tap_klaviyo.sandbox.rendering import Renderer, View
 from tap_klaviyo.sandbox.traffic import Page, next_url
 
@@ -41,13 +41,14 @@ class EventPages:
         """Yield the events that a query finds, in its order, from the cursor on."""
         timeline = self._account.timeline
         if any(each.field in ("datetime", "timestamp") and float(each.values[0]) > now for each in asked.conditions):
-            raise invalid("A datetime in the filter cannot be in the future.", "filter")
+            raise invalid_parameter("A datetime in the filter cannot be in the future.", "filter")
         numbers = self._asked_events(asked.conditions)
         first, last = (
-            bisect_left(numbers, bound, key=timeline.seconds.__getitem__) for bound in filters.bounds(asked.conditions)
+            bisect_left(numbers, bound, key=timeline.seconds.__getitem__)
+            for bound in filters.time_bounds(asked.conditions)
         )
         if asked.cursor is not None:
-            at = cursors.event(asked.cursor)
+            at = cursors.event_of_cursor(asked.cursor)
             if asked.descending:
                 last = min(last, (bisect_right if repeat else bisect_left)(numbers, at, key=self._keyset))
             else:
@@ -71,7 +72,7 @@ class EventPages:
         ids = list(dict.fromkeys(str(each) for values in named for each in values))
         unknown = [each for each in ids if each not in account.metric_places]
         if unknown:
-            raise invalid(f"Metric IDs {unknown} do not exist.", "filter")
+            raise invalid_parameter(f"Metric IDs {unknown} do not exist.", "filter")
         wanted = set(ids).intersection(*map(set, named))
         return account.events_of([account.metric_places[each] for each in wanted])
 

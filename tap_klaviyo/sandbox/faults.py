@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from tap_klaviyo.sandbox import cursors
-from tap_klaviyo.sandbox.refusals import TITLES, RefusalError, invalid, throttled
+from tap_klaviyo.sandbox.refusals import TITLES, RefusalError, invalid_parameter, throttled_request
 from tap_klaviyo.sandbox.traffic import Page, Reply, Request
 
 Kind = Literal[
@@ -80,19 +80,19 @@ class Fault:
 Schedule = Callable[[Request], "Fault | None"]
 
 
-def status(code: int, retry_after: float | str | None = None, html: bool = False) -> Fault:
+def error_status(code: int, retry_after: float | str | None = None, html: bool = False) -> Fault:
     """Return a fault that answers with an error status."""
     return Fault("status", code, None if retry_after is None else str(retry_after), html)
 
 
 PASSING: tuple[Fault, ...] = (
-    status(429, retry_after=1),
-    status(500),
-    status(502, html=True),
-    status(503),
-    status(504, html=True),
-    status(520, html=True),
-    status(524, html=True),
+    error_status(429, retry_after=1),
+    error_status(500),
+    error_status(502, html=True),
+    error_status(503),
+    error_status(504, html=True),
+    error_status(520, html=True),
+    error_status(524, html=True),
     Fault("challenge"),
     Fault("reset_before"),
     Fault("reset_headers"),
@@ -112,7 +112,7 @@ PASSING: tuple[Fault, ...] = (
 )
 
 
-def seeded(seed: int, rate: float, kinds: Sequence[Fault] = PASSING, patience: int = 3) -> Schedule:
+def seeded_faults(seed: int, rate: float, kinds: Sequence[Fault] = PASSING, patience: int = 3) -> Schedule:
     """Return a schedule that depends only on the page and the attempt, not on the order of requests.
 
     Args:
@@ -122,7 +122,7 @@ def seeded(seed: int, rate: float, kinds: Sequence[Fault] = PASSING, patience: i
         patience: later attempts at a page get no fault.
     """
 
-    def choose(request: Request) -> Fault | None:
+    def choose_fault(request: Request) -> Fault | None:
         if request.attempt > patience:
             return None
         bits = blake2b(f"{seed} {request.attempt} {request.page}".encode(), digest_size=16).digest()
@@ -130,50 +130,50 @@ def seeded(seed: int, rate: float, kinds: Sequence[Fault] = PASSING, patience: i
             return None
         return kinds[int.from_bytes(bits[8:], "big") % len(kinds)]
 
-    return choose
+    return choose_fault
 
 
-def first(times: int, fault: Fault, path: str = "") -> Schedule:
+def fail_first(times: int, fault: Fault, path: str = "") -> Schedule:
     """Return a schedule that gives the first attempts at each page a fault, of one path or of all."""
     return lambda request: fault if request.attempt <= times and path in ("", request.path) else None
 
 
-def poisoned(largest: int, path: str = "/api/events", usual: int = 200) -> Schedule:
+def time_out_above(largest: int, path: str = "/api/events", usual: int = 200) -> Schedule:
     """Return a schedule that lets each request for more than `largest` resources time out."""
 
-    def choose(request: Request) -> Fault | None:
+    def choose_fault(request: Request) -> Fault | None:
         size = request.query.get("page[size]", str(usual))
-        return status(504) if request.path == path and size.isdecimal() and int(size) > largest else None
+        return error_status(504) if request.path == path and size.isdecimal() and int(size) > largest else None
 
-    return choose
+    return choose_fault
 
 
-def replaced(fault: Fault, request: Request) -> Reply | None:
+def replace_reply(fault: Fault, request: Request) -> Reply | None:
     """Return the reply that replaces the answer; None if the fault only cuts or changes the answer."""
     match fault.kind:
         case "status":
-            return _error(fault, request)
+            return _error_reply(fault, request)
         case "challenge":
             body = _HTML.format("Just a moment...").encode()
             return Reply(403, body, {"cf-mitigated": "challenge"}, "text/html; charset=UTF-8")
         case "html_200":
             return Reply(200, _HTML.format("Maintenance").encode(), media_type="text/html")
         case "invalid_cursor" if {"page[cursor]", "page_cursor"} & request.query.keys():
-            return _refusal(cursors.refused(), request)
+            return _refusal_reply(cursors.refused_cursor(), request)
         case "deny_metric" if "metric_id" in request.query.get("filter", "") or b'"metric_id"' in request.body:
-            return _refusal(invalid("Metric IDs ['XXXXXX'] do not exist.", "filter"), request)
+            return _refusal_reply(invalid_parameter("Metric IDs ['XXXXXX'] do not exist.", "filter"), request)
         case "redirect":
             return Reply(302, b"", {"Location": f"{fault.to}{request.url}"})
         case "echo_key":
             detail = f"Unexpected header Authorization: {request.headers.get('Authorization', '')}"
-            return _refusal(RefusalError("invalid", detail), request)
+            return _refusal_reply(RefusalError("invalid", detail), request)
         case "bad_shape":
             return Reply(200, b'{"data":{"type":"event","id":7},"links":[]}')
         case _:
             return None
 
 
-def changed(fault: Fault, reply: Reply) -> Reply:
+def change_reply(fault: Fault, reply: Reply) -> Reply:
     """Return an answer with the fault in it; faults of delivery do not change it."""
     match fault.kind:
         case "cut_json":
@@ -205,15 +205,15 @@ def _with_next(reply: Reply, page: Page, url: str) -> Reply:
     return replace(reply, body=replace(page, next=url).body())
 
 
-def _error(fault: Fault, request: Request) -> Reply:
+def _error_reply(fault: Fault, request: Request) -> Reply:
     headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
     if fault.html:
         return Reply(fault.code, _HTML.format(f"Error {fault.code}").encode(), headers, "text/html; charset=UTF-8")
     codes = {401: "authentication_failed", 403: "permission_denied", 429: "throttled"}
     code = codes.get(fault.code, "error" if fault.code >= 500 else "invalid")
-    refusal = throttled(1) if code == "throttled" else RefusalError(code, TITLES[code], status=fault.code)
+    refusal = throttled_request(1) if code == "throttled" else RefusalError(code, TITLES[code], status=fault.code)
     return Reply(fault.code, refusal.body(request.index), headers)
 
 
-def _refusal(refusal: RefusalError, request: Request) -> Reply:
+def _refusal_reply(refusal: RefusalError, request: Request) -> Reply:
     return Reply(refusal.status, refusal.body(request.index))

@@ -10,7 +10,7 @@ from typing import Any
 from tap_klaviyo.sandbox.canvas_table import with_base
 from tap_klaviyo.sandbox.endpoints import OMNICHANNEL, STABLE
 from tap_klaviyo.sandbox.items import Item
-from tap_klaviyo.sandbox.shop import Shop, changed
+from tap_klaviyo.sandbox.shop import Shop, changed_item
 from tap_klaviyo.sandbox.shop_table import gone_parent
 
 Changes = Mapping[str, Mapping[str, Any] | None]
@@ -54,7 +54,7 @@ class Holdings:
         if resource_type in ("event", "profile"):
             return ()
         items = [
-            changed(item, self.changes.get(item.id) or {})
+            changed_item(item, self.changes.get(item.id) or {})
             for item in self._shop_of(resource_type, revision).items(resource_type)
             if self.changes.get(item.id, {}) is not None
         ]

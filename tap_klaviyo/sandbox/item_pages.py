@@ -13,11 +13,11 @@ from tap_klaviyo.sandbox import cursors, filters, population, served
 from tap_klaviyo.sandbox.account import Account
 from tap_klaviyo.sandbox.endpoints import LIST_SUPPRESSIONS, SUPPRESSION, Endpoint
 from tap_klaviyo.sandbox.filters import Condition
-from tap_klaviyo.sandbox.items import Item, rendered
+from tap_klaviyo.sandbox.items import Item, render_item
 from tap_klaviyo.sandbox.population import Suppressed
 from tap_klaviyo.sandbox.query import Query
 from tap_klaviyo.sandbox.rankings import Ranking
-from tap_klaviyo.sandbox.refusals import invalid
+from tap_klaviyo.sandbox.refusals import invalid_parameter
 from tap_klaviyo.sandbox.rendering import Renderer
 from tap_klaviyo.sandbox.traffic import Page, next_url
 
@@ -51,7 +51,7 @@ class ItemPages:
         found = list(islice(self._items(asked, parent_id, now, repeat), size + 1))
         shown, following = found[:size], None
         if len(found) > size:
-            following = next_url(url, cursors.of_item(asked.sort, *_order(asked.sort)(shown[-1])))
+            following = next_url(url, cursors.of_item(asked.sort, *_order_by(asked.sort)(shown[-1])))
         included = tuple(self._included(shown, asked)) if asked.include else None
         data = tuple(self._resource(item, asked, parent_id, now) for item in shown)
         return Page(url, data, included, following, single=asked.endpoint.single)
@@ -60,8 +60,8 @@ class ItemPages:
         """Yield what a query finds, in its order, from the cursor on."""
         if asked.endpoint.type == "profile" and asked.sort in _RANKED:
             return self._ranked(asked, parent_id, now, repeat)
-        order, by_id = _order(asked.sort), asked.sort == "id" and not asked.descending
-        at = None if asked.cursor is None else cursors.item(asked.cursor, asked.sort)
+        order, by_id = _order_by(asked.sort), asked.sort == "id" and not asked.descending
+        at = None if asked.cursor is None else cursors.item_of_cursor(asked.cursor, asked.sort)
         items: Iterable[Item]
         if asked.endpoint.type == "profile":
             items = self._profiles(asked, at[1] if at and by_id else "", now)
@@ -80,14 +80,14 @@ class ItemPages:
         others = [each for each in asked.conditions if each.field != asked.sort]
         behind = None
         if asked.cursor is not None:
-            moment, profile_id = cursors.item(asked.cursor, asked.sort)
+            moment, profile_id = cursors.item_of_cursor(asked.cursor, asked.sort)
             number = population.number_of(profile_id.encode())
             if number is None:
-                raise cursors.refused()
-            behind = filters.moment(moment) or 0.0, number
+                raise cursors.refused_cursor()
+            behind = filters.parse_moment(moment) or 0.0, number
         for number in ranking.numbers_between(on_time, now, behind, asked.descending, repeat):
             item = self._ranked_profile(number, asked.sort, ranking, bool(others))
-            if _meets(asked.endpoint, others, item):
+            if _meets_conditions(asked.endpoint, others, item):
                 yield item
 
     def _ranked_profile(self, number: int, sort: str, ranking: Ranking, whole: bool) -> Item:
@@ -126,13 +126,13 @@ class ItemPages:
             return json.dumps({"type": item.type, "id": item.id}).encode()
         item = served.with_counts(self._account, item, asked.additional, now)
         left_out, revision = set(asked.endpoint.additional) - set(asked.additional), asked.endpoint.revision
-        return json.dumps(rendered(item, self._renderer.origin, asked.include, fields, left_out, revision)).encode()
+        return json.dumps(render_item(item, self._renderer.origin, asked.include, fields, left_out, revision)).encode()
 
     def _included(self, items: Sequence[Item], asked: Query) -> Iterator[bytes]:
         revision = asked.endpoint.revision
         for item in served.included_items(self._account, items, asked.include, revision):
             fields = asked.fields.get(item.type)
-            yield json.dumps(served.included(item, self._renderer.origin, fields, revision)).encode()
+            yield json.dumps(served.included_item(item, self._renderer.origin, fields, revision)).encode()
         if asked.endpoint.type == "push-token":
             for profile in dict.fromkeys(item.related["profile"] for item in items):
                 number = population.number_of(str(profile).encode()) or 0
@@ -142,20 +142,20 @@ class ItemPages:
 def _check_future(asked: Query, now: float) -> None:
     kinds = asked.endpoint.filters
     if any(kinds[each.field].kind == "moment" and float(each.values[0]) > now for each in asked.conditions):
-        raise invalid("End date may not be in the future", "filter")
+        raise invalid_parameter("End date may not be in the future", "filter")
 
 
-def _order(sort: str) -> Callable[[Item], tuple[str, str]]:
+def _order_by(sort: str) -> Callable[[Item], tuple[str, str]]:
     """Return what a collection is ordered by: a field, null first, then the id."""
 
-    def key(item: Item) -> tuple[str, str]:
+    def sort_key(item: Item) -> tuple[str, str]:
         found = item.get(sort)
         found = found[0] if isinstance(found, tuple) and found else found
         # Numbers are compared as texts of one length.
         text = f"{found:020}" if isinstance(found, int | float) else str(found or "")
         return text, item.id
 
-    return key
+    return sort_key
 
 
 def _is_behind(own: tuple[str, str], at: tuple[str, str], descending: bool, repeat: bool) -> bool:
@@ -167,11 +167,11 @@ def _meets_all(asked: Query, item: Item) -> bool:
     # Whether archived campaigns come without being asked for is not known; here they do not.
     if flag and not any(each.field == flag.rsplit(".", 1)[-1] for each in asked.conditions) and item.get(flag):
         return False
-    return _meets(asked.endpoint, asked.conditions, item)
+    return _meets_conditions(asked.endpoint, asked.conditions, item)
 
 
-def _meets(endpoint: Endpoint, conditions: Iterable[Condition], item: Item) -> bool:
-    return all(filters.meets(each, item.get(each.field), endpoint) for each in conditions)
+def _meets_conditions(endpoint: Endpoint, conditions: Iterable[Condition], item: Item) -> bool:
+    return all(filters.meets_condition(each, item.get(each.field), endpoint) for each in conditions)
 
 
 def _suppression_fields(suppressed: Suppressed | None) -> dict[str, tuple[str, ...]]:

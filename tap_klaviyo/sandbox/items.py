@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tap_klaviyo.sandbox.endpoints import STABLE, TYPES, collection_name
-from tap_klaviyo.sandbox.templates import restricted
+from tap_klaviyo.sandbox.templates import restrict_fields
 
 # Relationships that name their resources only where these are included. Recorded for those of lists, campaigns, flows,
 # catalog items and push tokens; assumed for the others.
@@ -49,7 +49,7 @@ class Item:
         return found
 
 
-def rendered(
+def render_item(
     item: Item,
     origin: str,
     include: Collection[str],
@@ -72,11 +72,11 @@ def rendered(
     described = TYPES[revision][item.type]
     resource: dict[str, Any] = {"type": item.type, "id": item.id}
     if described.attributes.get("properties"):
-        resource["attributes"] = restricted(attributes, fields)
+        resource["attributes"] = restrict_fields(attributes, fields)
     if fields is None and item.related:
         types = described.relationships
         resource["relationships"] = {
-            name: _relationship(own, name, types[name].type, target, _is_named(item.type, name, include))
+            name: _render_relationship(own, name, types[name].type, target, _is_named(item.type, name, include))
             for name, target in item.related.items()
         }
     return {**resource, "links": {"self": f"{own}/"}}
@@ -86,7 +86,9 @@ def _is_named(resource_type: str, name: str, include: Collection[str]) -> bool:
     return name in include or not (name in _ONLY_INCLUDED or (resource_type, name) in _UNNAMED)
 
 
-def _relationship(own: str, name: str, kind: str, target: str | tuple[str, ...] | None, named: bool) -> dict[str, Any]:
+def _render_relationship(
+    own: str, name: str, kind: str, target: str | tuple[str, ...] | None, named: bool
+) -> dict[str, Any]:
     links = {"links": {"self": f"{own}/relationships/{name}/", "related": f"{own}/{name}/"}}
     if target is None or not named:
         return links

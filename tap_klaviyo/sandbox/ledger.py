@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tap_klaviyo.sandbox import population, served
 from tap_klaviyo.sandbox.canvas_table import canvas_campaigns
 from tap_klaviyo.sandbox.endpoints import TYPES, Endpoint
-from tap_klaviyo.sandbox.items import Item, rendered
+from tap_klaviyo.sandbox.items import Item, render_item
 from tap_klaviyo.sandbox.metrics import STREAMS
 from tap_klaviyo.sandbox.rendering import Renderer, View
 
@@ -30,7 +30,7 @@ def stream_keys(account: Account, now: float, start: int | None, end: int | None
     found["lists"] = [item.id for item in account.lists]
     canvas = [item.id for item in canvas_campaigns(account.canvas) if account.changes.get(item.id, {}) is not None]
     found["campaigns"] = [*(item.id for item in account.campaigns), *canvas]
-    found["global_exclusions"] = [population.email(each).decode() for each in account.suppressions]
+    found["global_exclusions"] = [population.email_of(each).decode() for each in account.suppressions]
     return found
 
 
@@ -45,13 +45,13 @@ def stream_resources(
         return [_with_included(account, item, origin, "tags", "campaign-messages") for item in account.campaigns]
     if stream == "global_exclusions":
         return [json.loads(renderer.whole_profile(each, None, _EXCLUSIONS)) for each in account.suppressions]
-    return [_event(renderer, number) for number in _events_of(account, stream, now, start, end)]
+    return [_whole_event(renderer, number) for number in _events_of(account, stream, now, start, end)]
 
 
 def collection_resources(account: Account, endpoint: Endpoint, now: float, origin: str) -> Iterator[Resource]:
     """Yield every resource of an endpoint, with everything that it can have, and its parent's id."""
     renderer = Renderer(account, origin)
-    for parent_id in _parents(account, endpoint):
+    for parent_id in _parent_ids(account, endpoint):
         belongs = {} if parent_id is None else {"parent_id": parent_id}
         if endpoint.type == "profile":
             for each in served.profiles_at(account, parent_id, now):
@@ -59,7 +59,7 @@ def collection_resources(account: Account, endpoint: Endpoint, now: float, origi
                 yield {**json.loads(profile), **belongs}
         else:
             for item in served.collection_items(account, endpoint, parent_id):
-                yield {**_whole(account, renderer, endpoint, item, now), **belongs}
+                yield {**_whole_item(account, renderer, endpoint, item, now), **belongs}
 
 
 def _events_of(account: Account, stream: str, now: float, start: int | None, end: int | None) -> Iterator[int]:
@@ -71,14 +71,14 @@ def _events_of(account: Account, stream: str, now: float, start: int | None, end
 
 
 def _with_included(account: Account, item: Item, origin: str, *include: str) -> Resource:
-    resource = rendered(item, origin, include, None)
+    resource = render_item(item, origin, include, None)
     for name in include:
         own = served.included_items(account, [item], [name])
-        resource[name.replace("-", "_")] = [rendered(each, origin, (), None) for each in own]
+        resource[name.replace("-", "_")] = [render_item(each, origin, (), None) for each in own]
     return resource
 
 
-def _parents(account: Account, endpoint: Endpoint) -> list[str | None]:
+def _parent_ids(account: Account, endpoint: Endpoint) -> list[str | None]:
     if endpoint.path not in served.CHILDREN:
         return [None]
     kind, revision = served.CHILDREN[endpoint.path].parent, endpoint.revision
@@ -86,24 +86,24 @@ def _parents(account: Account, endpoint: Endpoint) -> list[str | None]:
     return [item.id for item in parents if endpoint.single or not account.holdings.is_gone(kind, item.id, revision)]
 
 
-def _whole(account: Account, renderer: Renderer, endpoint: Endpoint, item: Item, now: float) -> Resource:
+def _whole_item(account: Account, renderer: Renderer, endpoint: Endpoint, item: Item, now: float) -> Resource:
     if served.is_linkage(endpoint):
         return {"type": item.type, "id": item.id}
     item = served.with_counts(account, item, endpoint.additional, now)
     revision = endpoint.revision
-    resource = rendered(item, renderer.origin, endpoint.include, None, revision=revision)
+    resource = render_item(item, renderer.origin, endpoint.include, None, revision=revision)
     for name in endpoint.include:
         if TYPES[revision][item.type].relationships[name].type == "profile":
             ids = [str(item.related[name])] if item.related.get(name) else []
             own = [json.loads(renderer.whole_profile(served.profile_number(each), None, ())) for each in ids]
         else:
             found = served.included_items(account, [item], [name], revision)
-            own = [served.included(each, renderer.origin, None, revision) for each in found]
+            own = [served.included_item(each, renderer.origin, None, revision) for each in found]
         resource[name.replace("-", "_")] = own
     return resource
 
 
-def _event(renderer: Renderer, number: int) -> Resource:
+def _whole_event(renderer: Renderer, number: int) -> Resource:
     everything = View(frozenset({"profile", "metric", "attributions"}))
     own, included = renderer.page([number], everything)
     resource: Resource = json.loads(own[0])

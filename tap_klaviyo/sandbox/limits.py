@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil, floor
 
 from tap_klaviyo.sandbox.endpoints import Limit
-from tap_klaviyo.sandbox.refusals import throttled
+from tap_klaviyo.sandbox.refusals import throttled_request
 
 Clock = Callable[[], float]
 
@@ -60,7 +60,7 @@ class Limits:
             window.turn(now)
         full = [window for window in windows if not window.remaining]
         if full:
-            raise throttled(max(1, ceil(max(window.left(now) for window in full))))
+            raise throttled_request(max(1, ceil(max(window.left(now) for window in full))))
         for window in windows:
             window.used += 1
         binding = min(windows, key=lambda window: window.remaining)

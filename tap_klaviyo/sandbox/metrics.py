@@ -70,42 +70,42 @@ class Metric:
         return {"name": self.kind.name, "created": self.created, "updated": self.updated, "integration": integration}
 
 
-def _native(stream: str | None, name: str, weight: float, family: str, /, **other: str) -> Kind:
+def _native_kind(stream: str | None, name: str, weight: float, family: str, /, **other: str) -> Kind:
     return Kind(stream, name, weight, family, {**NATIVE, **other})
 
 
 # Some SMS metrics have their name from before July 2026, some have the new name, some exist under both.
 KINDS: tuple[Kind, ...] = (
-    _native("receive", "Received Email", 30, "email"),
-    _native("click", "Clicked Email", 6, "click"),
-    _native("open", "Opened Email", 24, "open"),
-    _native("bounce", "Bounced Email", 1.5, "bounce"),
+    _native_kind("receive", "Received Email", 30, "email"),
+    _native_kind("click", "Clicked Email", 6, "click"),
+    _native_kind("open", "Opened Email", 24, "open"),
+    _native_kind("bounce", "Bounced Email", 1.5, "bounce"),
     Kind("dropped_email", "Dropped Email", 0.8, "bounce"),
-    _native("mark_as_spam", "Marked Email as Spam", 0.02, "email"),
-    _native("unsubscribe", "Unsubscribed from Email Marketing", 1, "list"),
-    _native("unsubscribe", "Unsubscribed", 0.7, "list"),
-    _native("subscribe_list", "Subscribed to List", 2, "list"),
-    _native("unsub_list", "Unsubscribed from List", 0.6, "list", key="Klaviyo", name="KLAVIYO"),
-    _native("update_email_preferences", "updated EMAIL preferences", 0.5, "list"),
-    _native("clicked_sms", "Clicked Text Message", 1.2, "sms_click"),
-    _native("clicked_sms", "Clicked SMS", 1.2, "sms_click"),
-    _native("consented_to_receive", "Subscribed to Text Messaging Marketing", 0.6, "sms_consent"),
-    _native("consented_to_receive", "Subscribed to SMS Marketing", 0.5, "sms_consent"),
-    _native("consented_to_receive", "Consented to Receive SMS", 0.4, "sms_consent"),
-    _native("failed_to_deliver", "Failed to Deliver SMS", 0.5, "sms_failure"),
-    _native(
+    _native_kind("mark_as_spam", "Marked Email as Spam", 0.02, "email"),
+    _native_kind("unsubscribe", "Unsubscribed from Email Marketing", 1, "list"),
+    _native_kind("unsubscribe", "Unsubscribed", 0.7, "list"),
+    _native_kind("subscribe_list", "Subscribed to List", 2, "list"),
+    _native_kind("unsub_list", "Unsubscribed from List", 0.6, "list", key="Klaviyo", name="KLAVIYO"),
+    _native_kind("update_email_preferences", "updated EMAIL preferences", 0.5, "list"),
+    _native_kind("clicked_sms", "Clicked Text Message", 1.2, "sms_click"),
+    _native_kind("clicked_sms", "Clicked SMS", 1.2, "sms_click"),
+    _native_kind("consented_to_receive", "Subscribed to Text Messaging Marketing", 0.6, "sms_consent"),
+    _native_kind("consented_to_receive", "Subscribed to SMS Marketing", 0.5, "sms_consent"),
+    _native_kind("consented_to_receive", "Consented to Receive SMS", 0.4, "sms_consent"),
+    _native_kind("failed_to_deliver", "Failed to Deliver SMS", 0.5, "sms_failure"),
+    _native_kind(
         "failed_to_deliver_automated_response",
         "Failed to Deliver Automated Response Text Message",
         0.1,
         "sms_failure",
     ),
-    _native("received_automated_response", "Received Automated Response SMS", 0.4, "sms", key="native"),
-    _native("received_sms", "Received Text Message", 4, "sms"),
-    _native("sent_sms", "Sent Text Message", 1, "sms"),
-    _native("unsubscribed_from_sms", "Unsubscribed from Text Messaging Marketing", 0.5, "sms_consent"),
-    _native(None, "Received Push", 0.3, "email"),
-    _native(None, "Merged Profile", 0.2, "list"),
-    _native(None, "Unsubscribed from Text Messaging Transactional", 0.2, "sms_consent"),
+    _native_kind("received_automated_response", "Received Automated Response SMS", 0.4, "sms", key="native"),
+    _native_kind("received_sms", "Received Text Message", 4, "sms"),
+    _native_kind("sent_sms", "Sent Text Message", 1, "sms"),
+    _native_kind("unsubscribed_from_sms", "Unsubscribed from Text Messaging Marketing", 0.5, "sms_consent"),
+    _native_kind(None, "Received Push", 0.3, "email"),
+    _native_kind(None, "Merged Profile", 0.2, "list"),
+    _native_kind(None, "Unsubscribed from Text Messaging Transactional", 0.2, "sms_consent"),
     Kind(None, "Opened Email", 3, "order", API),
     Kind(None, "Placed Order", 4, "order", SHOPIFY),
     Kind(None, "Placed Order", 1, "order", API),
@@ -127,7 +127,7 @@ def build_metrics(random: Random, absent: Collection[str]) -> tuple[Metric, ...]
     silent = [Kind(None, f"Custom action {number:03}", 0, "order", API) for number in range(_SILENT_CUSTOM_METRICS)]
     kinds = [kind for kind in (*KINDS, *silent) if kind.stream not in absent]
     ids = short_ids(random, len(kinds))
-    return tuple(_metric(*each) for each in enumerate(zip(kinds, ids, strict=True)))
+    return tuple(_make_metric(*each) for each in enumerate(zip(kinds, ids, strict=True)))
 
 
 def short_ids(random: Random, count: int) -> list[str]:
@@ -138,7 +138,7 @@ def short_ids(random: Random, count: int) -> list[str]:
     return list(ids)
 
 
-def _metric(number: int, pair: tuple[Kind, str]) -> Metric:
+def _make_metric(number: int, pair: tuple[Kind, str]) -> Metric:
     kind, metric_id = pair
     created = f"2021-05-{number % 28 + 1:02}T08:{number % 60:02}:53+00:00"
     return Metric(metric_id, kind, created, None if number % 7 == 6 else f"2024{created[4:]}")

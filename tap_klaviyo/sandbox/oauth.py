@@ -49,16 +49,16 @@ class OAuth:
     def answer(self, request: Request, scopes: Iterable[str], now: float) -> Reply:
         """Return the reply to a request for a token at a time (epoch seconds)."""
         if request.method != "POST":
-            return _refused(405, "invalid_request", f'Method "{request.method}" not allowed.')
+            return _refused_token(405, "invalid_request", f'Method "{request.method}" not allowed.')
         if request.headers.get("Content-Type", "").partition(";")[0] != FORM:
-            return _refused(400, "invalid_request", f"The body must be {FORM}.")
+            return _refused_token(400, "invalid_request", f"The body must be {FORM}.")
         if _read_client(request) != (self.client_id, self.client_secret):
-            return _refused(401, "invalid_client", "The client is unknown, or its secret is wrong.")
+            return _refused_token(401, "invalid_client", "The client is unknown, or its secret is wrong.")
         form = parse_qs(request.body.decode(errors="replace"))
         if form.get("grant_type") != ["refresh_token"]:
-            return _refused(400, "unsupported_grant_type", "The grant type must be refresh_token.")
+            return _refused_token(400, "unsupported_grant_type", "The grant type must be refresh_token.")
         if not self.is_installed or form.get("refresh_token") != [self.refresh_token]:
-            return _refused(400, "invalid_grant", "The refresh token is invalid, expired or revoked.")
+            return _refused_token(400, "invalid_grant", "The refresh token is invalid, expired or revoked.")
         return self._issue(scopes, now)
 
     def _issue(self, scopes: Iterable[str], now: float) -> Reply:
@@ -67,7 +67,7 @@ class OAuth:
         self.issued[access_token] = now + self.lifetime
         if self.rotates:
             self.refresh_token = f"sandbox-refresh-{number}"
-        return _json(
+        return _json_reply(
             200,
             {
                 "access_token": access_token,
@@ -89,9 +89,9 @@ def _read_client(request: Request) -> tuple[str, str] | None:
     return (client_id, secret) if scheme == "Basic" else None
 
 
-def _refused(status: int, error: str, description: str) -> Reply:
-    return _json(status, {"error": error, "error_description": description})
+def _refused_token(status: int, error: str, description: str) -> Reply:
+    return _json_reply(status, {"error": error, "error_description": description})
 
 
-def _json(status: int, content: dict[str, str | int]) -> Reply:
+def _json_reply(status: int, content: dict[str, str | int]) -> Reply:
     return Reply(status, json.dumps(content).encode(), media_type="application/json")

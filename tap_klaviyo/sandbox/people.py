@@ -62,7 +62,7 @@ class People:
 
     def _kept(self, first: int = 0) -> Iterator[int]:
         """Yield the profiles that are not deleted, ascending from a number."""
-        everyone = population.people(self.population + self.newcomers, first)
+        everyone = population.profiles_from(self.population + self.newcomers, first)
         return (each for each in everyone if each not in self.deleted) if self.deleted else everyone
 
     @cached_property

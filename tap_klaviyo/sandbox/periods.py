@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 Interval = Literal["hour", "day", "week", "month"]
 
 
-def local(second: float, zone: ZoneInfo) -> datetime:
+def local_time(second: float, zone: ZoneInfo) -> datetime:
     """Return an epoch second as a local time."""
     return datetime.fromtimestamp(second, zone)
 
@@ -44,17 +44,17 @@ def next_beginning(beginning: datetime, interval: Interval) -> datetime:
             return (beginning.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
-def beginnings(start: float, end: float, interval: Interval, zone: ZoneInfo) -> list[datetime]:
+def period_beginnings(start: float, end: float, interval: Interval, zone: ZoneInfo) -> list[datetime]:
     """Return the beginnings of all periods that overlap a time range (epoch seconds, end excluded)."""
     found = []
-    beginning = floor_to(local(start, zone), interval)
+    beginning = floor_to(local_time(start, zone), interval)
     while beginning.timestamp() < end:
         found.append(beginning)
         beginning = next_beginning(beginning, interval)
     return found
 
 
-def edges(found: list[datetime], start: float, end: float) -> list[tuple[float, float]]:
+def period_edges(found: list[datetime], start: float, end: float) -> list[tuple[float, float]]:
     """Return start and end (epoch seconds) of each period, cut to a time range."""
     cuts = [each.timestamp() for each in found[1:]]
     return list(pairwise([start, *cuts, end]))

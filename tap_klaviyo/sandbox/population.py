@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tap_klaviyo.sandbox.templates import compiled, restricted, slot, stamp, value
+from tap_klaviyo.sandbox.templates import compile_template, restrict_fields, text_slot, time_stamp, value_slot
 
 REASONS = ("USER_SUPPRESSED", "HARD_BOUNCE", "UNSUBSCRIBE", "INVALID_EMAIL", "SPAM_COMPLAINT")
 _BORN = 1_556_668_800
@@ -15,7 +15,7 @@ _NAMES = [name.encode() for name in ("Ada", "José", "Zoë", "李", "O'Hara", "A
 _DOMAINS = (b"shop.example", b"mail.example", b"xn--bcher-kva.example")
 
 _LOCATION: Mapping[str, Any] = {
-    "address1": slot("number") + " Main Street",
+    "address1": text_slot("number") + " Main Street",
     "address2": None,
     "city": "Boston",
     "country": "United States",
@@ -27,20 +27,26 @@ _LOCATION: Mapping[str, Any] = {
     "ip": "203.0.113.7",
 }
 _USUAL: Mapping[str, Any] = {
-    "email": slot("email"),
-    "phone_number": slot("phone"),
-    "external_id": "crm-" + slot("number"),
-    "first_name": slot("name"),
-    "last_name": "Nº " + slot("number"),
+    "email": text_slot("email"),
+    "phone_number": text_slot("phone"),
+    "external_id": "crm-" + text_slot("number"),
+    "first_name": text_slot("name"),
+    "last_name": "Nº " + text_slot("number"),
     "organization": "Example & Sons",
     "locale": "en-US",
     "title": "Engineer",
-    "image": "https://images.example/" + slot("number") + ".png",
-    "created": slot("created"),
-    "updated": slot("updated"),
-    "last_event_date": slot("updated"),
+    "image": "https://images.example/" + text_slot("number") + ".png",
+    "created": text_slot("created"),
+    "updated": text_slot("updated"),
+    "last_event_date": text_slot("updated"),
     "location": _LOCATION,
-    "properties": {"$source": -6, "Shoe size": 42.5, "vip": True, "tags": ["a", "b"], "note": slot("name") + " 👟"},
+    "properties": {
+        "$source": -6,
+        "Shoe size": 42.5,
+        "vip": True,
+        "tags": ["a", "b"],
+        "note": text_slot("name") + " 👟",
+    },
 }
 _NO_ATTRIBUTES = dict.fromkeys(_USUAL)
 VARIANTS: tuple[Mapping[str, Any], ...] = (
@@ -49,13 +55,18 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
     {**_USUAL, "location": {**_LOCATION, "latitude": "42.36", "longitude": "-71.0589", "city": "Köln"}},
     {
         **_USUAL,
-        "updated": slot("precise"),
-        "last_event_date": slot("precise"),
+        "updated": text_slot("precise"),
+        "last_event_date": text_slot("precise"),
         "properties": {"a\0b": "c\0d", "literal": "\\u0000", "account": 36893488147419103232, "deep": [[1, [2.5]]]},
     },
     {**_USUAL, "properties": {}, "location": {**dict.fromkeys(_LOCATION), "country": "Perú"}, "external_id": None},
     # Only a phone number.
-    {**_NO_ATTRIBUTES, "created": slot("created"), "location": dict.fromkeys(_LOCATION), "phone_number": slot("phone")},
+    {
+        **_NO_ATTRIBUTES,
+        "created": text_slot("created"),
+        "location": dict.fromkeys(_LOCATION),
+        "phone_number": text_slot("phone"),
+    },
 )
 _PRECISE = 3
 _WITHOUT_EMAIL = len(VARIANTS) - 1
@@ -89,7 +100,7 @@ def number_of(profile: bytes) -> int | None:
     return number if profile_id(number) == profile else None
 
 
-def email(profile: int) -> bytes:
+def email_of(profile: int) -> bytes:
     """Return a profile's e-mail address; all are different."""
     domain = _DOMAINS[profile % 3]
     return b"Person+%d@%b" % (profile, domain) if profile % 11 == 5 else b"person%d@%b" % (profile, domain)
@@ -105,19 +116,19 @@ def profile_template(variant: int, origin: str, fields: Collection[str] | None, 
 
     A sparse fieldset drops the relationships.
     """
-    own = f"{origin}/api/profiles/{slot('id')}"
-    requested = {name: value(name) for name in extra}
+    own = f"{origin}/api/profiles/{text_slot('id')}"
+    requested = {name: value_slot(name) for name in extra}
     resource: dict[str, Any] = {
         "type": "profile",
-        "id": slot("id"),
-        "attributes": {**restricted(VARIANTS[variant], fields), **restricted(requested, fields)},
+        "id": text_slot("id"),
+        "attributes": {**restrict_fields(VARIANTS[variant], fields), **restrict_fields(requested, fields)},
         "links": {"self": f"{own}/"},
     }
     if fields is None:
         resource["relationships"] = {
             name: {"links": {"self": f"{own}/relationships/{name}/", "related": f"{own}/{name}/"}} for name in _LINKED
         }
-    return compiled(resource)
+    return compile_template(resource)
 
 
 def usual_moments(profile: int) -> tuple[int, int]:
@@ -130,30 +141,30 @@ def updated_micro(profile: int, second: int) -> int:
     """Return the microsecond (since 1970) of the `updated` that a profile shows; 0 if that is null."""
     if profile % len(VARIANTS) == _WITHOUT_EMAIL:
         return 0
-    return second * 1_000_000 + (_fraction(profile) if profile % len(VARIANTS) == _PRECISE else 0)
+    return second * 1_000_000 + (_fraction_of(profile) if profile % len(VARIANTS) == _PRECISE else 0)
 
 
 def moment_text(profile: int, second: int) -> str:
     """Return the time of a profile's last update (epoch seconds) as the API writes it."""
-    moment = stamp(second).decode()
-    return f"{moment[:19]}.{_fraction(profile):06}{moment[19:]}" if profile % len(VARIANTS) == _PRECISE else moment
+    moment = time_stamp(second).decode()
+    return f"{moment[:19]}.{_fraction_of(profile):06}{moment[19:]}" if profile % len(VARIANTS) == _PRECISE else moment
 
 
-def _fraction(profile: int) -> int:
+def _fraction_of(profile: int) -> int:
     return profile * 7919 % 1_000_000
 
 
-def arguments(profile: int, created: int, updated_at: int) -> dict[bytes, bytes]:
+def template_arguments(profile: int, created: int, updated_at: int) -> dict[bytes, bytes]:
     """Return the values for a profile's template."""
     number = b"%d" % profile
-    updated = stamp(updated_at)
+    updated = time_stamp(updated_at)
     filled = {
         b"id": profile_id(profile),
         b"number": number,
-        b"email": email(profile),
+        b"email": email_of(profile),
         b"phone": b"+1555%07d" % (profile % 10_000_000),
         b"name": _NAMES[profile % 8],
-        b"created": stamp(created),
+        b"created": time_stamp(created),
         b"updated": updated,
     }
     if profile % len(VARIANTS) == _PRECISE:
@@ -166,28 +177,34 @@ def build_suppressions(
 ) -> dict[int, Suppressed]:
     """Return the suppressed profiles by number: with one to three reasons, some also for a single list."""
     able = (number for number in range(population) if has_email(number) and not is_deleted(number))
-    return {number: _suppressed(random, place, now, lists) for place, number in zip(range(count), able, strict=False)}
+    return {
+        number: _make_suppressed(random, place, now, lists) for place, number in zip(range(count), able, strict=False)
+    }
 
 
-def _suppressed(random: Random, place: int, now: int, lists: list[str]) -> Suppressed:
+def _make_suppressed(random: Random, place: int, now: int, lists: list[str]) -> Suppressed:
     main = REASONS[place % 10 if place % 10 < len(REASONS) else 0]
     others = [reason for reason in REASONS if reason != main]
     extra = {3: 1, 8: 2}.get(place % 12, 0)
-    reasons = tuple((reason, _moment(random, reason, now)) for reason in [main, *random.sample(others, extra)])
-    of_lists = [(random.choice(lists), "UNSUBSCRIBE", _moment(random, "", now))] if lists and place % 9 == 2 else []
+    reasons = tuple(
+        (reason, _suppression_time(random, reason, now)) for reason in [main, *random.sample(others, extra)]
+    )
+    of_lists = (
+        [(random.choice(lists), "UNSUBSCRIBE", _suppression_time(random, "", now))] if lists and place % 9 == 2 else []
+    )
     return Suppressed(reasons, tuple(of_lists))
 
 
-def _moment(random: Random, reason: str, now: int) -> str:
-    moment = stamp(now - random.randint(3600, 100_000_000)).decode()
+def _suppression_time(random: Random, reason: str, now: int) -> str:
+    moment = time_stamp(now - random.randint(3600, 100_000_000)).decode()
     # Hard bounces were seen with microseconds, the others without.
     return f"{moment[:19]}.{random.randrange(10**6):06}{moment[19:]}" if reason == "HARD_BOUNCE" else moment
 
 
-def subscriptions(profile: int, suppressed: Suppressed | None) -> dict[str, Any]:
+def subscriptions_of(profile: int, suppressed: Suppressed | None) -> dict[str, Any]:
     """Return the attribute for additional-fields[profile]=subscriptions."""
     barred = suppressed is not None
-    at = stamp(_BORN + profile * 977).decode()
+    at = time_stamp(_BORN + profile * 977).decode()
     return {
         "email": {
             "marketing": {
@@ -199,20 +216,20 @@ def subscriptions(profile: int, suppressed: Suppressed | None) -> dict[str, Any]
                 "method_detail": "",
                 "custom_method_detail": None,
                 "double_optin": profile % 2 == 0,
-                "suppression": [] if suppressed is None else [_named(*each) for each in suppressed.reasons],
+                "suppression": [] if suppressed is None else [_name_reason(*each) for each in suppressed.reasons],
                 "list_suppressions": [] if suppressed is None else [_of_list(*each) for each in suppressed.lists],
             },
-            "open_tracking": _consent("SUBSCRIBED", True),
+            "open_tracking": _consent_object("SUBSCRIBED", True),
         },
         "sms": {
-            "marketing": {"can_receive_sms_marketing": False, **_never()},
-            "transactional": {"can_receive_sms_transactional": False, **_never()},
+            "marketing": {"can_receive_sms_marketing": False, **_never_subscribed()},
+            "transactional": {"can_receive_sms_transactional": False, **_never_subscribed()},
         },
         "mobile_push": {
             "marketing": {"can_receive_push_marketing": False, "consent": "NEVER_SUBSCRIBED", "consent_timestamp": None}
         },
         "whatsapp": {
-            name: {**_consent("NEVER_SUBSCRIBED", False), "phone_number": None}
+            name: {**_consent_object("NEVER_SUBSCRIBED", False), "phone_number": None}
             for name in ("marketing", "transactional", "conversational")
         },
     }
@@ -229,17 +246,17 @@ def predictive_analytics(profile: int) -> dict[str, Any]:
         "average_days_between_orders": 189 if profile % 2 else None,
         "average_order_value": 93.87,
         "churn_probability": 0.89,
-        "expected_date_of_next_order": stamp(_BORN + profile * 86_400).decode(),
+        "expected_date_of_next_order": time_stamp(_BORN + profile * 86_400).decode(),
         "ranked_channel_affinity": ["sms", "email", "push"][: profile % 4],
     }
 
 
-def people(population: int, start: int = 0) -> Iterator[int]:
+def profiles_from(population: int, start: int = 0) -> Iterator[int]:
     """Yield the profiles that exist, ascending from a number."""
     return (number for number in range(start, population) if not is_deleted(number))
 
 
-def _named(reason: str, timestamp: str) -> dict[str, str]:
+def _name_reason(reason: str, timestamp: str) -> dict[str, str]:
     return {"reason": reason, "timestamp": timestamp}
 
 
@@ -247,11 +264,11 @@ def _of_list(list_id: str, reason: str, timestamp: str) -> dict[str, str]:
     return {"list_id": list_id, "reason": reason, "timestamp": timestamp}
 
 
-def _consent(consent: str, can_receive: bool) -> dict[str, Any]:
+def _consent_object(consent: str, can_receive: bool) -> dict[str, Any]:
     unknown = ("consent_timestamp", "last_updated", "created_timestamp", "metadata", "valid_until")
     return {"consent": consent, "can_receive": can_receive, **dict.fromkeys(unknown)}
 
 
-def _never() -> dict[str, Any]:
+def _never_subscribed() -> dict[str, Any]:
     unknown = ("consent_timestamp", "method", "method_detail", "last_updated")
     return {"consent": "NEVER_SUBSCRIBED", **dict.fromkeys(unknown)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tap_klaviyo.sandbox.templates import slot, value
+from tap_klaviyo.sandbox.templates import text_slot, value_slot
 
 NULL = 15
 VARIANTS = 16
@@ -15,14 +15,14 @@ _EMAIL: Mapping[str, Any] = {
     "Campaign Name": "Autumn sale",
     "Email Domain": "mail.example",
     "Inbox Provider": "Gsuite",
-    "Recipient Email Address": slot("email"),
+    "Recipient Email Address": text_slot("email"),
     "$message": "01JD3K7R8W9XYZ0ABCDEFGHJKM",
     "$flow": "XyZ123",
-    "$_cohort$message_send_cohort": slot("second") + ":01JD3K7R8W9XYZ0ABCDEFGHJKM",
+    "$_cohort$message_send_cohort": text_slot("second") + ":01JD3K7R8W9XYZ0ABCDEFGHJKM",
     "$ESP": 1,
     "$group_ids": ["Y6nRLr"],
     "$internal": {"IpPool": "shared", "Sending Domain": "send.example", "Preview Text": "For a few days only"},
-    "$event_id": "01JD3K7R8W9XYZ0ABCDEFGHJKM:" + slot("number"),
+    "$event_id": "01JD3K7R8W9XYZ0ABCDEFGHJKM:" + text_slot("number"),
 }
 _CLIENT: Mapping[str, Any] = {
     "Client Name": "Chrome Mobile",
@@ -43,23 +43,32 @@ _SMS: Mapping[str, Any] = {
     "Segment Count": 1,
     "$usage_amount": 0.0079,
     "$message": "01JD3K9T2V4XYZ0ABCDEFGHJKM",
-    "$event_id": "01JD3K9T2V4XYZ0ABCDEFGHJKM:" + slot("number"),
+    "$event_id": "01JD3K9T2V4XYZ0ABCDEFGHJKM:" + text_slot("number"),
 }
 _FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "email": _EMAIL,
     "open": {**_EMAIL, **_CLIENT, "machine_open": True},
-    "click": {**_EMAIL, **_CLIENT, "URL": "https://shop.example/sale?id=" + slot("number") + "&utm_source=klaviyo"},
+    "click": {
+        **_EMAIL,
+        **_CLIENT,
+        "URL": "https://shop.example/sale?id=" + text_slot("number") + "&utm_source=klaviyo",
+    },
     "bounce": {**_EMAIL, "Bounce Type": "Hard"},
-    "list": {"List": "Newsletter", "$event_id": slot("number"), "Method": "API", "$value": 0},
+    "list": {"List": "Newsletter", "$event_id": text_slot("number"), "Method": "API", "$value": 0},
     "sms": _SMS,
-    "sms_click": {**_SMS, "URL": "https://shop.example/s/" + slot("number")},
-    "sms_consent": {"From Number": "+15550001111", "Method": "Form", "form_id": "AbC123", "$event_id": slot("number")},
+    "sms_click": {**_SMS, "URL": "https://shop.example/s/" + text_slot("number")},
+    "sms_consent": {
+        "From Number": "+15550001111",
+        "Method": "Form",
+        "form_id": "AbC123",
+        "$event_id": text_slot("number"),
+    },
     "sms_failure": {**_SMS, "Failure Source": "carrier", "Failure Type": "Device Unreachable"},
     "order": {
-        "$value": value("cents"),
+        "$value": value_slot("cents"),
         "$value_currency": "EUR",
         "Items": ["Lamp", "Chair"],
-        "$event_id": slot("number"),
+        "$event_id": text_slot("number"),
     },
 }
 
@@ -79,7 +88,7 @@ _PECULIAR: Mapping[int, Mapping[str, Any]] = {
 }
 
 
-def properties(family: str, variant: int, padding: int) -> dict[str, Any] | None:
+def event_properties(family: str, variant: int, padding: int) -> dict[str, Any] | None:
     """Return the template of an event's properties.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tap_klaviyo.sandbox import filters
 from tap_klaviyo.sandbox.endpoints import Endpoint
 from tap_klaviyo.sandbox.filters import Condition
-from tap_klaviyo.sandbox.refusals import RefusalError, invalid
+from tap_klaviyo.sandbox.refusals import RefusalError, invalid_parameter
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Query:
     additional: tuple[str, ...]
 
 
-def parse(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
+def parse_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
     """Return the query that the parameters make.
 
     Raises:
@@ -37,23 +37,27 @@ def parse(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
     """
     given = dict(parameters)
     if len(given) < len(parameters):
-        raise invalid("A parameter may be given only once.", "query")
+        raise invalid_parameter("A parameter may be given only once.", "query")
     for name in given:
         _check_known(endpoint, name)
-    sort, descending = _sort(endpoint, given.get("sort"))
-    conditions = _conditions(endpoint, given.get("filter"))
+    sort, descending = _parse_sort(endpoint, given.get("sort"))
+    conditions = _parse_conditions(endpoint, given.get("filter"))
     if endpoint.sort_follows_filter and "sort" in given:
         _check_sort(endpoint, conditions, sort)
     return Query(
         endpoint,
         conditions,
-        frozenset(_listed(given, "include", endpoint.include, endpoint)),
-        {kind: frozenset(_fields(given, kind, endpoint)) for kind in endpoint.fields if f"fields[{kind}]" in given},
+        frozenset(_parse_names(given, "include", endpoint.include, endpoint)),
+        {
+            kind: frozenset(_parse_fields(given, kind, endpoint))
+            for kind in endpoint.fields
+            if f"fields[{kind}]" in given
+        },
         sort,
         descending,
-        _size(endpoint, given.get("page[size]")),
+        _parse_size(endpoint, given.get("page[size]")),
         given.get("page[cursor]"),
-        tuple(_listed(given, f"additional-fields[{endpoint.type}]", endpoint.additional, endpoint)),
+        tuple(_parse_names(given, f"additional-fields[{endpoint.type}]", endpoint.additional, endpoint)),
     )
 
 
@@ -68,52 +72,52 @@ def _check_known(endpoint: Endpoint, name: str) -> None:
         detail = f"'page_size' is not a valid field for the resource '{endpoint.type}'."
         raise RefusalError("invalid", detail, pointer="/data/attributes/page_size")
     if name not in known and name != "page[size]":
-        raise invalid(f"'{name}' is not an allowed parameter for this resource.", name)
+        raise invalid_parameter(f"'{name}' is not an allowed parameter for this resource.", name)
 
 
-def _conditions(endpoint: Endpoint, text: str | None) -> tuple[Condition, ...]:
+def _parse_conditions(endpoint: Endpoint, text: str | None) -> tuple[Condition, ...]:
     if text is None:
         if endpoint.required_filter:
             raise filters.missing_filter(endpoint)
         return ()
-    return filters.parse(text, endpoint)
+    return filters.parse_filter(text, endpoint)
 
 
-def _sort(endpoint: Endpoint, text: str | None) -> tuple[str, bool]:
+def _parse_sort(endpoint: Endpoint, text: str | None) -> tuple[str, bool]:
     """Return the field to sort by, and whether the order is descending."""
     asked = endpoint.default_sort if text is None else text
     name = asked.removeprefix("-")
     if text is not None and name not in endpoint.sort:
-        raise invalid(f"'{text}' is not an allowed sort parameter for this resource.", "sort")
+        raise invalid_parameter(f"'{text}' is not an allowed sort parameter for this resource.", "sort")
     return name, asked.startswith("-")
 
 
 def _check_sort(endpoint: Endpoint, conditions: Sequence[Condition], sort: str) -> None:
     dates = {each.field for each in conditions if endpoint.filters[each.field].kind == "moment"}
     if dates - {sort}:
-        raise invalid("If a date filter is provided, sort field must also match or be omitted.", "sort")
+        raise invalid_parameter("If a date filter is provided, sort field must also match or be omitted.", "sort")
 
 
-def _listed(given: Mapping[str, str], name: str, allowed: Sequence[str], endpoint: Endpoint) -> list[str]:
+def _parse_names(given: Mapping[str, str], name: str, allowed: Sequence[str], endpoint: Endpoint) -> list[str]:
     if name not in given:
         return []
     names = given[name].split(",")
     for each in names:
         if each not in allowed:
             parameter = name.partition("[")[0]
-            raise invalid(f"'{each}' is not an allowed {parameter} parameter for this resource.", name)
+            raise invalid_parameter(f"'{each}' is not an allowed {parameter} parameter for this resource.", name)
     return names
 
 
-def _fields(given: Mapping[str, str], kind: str, endpoint: Endpoint) -> list[str]:
+def _parse_fields(given: Mapping[str, str], kind: str, endpoint: Endpoint) -> list[str]:
     allowed, names = endpoint.fields[kind], given[f"fields[{kind}]"].split(",")
     for each in names:
         if each not in allowed and f"{each.rpartition('.')[0].partition('.')[0]}.*" not in allowed:
-            raise invalid(f"'{each}' is not a valid field for the resource '{kind}'.", f"fields[{kind}]")
+            raise invalid_parameter(f"'{each}' is not a valid field for the resource '{kind}'.", f"fields[{kind}]")
     return names
 
 
-def _size(endpoint: Endpoint, text: str | None) -> int | None:
+def _parse_size(endpoint: Endpoint, text: str | None) -> int | None:
     if endpoint.sizes is None:
         return endpoint.fixed_size
     usual, largest = endpoint.sizes

@@ -54,7 +54,7 @@ class Ranking:
                 last = min(last, self._place(second, condition.operator == "less-or-equal"))
                 first = max(first, self._place(0, True))
         if behind is not None:
-            at = _micro(behind[0]), behind[1]
+            at = _microseconds_of(behind[0]), behind[1]
             if descending:
                 last = min(last, (bisect_right if repeat else bisect_left)(self.numbers, at, key=self._key))
             else:
@@ -66,8 +66,8 @@ class Ranking:
         return self.micros[number], number
 
     def _place(self, second: float, after: bool) -> int:
-        return bisect_left(self.numbers, (_micro(second), _LAST if after else -1), key=self._key)
+        return bisect_left(self.numbers, (_microseconds_of(second), _LAST if after else -1), key=self._key)
 
 
-def _micro(second: float) -> int:
+def _microseconds_of(second: float) -> int:
     return round(second * _MICRO)

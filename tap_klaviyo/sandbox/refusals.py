@@ -68,12 +68,12 @@ class RefusalError(Exception):
         return json.dumps({"errors": [error]}).encode()
 
 
-def invalid(detail: str, parameter: str) -> RefusalError:
+def invalid_parameter(detail: str, parameter: str) -> RefusalError:
     """Return the refusal of a query parameter."""
     return RefusalError("invalid", detail, parameter=parameter)
 
 
-def throttled(seconds: int) -> RefusalError:
+def throttled_request(seconds: int) -> RefusalError:
     """Return the refusal of a request that exceeds a rate limit; the next one is allowed after some seconds."""
     plural = "" if seconds == 1 else "s"
     detail = f"Request was throttled. Expected available in {seconds} second{plural}."

@@ -11,8 +11,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tap_klaviyo.sandbox import population
-from tap_klaviyo.sandbox.properties import properties, variant_of
-from tap_klaviyo.sandbox.templates import compiled, mixed, restricted, slot, stamp, value
+from tap_klaviyo.sandbox.properties import event_properties, variant_of
+from tap_klaviyo.sandbox.templates import (
+    compile_template,
+    mixed_bits,
+    restrict_fields,
+    text_slot,
+    time_stamp,
+    value_slot,
+)
 from tap_klaviyo.sandbox.timeline import event_id
 
 if TYPE_CHECKING:
@@ -56,7 +63,7 @@ class Renderer:
         self.origin = origin
         self._event_templates: defaultdict[View, dict[Sort, bytes]] = defaultdict(dict)
         self._profile_template = lru_cache(maxsize=4096)(self._make_profile_template)
-        self._attribution = compiled(_attribution_template(origin))
+        self._attribution = compile_template(_attribution_template(origin))
         self._padding = self._needed_padding() if account.event_bytes else 0
         self._event_templates.clear()
 
@@ -79,7 +86,7 @@ class Renderer:
     def _event(self, number: int, profile: int | None, view: View) -> bytes:
         account = self._account
         second, metric = account.timeline.seconds[number], account.timeline.metrics[number]
-        bits = mixed(number + account.salt)
+        bits = mixed_bits(number + account.salt)
         relation = _SOME_PROFILE if profile is not None else bits >> 8 & 1
         attributed = "attributions" in view.include and is_attributed(number)
         sort = (metric, variant_of(bits), relation, attributed)
@@ -88,11 +95,11 @@ class Renderer:
         return template % {
             b"id": event_id(second, number),
             b"second": b"%d" % second,
-            b"datetime": stamp(second),
-            b"uuid": b"null" if bits >> 16 & 127 == 9 else _uuid(second, bits),
+            b"datetime": time_stamp(second),
+            b"uuid": b"null" if bits >> 16 & 127 == 9 else _event_uuid(second, bits),
             b"number": b"%d" % number,
             b"cents": b"%d.%02d" % (bits >> 24 & 255, number % 100),
-            b"email": b"gone@mail.example" if profile is None else population.email(profile),
+            b"email": b"gone@mail.example" if profile is None else population.email_of(profile),
             b"profile": b"" if profile is None else population.profile_id(profile),
             b"attribution": b"%032x" % (number + 1),
         }
@@ -102,14 +109,14 @@ class Renderer:
         template = self._profile_template(profile % len(population.VARIANTS), fields, tuple(extra))
         moments = self._account.people.moments(profile)
         return template % {
-            **population.arguments(profile, *moments),
+            **population.template_arguments(profile, *moments),
             **{name.encode(): each for name, each in more.items()},
         }
 
     def whole_profile(self, number: int, fields: Fields, extra: Sequence[str], **known: bytes) -> bytes:
         """Return a profile with the attributes that `extra` names; `known` has the JSON of some of them."""
         made = {
-            "subscriptions": population.subscriptions(number, self._account.suppressions.get(number)),
+            "subscriptions": population.subscriptions_of(number, self._account.suppressions.get(number)),
             "predictive_analytics": population.predictive_analytics(number),
         }
         more = {name: known.get(name) or json.dumps(made[name]).encode() for name in extra}
@@ -117,28 +124,30 @@ class Renderer:
 
     def _event_template(self, metric: int, variant: int, relation: int, attributed: bool, view: View) -> bytes:
         found = self._account.metrics[metric]
-        own = f"{self.origin}/api/events/{slot('id')}"
+        own = f"{self.origin}/api/events/{text_slot('id')}"
         attributes = {
-            "timestamp": value("second"),
-            "datetime": slot("datetime"),
-            "uuid": value("uuid"),
-            "event_properties": properties(found.kind.family, variant, self._padding),
+            "timestamp": value_slot("second"),
+            "datetime": text_slot("datetime"),
+            "uuid": value_slot("uuid"),
+            "event_properties": event_properties(found.kind.family, variant, self._padding),
         }
         resource: dict[str, Any] = {
             "type": "event",
-            "id": slot("id"),
-            "attributes": restricted(attributes, view.event),
+            "id": text_slot("id"),
+            "attributes": restrict_fields(attributes, view.event),
             "links": {"self": f"{own}/"},
         }
         if view.event is None:
-            related: dict[str, Any] = {"metric": _related(own, "metric", found.id)}
+            related: dict[str, Any] = {"metric": _related_object(own, "metric", found.id)}
             if relation != _NO_PROFILE:
-                related["profile"] = _related(own, "profile", slot("profile") if relation == _SOME_PROFILE else None)
+                related["profile"] = _related_object(
+                    own, "profile", text_slot("profile") if relation == _SOME_PROFILE else None
+                )
             if "attributions" in view.include:
-                data = [{"type": "attribution", "id": slot("attribution")}] if attributed else []
-                related["attributions"] = {**_links(own, "attributions"), "data": data}
+                data = [{"type": "attribution", "id": text_slot("attribution")}] if attributed else []
+                related["attributions"] = {**_relationship_links(own, "attributions"), "data": data}
             resource["relationships"] = related
-        return compiled(resource)
+        return compile_template(resource)
 
     def _make_profile_template(self, variant: int, fields: Fields, extra: tuple[str, ...]) -> bytes:
         return population.profile_template(variant, self.origin, fields, extra)
@@ -149,12 +158,12 @@ class Renderer:
         resource: dict[str, Any] = {
             "type": "metric",
             "id": found.id,
-            "attributes": restricted(found.attributes, fields),
+            "attributes": restrict_fields(found.attributes, fields),
             "links": {"self": f"{own}/"},
         }
         if fields is None:
-            resource["relationships"] = {"flow-triggers": _links(own, "flow-triggers")}
-        return compiled(resource) % {}
+            resource["relationships"] = {"flow-triggers": _relationship_links(own, "flow-triggers")}
+        return compile_template(resource) % {}
 
     def _included_attribution(self, number: int) -> bytes:
         timeline = self._account.timeline
@@ -170,7 +179,7 @@ class Renderer:
         """Return how many characters to add to each event, so that it has the wanted size together with a profile."""
         self._padding = 0
         sample = range(min(200, len(self._account.timeline.seconds)))
-        profiles = islice(population.people(self._account.people.population), len(sample))
+        profiles = islice(population.profiles_from(self._account.people.population), len(sample))
         size = sum(map(len, self.page(sample, View())[0]))
         size += sum(len(self.profile(each, None)) for each in profiles)
         return max(0, (self._account.event_bytes or 0) - size // max(1, len(sample)))
@@ -181,26 +190,26 @@ def is_attributed(number: int) -> bool:
     return number % 5 == 0
 
 
-def _uuid(second: int, bits: int) -> bytes:
+def _event_uuid(second: int, bits: int) -> bytes:
     """Return a quoted UUID of version 1, made from the event's second, with clock sequence 8001."""
     ticks = second * 10_000_000 + _UUID_EPOCH
     low, middle, high = ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0xFFF
     return b'"%08x-%04x-1%03x-8001-%012x"' % (low, middle, high, bits & 0xFFFFFFFFFFFF)
 
 
-def _links(own: str, name: str) -> dict[str, Any]:
+def _relationship_links(own: str, name: str) -> dict[str, Any]:
     return {"links": {"self": f"{own}/relationships/{name}/", "related": f"{own}/{name}/"}}
 
 
-def _related(own: str, name: str, resource_id: str | None) -> dict[str, Any]:
-    return {"data": resource_id and {"type": name, "id": resource_id}, **_links(own, name)}
+def _related_object(own: str, name: str, resource_id: str | None) -> dict[str, Any]:
+    return {"data": resource_id and {"type": name, "id": resource_id}, **_relationship_links(own, name)}
 
 
 def _attribution_template(origin: str) -> dict[str, Any]:
-    own = f"{origin}/api/attributions/{slot('id')}"
-    ids = (slot("event"), slot("cause"), *(f"{name}{slot('number')}" for name in "CMFSV"))
+    own = f"{origin}/api/attributions/{text_slot('id')}"
+    ids = (text_slot("event"), text_slot("cause"), *(f"{name}{text_slot('number')}" for name in "CMFSV"))
     related = {
-        name: {"data": {"type": kind, "id": each}, **_links(own, name)}
+        name: {"data": {"type": kind, "id": each}, **_relationship_links(own, name)}
         for (name, kind), each in zip(_ATTRIBUTED.items(), ids, strict=True)
     }
-    return {"type": "attribution", "id": slot("id"), "relationships": related, "links": {"self": f"{own}/"}}
+    return {"type": "attribution", "id": text_slot("id"), "relationships": related, "links": {"self": f"{own}/"}}

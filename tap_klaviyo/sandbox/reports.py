@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 
 from tap_klaviyo.sandbox import filters, periods, sends
 from tap_klaviyo.sandbox.account import Account
-from tap_klaviyo.sandbox.bodies import refused
+from tap_klaviyo.sandbox.bodies import refuse_attribute
 from tap_klaviyo.sandbox.endpoints import Endpoint
 from tap_klaviyo.sandbox.filters import Condition
-from tap_klaviyo.sandbox.refusals import RefusalError, invalid
+from tap_klaviyo.sandbox.refusals import RefusalError, invalid_parameter
 from tap_klaviyo.sandbox.resources import ACCOUNT
 from tap_klaviyo.sandbox.sends import Counted, Counts
 
@@ -122,9 +122,9 @@ def report_page(
     Raises:
         RefusalError: as Klaviyo would refuse it.
     """
-    asked = _read(account, endpoint, attributes, now)
+    asked = _read_question(account, endpoint, attributes, now)
     first = _read_cursor(asked, cursor)
-    rows = list(_rows(account, asked, now))
+    rows = list(_report_rows(account, asked, now))
     shown = rows[first : first + _ROWS] if asked.report.paged else rows
     results: dict[str, Any] = {"results": shown}
     if asked.beginnings is not None:
@@ -132,7 +132,7 @@ def report_page(
         results["date_times"] = [f"{each.replace(tzinfo=None).isoformat()}+00:00" for each in asked.beginnings]
     data: dict[str, Any] = {"type": endpoint.type, "attributes": results}
     if asked.report.relationships:
-        data["relationships"] = dict(_relationships(asked.report, shown))
+        data["relationships"] = dict(_row_relationships(asked.report, shown))
     links: dict[str, str | None] = {"self": url}
     if asked.report.paged:
         more = len(rows) > first + _ROWS
@@ -140,28 +140,32 @@ def report_page(
     return json.dumps({"data": data, "links": links}).encode()
 
 
-def _read(account: Account, endpoint: Endpoint, attributes: Mapping[str, Any], now: float) -> Asked:
+def _read_question(account: Account, endpoint: Endpoint, attributes: Mapping[str, Any], now: float) -> Asked:
     report, zone = REPORTS[endpoint.type], ZoneInfo(ACCOUNT.attributes["timezone"])
     if not attributes["statistics"]:
-        raise refused("'statistics' is a required field.", "statistics")
+        raise refuse_attribute("'statistics' is a required field.", "statistics")
     groups = attributes.get("group_by") or report.usual
     if missing := set(report.required) - set(groups):
-        raise refused(f"The following group by attributes are required: {', '.join(sorted(missing))}", "group_by")
+        raise refuse_attribute(
+            f"The following group by attributes are required: {', '.join(sorted(missing))}", "group_by"
+        )
     start, end = _read_timeframe(attributes["timeframe"], zone, now)
     # The last of eight days of last_7_days is today; a day can have 25 hours.
     spare = _DAY if "key" in attributes["timeframe"] else 3600
     if end - start > 366 * _DAY + 3600:
-        raise refused("The time frame cannot be longer than 1 year.", "timeframe")
+        raise refuse_attribute("The time frame cannot be longer than 1 year.", "timeframe")
     if report.earliest and start < datetime.fromisoformat(report.earliest).replace(tzinfo=zone).timestamp():
-        raise refused("Data is unavailable before June 1st, 2023.", "timeframe")
+        raise refuse_attribute("Data is unavailable before June 1st, 2023.", "timeframe")
     metric = attributes.get("conversion_metric_id", "")
     if "conversion_metric_id" in attributes:
         _check_metric(account, metric)
     found = None
     if interval := attributes.get("interval"):
         if end - start > _LONGEST[interval] * _DAY + spare:
-            raise refused(f"A {interval} time frame cannot be longer than {_LONGEST[interval]} days.", "timeframe")
-        found = periods.beginnings(start, end, _INTERVALS[interval], zone)
+            raise refuse_attribute(
+                f"A {interval} time frame cannot be longer than {_LONGEST[interval]} days.", "timeframe"
+            )
+        found = periods.period_beginnings(start, end, _INTERVALS[interval], zone)
     conditions = _read_filter(endpoint, attributes.get("filter"))
     return Asked(endpoint, report, attributes["statistics"], groups, conditions, start, end, found, metric)
 
@@ -169,9 +173,11 @@ def _read(account: Account, endpoint: Endpoint, attributes: Mapping[str, Any], n
 def _check_metric(account: Account, metric_id: str) -> None:
     place = account.metric_places.get(metric_id)
     if place is None:
-        raise refused(f"A metric with id {metric_id} does not exist.", "conversion_metric_id")
+        raise refuse_attribute(f"A metric with id {metric_id} does not exist.", "conversion_metric_id")
     if account.metrics[place].kind.family in _NO_CONVERSIONS:
-        raise refused("Passed in conversion metric does not support querying for values data", "conversion_metric_id")
+        raise refuse_attribute(
+            "Passed in conversion metric does not support querying for values data", "conversion_metric_id"
+        )
 
 
 def _read_timeframe(timeframe: Mapping[str, str], zone: ZoneInfo, now: float) -> tuple[float, float]:
@@ -180,12 +186,12 @@ def _read_timeframe(timeframe: Mapping[str, str], zone: ZoneInfo, now: float) ->
     # The document says that offsets are ignored.
     start, end = (datetime.fromisoformat(timeframe[name][:19]).replace(tzinfo=zone) for name in ("start", "end"))
     if end <= start:
-        raise refused("The start of the time frame must be before its end.", "timeframe")
+        raise refuse_attribute("The start of the time frame must be before its end.", "timeframe")
     return start.timestamp(), end.timestamp()
 
 
 def _named_timeframe(key: str, zone: ZoneInfo, now: float) -> tuple[float, float]:
-    day = periods.floor_to(periods.local(now, zone), "day")
+    day = periods.floor_to(periods.local_time(now, zone), "day")
     which, *rest = key.split("_")
     if key in ("today", "yesterday"):
         start = day if key == "today" else day - timedelta(days=1)
@@ -210,12 +216,12 @@ def _months_before(month: datetime, count: int) -> datetime:
 def _read_filter(endpoint: Endpoint, text: str | None) -> Sequence[Condition]:
     if text is None:
         return ()
-    conditions = filters.parse(text, endpoint)
+    conditions = filters.parse_filter(text, endpoint)
     names = [each.field for each in conditions]
     if len(set(names)) < len(names):
-        raise invalid("Only one filter can be used per attribute.", "filter")
+        raise invalid_parameter("Only one filter can be used per attribute.", "filter")
     if any(len(each.values) > _MOST_FILTERED for each in conditions):
-        raise invalid(f"A list filter cannot have more than {_MOST_FILTERED} items.", "filter")
+        raise invalid_parameter(f"A list filter cannot have more than {_MOST_FILTERED} items.", "filter")
     return conditions
 
 
@@ -227,13 +233,13 @@ def _read_cursor(asked: Asked, cursor: str | None) -> int:
     return int(cursor)
 
 
-def _rows(account: Account, asked: Asked, now: float) -> Iterator[dict[str, Any]]:
+def _report_rows(account: Account, asked: Asked, now: float) -> Iterator[dict[str, Any]]:
     if asked.report == _OF_SEGMENTS:
         return _segment_rows(account, asked, now)
-    return _counted_rows(asked, _counted(account, asked, now))
+    return _counted_rows(asked, _counts_of(account, asked, now))
 
 
-def _counted(account: Account, asked: Asked, now: float) -> Iterable[Counted]:
+def _counts_of(account: Account, asked: Asked, now: float) -> Iterable[Counted]:
     if asked.report == _OF_FORMS:
         return sends.form_views(account, asked.start, asked.end, now)
     sent = sends.campaign_sends if asked.report == _OF_CAMPAIGNS else sends.flow_sends
@@ -245,50 +251,53 @@ def _counted_rows(asked: Asked, counted: Iterable[Counted]) -> Iterator[dict[str
     found: dict[tuple[str, ...], list[Counts]] = {}
     for each in counted:
         if not all(
-            filters.meets(condition, each.groups[condition.field], asked.endpoint) for condition in asked.conditions
+            filters.meets_condition(condition, each.groups[condition.field], asked.endpoint)
+            for condition in asked.conditions
         ):
             continue
         period = bisect_right(starts, each.second) - 1 if starts else 0
-        for group in _groups(asked, each):
+        for group in _groups_of(asked, each):
             totals = found.setdefault(group, [{} for _ in starts or (0,)])[period]
             for name, count in each.counts.items():
                 totals[name] = totals.get(name, 0) + count
     for group, totals_by_period in sorted(found.items()):
-        yield _row(asked, group, totals_by_period)
+        yield _report_row(asked, group, totals_by_period)
 
 
-def _groups(asked: Asked, each: Counted) -> Iterator[tuple[str, ...]]:
+def _groups_of(asked: Asked, each: Counted) -> Iterator[tuple[str, ...]]:
     """Yield the groups that counts belong to: one, or one for each tag."""
     values = [each.groups[name] for name in asked.groups]
     return product(*((value or ("",)) if isinstance(value, tuple) else (value,) for value in values))
 
 
-def _row(asked: Asked, group: Sequence[str], totals: Sequence[Counts]) -> dict[str, Any]:
-    def statistic(name: str) -> Any:
-        values = [_statistic(name, each) for each in totals]
+def _report_row(asked: Asked, group: Sequence[str], totals: Sequence[Counts]) -> dict[str, Any]:
+    def totalled_statistic(name: str) -> Any:
+        values = [_statistic_of(name, each) for each in totals]
         return values[0] if asked.beginnings is None else values
 
     groupings = dict(zip(asked.groups, group, strict=True))
-    return {"groupings": groupings, "statistics": {name: statistic(name) for name in asked.statistics}}
+    return {"groupings": groupings, "statistics": {name: totalled_statistic(name) for name in asked.statistics}}
 
 
-def _statistic(name: str, totals: Counts) -> float:
+def _statistic_of(name: str, totals: Counts) -> float:
     if name == "bounced_or_failed":
         return totals.get("bounced", 0) + totals.get("failed", 0)
     if name not in _RATES:
         return round(totals.get(name, 0), 4)
-    over, under = (_statistic(each, totals) for each in _RATES[name])
+    over, under = (_statistic_of(each, totals) for each in _RATES[name])
     return round(over / under, 6) if under else 0.0
 
 
 def _segment_rows(account: Account, asked: Asked, now: float) -> Iterator[dict[str, Any]]:
     spans = [(asked.start, asked.end)]
     if asked.beginnings is not None:
-        spans = periods.edges(list(asked.beginnings), asked.start, asked.end)
+        spans = periods.period_edges(list(asked.beginnings), asked.start, asked.end)
     for segment in account.holdings.items_of("segment"):
-        if all(filters.meets(condition, segment.id, asked.endpoint) for condition in asked.conditions):
+        if all(filters.meets_condition(condition, segment.id, asked.endpoint) for condition in asked.conditions):
             joined = sorted(micro / 1e6 for micro in account.people.members(segment.id).micros.values())
-            yield _row(asked, (segment.id,), [_segment_counts(joined, start, min(end, now)) for start, end in spans])
+            yield _report_row(
+                asked, (segment.id,), [_segment_counts(joined, start, min(end, now)) for start, end in spans]
+            )
 
 
 def _segment_counts(joined: Sequence[float], start: float, end: float) -> Counts:
@@ -298,7 +307,7 @@ def _segment_counts(joined: Sequence[float], start: float, end: float) -> Counts
     return {"members_added": added, "members_removed": 0, "net_members_changed": added, "total_members": after}
 
 
-def _relationships(report: Report, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+def _row_relationships(report: Report, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     rows = list(rows)
     for name, (kind, grouping) in (report.relationships or {}).items():
         ids = dict.fromkeys(row["groupings"][grouping] for row in rows)

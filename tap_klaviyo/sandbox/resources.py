@@ -9,7 +9,7 @@ from uuid import UUID
 
 from tap_klaviyo.sandbox.items import Item
 from tap_klaviyo.sandbox.metrics import short_ids
-from tap_klaviyo.sandbox.templates import stamp
+from tap_klaviyo.sandbox.templates import time_stamp
 
 _TAGS = ("popular", "VIP 🌟", "autumn", "do not send", "ümlaut")
 STATUSES = (
@@ -129,7 +129,7 @@ def build_lists(random: Random, count: int, tags: Sequence[Item]) -> tuple[Item,
             "updated": f"2026{created[4:]}" if known else None,
             "opt_in_process": ("double_opt_in", "single_opt_in")[number % 2] if known else None,
         }
-        related = {"profiles": None, "tags": _some(random, tags, number % 3), "flow-triggers": ()}
+        related = {"profiles": None, "tags": _some_of(random, tags, number % 3), "flow-triggers": ()}
         items.append(Item("list", list_id, attributes, related))
     return tuple(items)
 
@@ -143,13 +143,13 @@ def build_campaigns(
     campaigns, messages = [], []
     for number, campaign_id in enumerate(sorted([*old, *new])):
         channel = CHANNELS[number % len(CHANNELS)]
-        own = [_message(random, campaign_id, channel, each, now) for each in range(1 + (number % 7 == 3) * 2)]
-        campaigns.append(_campaign(random, campaign_id, number, channel, now, own, tags, lists))
+        own = [_make_message(random, campaign_id, channel, each, now) for each in range(1 + (number % 7 == 3) * 2)]
+        campaigns.append(_make_campaign(random, campaign_id, number, channel, now, own, tags, lists))
         messages += own
     return tuple(campaigns), tuple(messages)
 
 
-def _campaign(
+def _make_campaign(
     random: Random,
     campaign_id: str,
     number: int,
@@ -165,28 +165,28 @@ def _campaign(
         "name": "Herbst 🍂 & <mehr>" if number % 17 == 4 else f"Campaign {number}",
         "status": status,
         "archived": number % 5 == 4,
-        "audiences": {"included": list(_some(random, lists, 1)), "excluded": None if number % 3 else []},
+        "audiences": {"included": list(_some_of(random, lists, 1)), "excluded": None if number % 3 else []},
         # Klaviyo's document dropped ignore_unsubscribes in revision 2025-01-15; it is still sent.
         "send_options": {"use_smart_sending": number % 2 == 0, "ignore_unsubscribes": False} if number % 4 else {},
         "tracking_options": _TRACKING[number % len(_TRACKING)],
         "send_strategy": _STRATEGIES[number % len(_STRATEGIES)],
-        "created_at": _precise(random, created),
-        "scheduled_at": None if status == "Draft" else _precise(random, created + 5000),
-        "updated_at": _precise(random, created + 9000),
+        "created_at": _precise_time(random, created),
+        "scheduled_at": None if status == "Draft" else _precise_time(random, created + 5000),
+        "updated_at": _precise_time(random, created + 9000),
         "send_time": _SCHEDULE if status == "Sent" else None,
     }
-    related = {"campaign-messages": tuple(each.id for each in messages), "tags": _some(random, tags, number % 3)}
+    related = {"campaign-messages": tuple(each.id for each in messages), "tags": _some_of(random, tags, number % 3)}
     return Item("campaign", campaign_id, attributes, related, {"messages.channel": channel})
 
 
-def _message(random: Random, campaign_id: str, channel: str, number: int, now: int) -> Item:
+def _make_message(random: Random, campaign_id: str, channel: str, number: int, now: int) -> Item:
     definitions = _DEFINITIONS[channel]
     bits = random.getrandbits(110)
     attributes = {
         "definition": None if bits % 37 == 5 else definitions[bits % len(definitions)],
         "send_times": [{"datetime": _SCHEDULE, "is_local": number == 1}] if bits % 3 else [],
-        "created_at": _precise(random, now - bits % 10**7),
-        "updated_at": None if bits % 5 == 2 else _precise(random, now - bits % 10**6),
+        "created_at": _precise_time(random, now - bits % 10**7),
+        "updated_at": None if bits % 5 == 2 else _precise_time(random, now - bits % 10**6),
     }
     related: dict[str, str | tuple[str, ...] | None] = {"campaign": campaign_id, "template": None, "image": None}
     if channel == "email":
@@ -196,15 +196,15 @@ def _message(random: Random, campaign_id: str, channel: str, number: int, now: i
     return Item("campaign-message", f"01K{bits:023X}"[:26], attributes, related)
 
 
-def _some(random: Random, items: Sequence[Item], count: int) -> tuple[str, ...]:
+def _some_of(random: Random, items: Sequence[Item], count: int) -> tuple[str, ...]:
     return tuple(each.id for each in random.sample(list(items), min(count, len(items))))
 
 
-def _precise(random: Random, second: int) -> str:
-    moment = stamp(second).decode()
+def _precise_time(random: Random, second: int) -> str:
+    moment = time_stamp(second).decode()
     return f"{moment[:19]}.{random.randrange(10**6):06}{moment[19:]}"
 
 
-def without(items: Iterable[Item], ids: Collection[str]) -> tuple[Item, ...]:
+def without_ids(items: Iterable[Item], ids: Collection[str]) -> tuple[Item, ...]:
     """Return the items without those that have some ids."""
     return tuple(item for item in items if item.id not in ids)

@@ -12,9 +12,9 @@ from zlib import crc32
 
 from tap_klaviyo.sandbox.account import Account
 from tap_klaviyo.sandbox.endpoints import OMNICHANNEL
-from tap_klaviyo.sandbox.filters import moment
+from tap_klaviyo.sandbox.filters import parse_moment
 from tap_klaviyo.sandbox.items import Item
-from tap_klaviyo.sandbox.templates import mixed
+from tap_klaviyo.sandbox.templates import mixed_bits
 
 _DAY = 86_400
 # Klaviyo's usual window for attributing a conversion to an e-mail.
@@ -66,7 +66,7 @@ def campaign_sends(account: Account, start: float, end: float, now: float, metri
             "text_message_format": "SMS" if channel == "sms" else "",
             "variation": own[0].id,
             "variation_name": definition.get("name") or "",
-            **_tags(account, campaign),
+            **_tags_of(account, campaign),
         }
         yield Counted(second, groups, _message_counts(message.id, second, 400, channel, now, metric))
 
@@ -79,7 +79,7 @@ def _send_second(account: Account, campaign_id: str, message: Item) -> int | Non
         sent = message.attributes["definition"]["status"] == "sent"
         campaign = account.holdings.item("campaign", campaign_id, OMNICHANNEL)
         planned = campaign.attributes["created_at"] if sent and campaign else None
-    second = moment(planned) if planned else None
+    second = parse_moment(planned) if planned else None
     return None if second is None else int(second)
 
 
@@ -89,7 +89,7 @@ def _first_group(account: Account, campaign_id: str) -> str:
     return included[0] if included else ""
 
 
-def _tags(account: Account, item: Item | None) -> Groups:
+def _tags_of(account: Account, item: Item | None) -> Groups:
     ids = (item.related["tags"] or ()) if item else ()
     names = tuple(str(tag.attributes["name"]) for each in ids if (tag := account.holdings.item("tag", each)))
     return {"tag_id": tuple(ids), "tag_name": names}
@@ -112,25 +112,25 @@ def flow_sends(account: Account, start: float, end: float, now: float, metric: s
             "text_message_format": "SMS" if channel == "sms" else "",
             "variation": "",
             "variation_name": "",
-            **_tags(account, flow),
+            **_tags_of(account, flow),
         }
-        created = moment(message.attributes["created"] or "") or start
-        for second in _daily(message.id, max(start, created), min(end, now)):
+        created = parse_moment(message.attributes["created"] or "") or start
+        for second in _most_days(message.id, max(start, created), min(end, now)):
             yield Counted(second, groups, _message_counts(message.id, second, 12, channel, now, metric))
 
 
-def _daily(name: str, start: float, end: float) -> Iterator[int]:
+def _most_days(name: str, start: float, end: float) -> Iterator[int]:
     """Yield a second of most days in a time."""
     seed = crc32(name.encode())
     for day in range(int(start // _DAY), int(end // _DAY) + 1):
-        bits = mixed(seed + day)
+        bits = mixed_bits(seed + day)
         second = day * _DAY + (bits >> 20) % _DAY
         if bits >> 50 & 3 and start <= second < end:
             yield second
 
 
 def _message_counts(message_id: str, second: int, most: int, channel: str, now: float, metric: str) -> Counts:
-    bits = mixed(crc32(message_id.encode()) + second)
+    bits = mixed_bits(crc32(message_id.encode()) + second)
     recipients = 1 + bits % most
     bounced, failed = recipients * (bits >> 8 & 7) // 100, int(bits >> 12 & 63 == 1)
     delivered = max(0, recipients - bounced - failed)
@@ -169,8 +169,8 @@ def form_views(account: Account, start: float, end: float, now: float) -> Iterat
         if account.holdings.item("form", form_id) is None:
             continue
         groups = {"form_id": form_id, "form_version_id": version.id}
-        for second in _daily(version.id, start, min(end, now)):
-            bits = mixed(crc32(version.id.encode()) + second)
+        for second in _most_days(version.id, start, min(end, now)):
+            bits = mixed_bits(crc32(version.id.encode()) + second)
             views = 1 + bits % 90
             submits = views * (bits >> 8 & 15) // 60
             yield Counted(second, groups, _form_counts(views, submits))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from tap_klaviyo.sandbox import population
 from tap_klaviyo.sandbox.endpoints import ON_REQUEST, STABLE, TYPES, Endpoint
-from tap_klaviyo.sandbox.items import Item, rendered
+from tap_klaviyo.sandbox.items import Item, render_item
 from tap_klaviyo.sandbox.rankings import Ranking
 from tap_klaviyo.sandbox.refusals import RefusalError
 from tap_klaviyo.sandbox.shop_table import MOST_INCLUDED
-from tap_klaviyo.sandbox.templates import stamp
+from tap_klaviyo.sandbox.templates import time_stamp
 
 if TYPE_CHECKING:
     from tap_klaviyo.sandbox.account import Account
@@ -95,9 +95,9 @@ def included_items(
     return list(found.values())
 
 
-def included(item: Item, origin: str, fields: Collection[str] | None, revision: str) -> dict[str, Any]:
+def included_item(item: Item, origin: str, fields: Collection[str] | None, revision: str) -> dict[str, Any]:
     """Return a resource as the API includes it with others."""
-    return rendered(item, origin, (), fields, ON_REQUEST.get(item.type, ()), revision)
+    return render_item(item, origin, (), fields, ON_REQUEST.get(item.type, ()), revision)
 
 
 def is_linkage(endpoint: Endpoint) -> bool:
@@ -137,7 +137,7 @@ def profile_at(
 
 def joined_group_at(members: Ranking, number: int) -> str:
     """Return when a profile joined a list or segment, as the API writes it."""
-    return stamp(members.micros[number] // 1_000_000).decode()
+    return time_stamp(members.micros[number] // 1_000_000).decode()
 
 
 def profile_number(profile_id: str) -> int:

@@ -22,7 +22,7 @@ from tap_klaviyo.sandbox.endpoints import SCOPES
 from tap_klaviyo.sandbox.faults import Fault, Schedule
 from tap_klaviyo.sandbox.limits import Clock, Limits
 from tap_klaviyo.sandbox.oauth import OAuth
-from tap_klaviyo.sandbox.templates import stamp
+from tap_klaviyo.sandbox.templates import time_stamp
 from tap_klaviyo.sandbox.traffic import Exchange, Reply, Request, page_of
 
 _UNSENT = ("reset_before", "reset_headers")
@@ -133,7 +133,7 @@ class Sandbox:
 
     @property
     def _start_date(self) -> str:
-        return stamp(self._account.start).decode().replace("+00:00", "Z")
+        return time_stamp(self._account.start).decode().replace("+00:00", "Z")
 
     @property
     def account(self) -> Account:
@@ -184,12 +184,12 @@ class Sandbox:
         self.requests.append(replace(request, status=0 if fault and fault.kind in _UNSENT else reply.status))
         headers = {"Content-Type": reply.media_type, "Date": formatdate(self.now, usegmt=True), **reply.headers}
         accepted = request.headers.get("Accept-Encoding", "") if self._gzip else ""
-        body, headers = wire.encoded(reply.body, headers, accepted)
+        body, headers = wire.encode_body(reply.body, headers, accepted)
         if fault and fault.kind == "cut_gzip":
             body, headers = _cut_gzip(reply.body, headers)
         if self._record:
             self.exchanges.append(self._exchange(request, reply, headers))
-        return await wire.send(http, reply.status, headers, body, fault)
+        return await wire.send_reply(http, reply.status, headers, body, fault)
 
     def _received_as(self, http: web.BaseRequest, body: bytes) -> Request:
         url = http.raw_path
@@ -199,10 +199,10 @@ class Sandbox:
         return Request(index, self._attempts[page], http.method, url, http.headers, self._clock(), body=body)
 
     def _reply(self, request: Request, fault: Fault | None) -> Reply:
-        if fault and (reply := breakage.replaced(fault, request)):
+        if fault and (reply := breakage.replace_reply(fault, request)):
             return reply
         reply = self._api.answer(request, self.now, repeat=fault is not None and fault.kind == "duplicate")
-        return breakage.changed(fault, reply) if fault else reply
+        return breakage.change_reply(fault, reply) if fault else reply
 
     def _exchange(self, request: Request, reply: Reply, headers: Mapping[str, str]) -> Exchange:
         url = f"{self.url}{request.url}"
@@ -210,6 +210,6 @@ class Sandbox:
 
 
 def _cut_gzip(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
-    whole = wire.compressed(body)
+    whole = wire.compress_body(body)
     cut = whole[: len(whole) // 2]
     return cut, {**headers, "Content-Encoding": "gzip", "Content-Length": str(len(cut))}

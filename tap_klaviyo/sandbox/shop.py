@@ -124,7 +124,7 @@ class Shop:
         return [item.id for item in self.items(resource_type)]
 
 
-def changed(item: Item, attributes: Mapping[str, Any] | None = None, /, **related: Any) -> Item:
+def changed_item(item: Item, attributes: Mapping[str, Any] | None = None, /, **related: Any) -> Item:
     """Return a resource with other attributes and relationships; `_` in a relationship's name means `-`.
 
     Filters find the ids of a relationship under its name with `.id`.

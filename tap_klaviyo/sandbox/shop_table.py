@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tap_klaviyo.sandbox.items import Item
 from tap_klaviyo.sandbox.metrics import BASE58
-from tap_klaviyo.sandbox.shop import ABSENT, MakeId, Row, Shop, changed
+from tap_klaviyo.sandbox.shop import ABSENT, MakeId, Row, Shop, changed_item
 
 # The ids that the properties of events name.
 NAMED_FLOW, NAMED_FORM, NAMED_GROUP = "XyZ123", "AbC123", "Y6nRLr"
@@ -31,7 +31,7 @@ def make_short_id(random: Random, number: int) -> str:
     return "".join(random.choices(BASE58, k=6))
 
 
-def _digits(random: Random, number: int) -> str:
+def _digits_id(random: Random, number: int) -> str:
     return str(90_000_000 + number * 977)
 
 
@@ -40,19 +40,19 @@ def make_ulid(random: Random, number: int) -> str:
     return "01J" + "".join(random.choices(_CROCKFORD, k=23))
 
 
-def _uuid(random: Random, number: int) -> str:
+def _uuid_id(random: Random, number: int) -> str:
     return str(UUID(int=random.getrandbits(128), version=4))
 
 
-def _catalog(prefix: str) -> MakeId:
+def _catalog_id(prefix: str) -> MakeId:
     return lambda random, number: f"$custom:::$default:::{prefix}-{number}"
 
 
-def _coupon(random: Random, number: int) -> str:
+def _coupon_id(random: Random, number: int) -> str:
     return f"coupon_{number}"
 
 
-def _hex(random: Random, number: int) -> str:
+def _hex_id(random: Random, number: int) -> str:
     return f"{random.getrandbits(128):032x}"
 
 
@@ -61,27 +61,27 @@ def some_ids(random: Random, ids: Sequence[str], most: int) -> tuple[str, ...]:
     return tuple(random.sample(list(ids), min(len(ids), random.randint(0, most))))
 
 
-def _tags(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_tags(shop: Shop, random: Random) -> Iterator[Item]:
     groups = shop.ids("tag-group")
     for number, tag in enumerate(shop.neighbours.tags):
-        yield changed(tag, tag_group=groups[number % len(groups)])
+        yield changed_item(tag, tag_group=groups[number % len(groups)])
 
 
 def _tag_groups(shop: Shop, random: Random) -> Iterator[Item]:
     for number, group in enumerate(shop.plain("tag-group", random)):
-        yield changed(group, {"default": number == 0}, tags=None)
+        yield changed_item(group, {"default": number == 0}, tags=None)
 
 
-def _segments(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_segments(shop: Shop, random: Random) -> Iterator[Item]:
     tags = [tag.id for tag in shop.neighbours.tags]
     flows = shop.ids("flow")
     for number, segment in enumerate(shop.plain("segment", random)):
-        yield changed(
+        yield changed_item(
             segment, tags=some_ids(random, tags, 3), flow_triggers=tuple(flows[number : number + 1][number % 3 :])
         )
 
 
-def _flows(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_flows(shop: Shop, random: Random) -> Iterator[Item]:
     tags = [tag.id for tag in shop.neighbours.tags]
     actions: dict[str, list[str]] = {}
     for action in shop.items("flow-action"):
@@ -89,7 +89,7 @@ def _flows(shop: Shop, random: Random) -> Iterator[Item]:
     for number, flow in enumerate(_bare_flows(shop)):
         state = {"archived": number % 5 == 4, "status": ("live", "draft", "manual", None)[number % 4]}
         own = tuple(actions.get(flow.id, ()))
-        yield changed(flow, state, tags=some_ids(random, tags, 3), flow_actions=own)
+        yield changed_item(flow, state, tags=some_ids(random, tags, 3), flow_actions=own)
 
 
 def _bare_flows(shop: Shop) -> Iterator[Item]:
@@ -102,11 +102,11 @@ def _flow_actions(shop: Shop, random: Random) -> Iterator[Item]:
     for place, flow in enumerate(_bare_flows(shop)):
         # One flow has more actions than a page includes, one has none.
         for _ in range(MOST_INCLUDED + 12 if place == 5 else 0 if place == 6 else 1 + place % 5):
-            action = shop.item("flow-action", number, _digits(random, number), random)
+            action = shop.item("flow-action", number, _digits_id(random, number), random)
             definition = action.attributes["definition"]
             if definition is not None:
                 definition = {**definition, "id": action.id}
-            yield changed(action, {"definition": definition}, flow=flow.id)
+            yield changed_item(action, {"definition": definition}, flow=flow.id)
             number += 1
 
 
@@ -123,16 +123,16 @@ def _flow_messages(shop: Shop, random: Random) -> Iterator[Item]:
         for _ in range(1 + number % 3 // 2):
             message = shop.item("flow-message", number, make_short_id(random, number), random)
             template = templates[number % len(templates)] if number % 4 else ""
-            yield changed(message, flow_action=action.id, template=template)
+            yield changed_item(message, flow_action=action.id, template=template)
             number += 1
 
 
-def _forms(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_forms(shop: Shop, random: Random) -> Iterator[Item]:
     versions: dict[str, list[str]] = {}
     for version in shop.items("form-version"):
         versions.setdefault(str(version.related["form"]), []).append(version.id)
     for form in _bare_forms(shop):
-        yield changed(form, form_versions=tuple(versions.get(form.id, ())))
+        yield changed_item(form, form_versions=tuple(versions.get(form.id, ())))
 
 
 def _bare_forms(shop: Shop) -> Iterator[Item]:
@@ -143,7 +143,7 @@ def _form_versions(shop: Shop, random: Random) -> Iterator[Item]:
     number = 0
     for place, form in enumerate(_bare_forms(shop)):
         for _ in range(place % 4):
-            yield changed(shop.item("form-version", number, _digits(random, number), random), form=form.id)
+            yield changed_item(shop.item("form-version", number, _digits_id(random, number), random), form=form.id)
             number += 1
 
 
@@ -156,7 +156,7 @@ def _catalog_items(shop: Shop, random: Random) -> Iterator[Item]:
         categories = tuple(
             each.id for each in shop.items("catalog-category") if item.id in (each.related["items"] or ())
         )
-        made = changed(item, external, variants=tuple(variants.get(item.id, ())))
+        made = changed_item(item, external, variants=tuple(variants.get(item.id, ())))
         yield replace(made, hidden={**made.hidden, "category.id": categories})
 
 
@@ -168,8 +168,8 @@ def _catalog_variants(shop: Shop, random: Random) -> Iterator[Item]:
     number = 0
     for place, item in enumerate(_bare_catalog_items(shop)):
         for _ in range(place % 4):
-            variant = shop.item("catalog-variant", number, _catalog("VARIANT")(random, number), random)
-            yield changed(variant, {"external_id": variant.id.rsplit(":::", 1)[1]}, item=item.id)
+            variant = shop.item("catalog-variant", number, _catalog_id("VARIANT")(random, number), random)
+            yield changed_item(variant, {"external_id": variant.id.rsplit(":::", 1)[1]}, item=item.id)
             number += 1
 
 
@@ -179,13 +179,13 @@ def _catalog_categories(shop: Shop, random: Random) -> Iterator[Item]:
         # The first category has all items, the second has none.
         members = items if number == 0 else random.sample(items, 0 if number == 1 else len(items) // (number + 1))
         external = {"external_id": category.id.rsplit(":::", 1)[1]}
-        made = changed(category, external, items=tuple(sorted(members)))
+        made = changed_item(category, external, items=tuple(sorted(members)))
         yield replace(made, hidden={"created": category.attributes["updated"], "item.id": made.related["items"]})
 
 
-def _coupons(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_coupons(shop: Shop, random: Random) -> Iterator[Item]:
     for coupon in shop.plain("coupon", random):
-        yield changed(coupon, {"external_id": coupon.id})
+        yield changed_item(coupon, {"external_id": coupon.id})
 
 
 def _coupon_codes(shop: Shop, random: Random) -> Iterator[Item]:
@@ -195,7 +195,7 @@ def _coupon_codes(shop: Shop, random: Random) -> Iterator[Item]:
         for _ in range((0, 3, 130)[place % 3]):
             code = "".join(random.choices(BASE58, k=10))
             made = shop.item("coupon-code", number, f"{coupon.id}-{code}", random)
-            yield changed(made, {"unique_code": code}, coupon=coupon.id, profile=random.choice(profiles))
+            yield changed_item(made, {"unique_code": code}, coupon=coupon.id, profile=random.choice(profiles))
             number += 1
 
 
@@ -205,7 +205,7 @@ def _custom_metrics(shop: Shop, random: Random) -> Iterator[Item]:
         own = tuple(random.sample(list(metrics), 1 + number % 3))
         groups = [{"metric_id": each, "metric_filters": None, "value_property": "$value"} for each in own]
         definition = {"aggregation_method": ("count", "value")[number % 2], "metric_groups": groups}
-        yield changed(custom, {"definition": definition}, metrics=own)
+        yield changed_item(custom, {"definition": definition}, metrics=own)
 
 
 def _mapped_metrics(shop: Shop, random: Random) -> Iterator[Item]:
@@ -218,13 +218,13 @@ def _mapped_metrics(shop: Shop, random: Random) -> Iterator[Item]:
         made = shop.item("mapped-metric", number, name, random)
         # A mapping names a metric, or a custom metric, or nothing.
         if name == "revenue":
-            yield changed(made, metric=shop.neighbours.revenue_metric, custom_metric=ABSENT)
+            yield changed_item(made, metric=shop.neighbours.revenue_metric, custom_metric=ABSENT)
         elif number % 3 == 0:
-            yield changed(made, metric=metrics[number % len(metrics)], custom_metric=ABSENT)
+            yield changed_item(made, metric=metrics[number % len(metrics)], custom_metric=ABSENT)
         elif number % 3 == 1:
-            yield changed(made, metric=ABSENT, custom_metric=custom[number % len(custom)])
+            yield changed_item(made, metric=ABSENT, custom_metric=custom[number % len(custom)])
         else:
-            yield changed(made, metric=ABSENT, custom_metric=ABSENT)
+            yield changed_item(made, metric=ABSENT, custom_metric=ABSENT)
 
 
 def _metric_properties(shop: Shop, random: Random) -> Iterator[Item]:
@@ -233,13 +233,13 @@ def _metric_properties(shop: Shop, random: Random) -> Iterator[Item]:
             encoded = base64.b64encode(f"{metric}.{name}".encode()).decode()
             made = shop.item("metric-property", place, encoded, random)
             described = {"label": name, "property": name, "inferred_type": ("string", "number", "list")[place % 3]}
-            yield changed(made, {**described, "sample_values": None}, metric=metric)
+            yield changed_item(made, {**described, "sample_values": None}, metric=metric)
 
 
 def _object_types(shop: Shop, random: Random) -> Iterator[Item]:
     schemas = shop.ids("object-schema")
     for number, made in enumerate(shop.plain("object-type", random)):
-        yield changed(made, current_schema=schemas[number], draft_schema=ABSENT if number % 2 else schemas[number])
+        yield changed_item(made, current_schema=schemas[number], draft_schema=ABSENT if number % 2 else schemas[number])
 
 
 def _object_schemas(shop: Shop, random: Random) -> Iterator[Item]:
@@ -256,21 +256,21 @@ def _object_records(shop: Shop, random: Random) -> Iterator[Item]:
 def _push_tokens(shop: Shop, random: Random) -> Iterator[Item]:
     profiles = shop.neighbours.profiles
     for token in shop.plain("push-token", random):
-        yield changed(token, profile=random.choice(profiles))
+        yield changed_item(token, profile=random.choice(profiles))
 
 
-def _reviews(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_reviews(shop: Shop, random: Random) -> Iterator[Item]:
     items = shop.ids("catalog-item")
     for number, review in enumerate(shop.plain("review", random)):
-        made = changed(review, item=items[number % len(items)] if number % 5 else ABSENT)
+        made = changed_item(review, item=items[number % len(items)] if number % 5 else ABSENT)
         status = (review.attributes["status"] or {}).get("value")
         yield replace(made, hidden={**made.hidden, "status": ("all", status) if status else "all"})
 
 
-def _webhooks(shop: Shop, random: Random) -> Iterator[Item]:
+def _make_webhooks(shop: Shop, random: Random) -> Iterator[Item]:
     topics = shop.ids("webhook-topic")
     for number, webhook in enumerate(shop.plain("webhook", random)):
-        yield changed(webhook, webhook_topics=tuple(topics[: number * 2]))
+        yield changed_item(webhook, webhook_topics=tuple(topics[: number * 2]))
 
 
 def _webhook_topics(shop: Shop, random: Random) -> Iterator[Item]:
@@ -279,35 +279,35 @@ def _webhook_topics(shop: Shop, random: Random) -> Iterator[Item]:
 
 
 THE_TABLE: Mapping[str, Row] = {
-    "catalog-category": Row(8, _catalog("CAT"), _catalog_categories),
-    "catalog-item": Row(130, _catalog("ITEM"), _catalog_items),
-    "catalog-variant": Row(0, _catalog("VARIANT"), _catalog_variants),
-    "coupon": Row(6, _coupon, _coupons),
-    "coupon-code": Row(0, _coupon, _coupon_codes),
+    "catalog-category": Row(8, _catalog_id("CAT"), _catalog_categories),
+    "catalog-item": Row(130, _catalog_id("ITEM"), _catalog_items),
+    "catalog-variant": Row(0, _catalog_id("VARIANT"), _catalog_variants),
+    "coupon": Row(6, _coupon_id, _make_coupons),
+    "coupon-code": Row(0, _coupon_id, _coupon_codes),
     "custom-metric": Row(6, make_ulid, _custom_metrics),
     "data-source": Row(3, make_ulid),
-    "flow": Row(60, make_short_id, _flows, (NAMED_FLOW,)),
-    "flow-action": Row(0, _digits, _flow_actions),
+    "flow": Row(60, make_short_id, _make_flows, (NAMED_FLOW,)),
+    "flow-action": Row(0, _digits_id, _flow_actions),
     "flow-message": Row(0, make_short_id, _flow_messages),
-    "form": Row(24, make_short_id, _forms, (NAMED_FORM,)),
-    "form-version": Row(0, _digits, _form_versions),
-    "image": Row(130, _digits),
+    "form": Row(24, make_short_id, _make_forms, (NAMED_FORM,)),
+    "form-version": Row(0, _digits_id, _form_versions),
+    "image": Row(130, _digits_id),
     "mapped-metric": Row(7, make_short_id, _mapped_metrics),
-    "metric-property": Row(0, _hex, _metric_properties),
+    "metric-property": Row(0, _hex_id, _metric_properties),
     "object-record": Row(0, make_ulid, _object_records),
     "object-schema": Row(0, make_ulid, _object_schemas),
     "object-type": Row(4, make_ulid, _object_types),
-    "push-token": Row(45, _hex, _push_tokens),
-    "review": Row(60, _digits, _reviews),
-    "segment": Row(23, make_short_id, _segments, (NAMED_GROUP,)),
-    "tag": Row(0, _uuid, _tags),
-    "tag-group": Row(3, _uuid, _tag_groups),
+    "push-token": Row(45, _hex_id, _push_tokens),
+    "review": Row(60, _digits_id, _make_reviews),
+    "segment": Row(23, make_short_id, _make_segments, (NAMED_GROUP,)),
+    "tag": Row(0, _uuid_id, _make_tags),
+    "tag-group": Row(3, _uuid_id, _tag_groups),
     "template": Row(31, make_short_id),
     "template-universal-content": Row(22, make_ulid),
     "tracking-setting": Row(1, make_short_id, first_ids=("AbC123",)),
     "web-feed": Row(7, make_ulid),
-    "webhook": Row(3, make_ulid, _webhooks),
-    "webhook-topic": Row(6, _hex, _webhook_topics),
+    "webhook": Row(3, make_ulid, _make_webhooks),
+    "webhook-topic": Row(6, _hex_id, _webhook_topics),
 }
 
 

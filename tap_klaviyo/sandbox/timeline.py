@@ -116,42 +116,42 @@ def build_timeline(
     """
     if events > MOST_EVENTS:
         raise ValueError(f"An account can have {MOST_EVENTS} events, not {events}.")
-    seconds, first_of_burst = _past(random, events, now, days, shape, burst.count)
-    chosen = _metrics(random, metrics, events, first_of_burst, burst)
-    upcoming, ahead = _tail(random, now, events)
-    tail = sorted([(second, None) for second in upcoming] + [(second, now - DAY) for second in ahead], key=_first)
-    late = _late(random, seconds, now, latest)
+    seconds, first_of_burst = _past_seconds(random, events, now, days, shape, burst.count)
+    chosen = _metrics_of_events(random, metrics, events, first_of_burst, burst)
+    upcoming, ahead = _future_seconds(random, now, events)
+    tail = sorted([(second, None) for second in upcoming] + [(second, now - DAY) for second in ahead], key=_first_of)
+    late = _late_events(random, seconds, now, latest)
     for number, (second, visible_at) in enumerate(tail, start=events):
         if visible_at is not None:
             late[number] = visible_at
         elif number % 8 == 0:
             late[number] = second + random.randint(60, latest)
     seconds.extend(second for second, _ in tail)
-    chosen.extend(_choices(random, metrics, len(tail)))
+    chosen.extend(_choose_metrics(random, metrics, len(tail)))
     return Timeline(seconds, chosen, late)
 
 
-def _first(pair: tuple[int, int | None]) -> int:
+def _first_of(pair: tuple[int, int | None]) -> int:
     return pair[0]
 
 
-def _past(random: Random, events: int, now: int, days: int, shape: Shape, burst: int) -> tuple[array[int], int]:
+def _past_seconds(random: Random, events: int, now: int, days: int, shape: Shape, burst: int) -> tuple[array[int], int]:
     """Return the seconds of the events before `now`, and the number of the first event of the burst."""
     start, span = now - days * DAY, days * DAY
-    stretches = list(_stretches(start, span, shape))
+    stretches = list(_stretches_of(start, span, shape))
     middle = next(place for place, each in enumerate(stretches) if each.start >= start + span // 2)
-    counts = _shares([each.weight for each in stretches], events - burst)
+    counts = _shares_of([each.weight for each in stretches], events - burst)
     seconds = array("q")
     first_of_burst = 0
     for place, (stretch, count) in enumerate(zip(stretches, counts, strict=True)):
         if place == middle:
             first_of_burst = len(seconds)
             seconds.extend([stretch.start] * burst)
-        seconds.extend(_spread(random, stretch, count))
+        seconds.extend(_spread_seconds(random, stretch, count))
     return seconds, first_of_burst
 
 
-def _stretches(start: int, span: int, shape: Shape) -> Iterator[Stretch]:
+def _stretches_of(start: int, span: int, shape: Shape) -> Iterator[Stretch]:
     """Yield the stretches before `now`: one has no events, in another they come in heaps."""
     cuts = [start + span * percent // 100 for percent in (0, 30, 35, 50, 60, 65, 100)]
     names = ("even", "silent", "even", "even", "heaps", "even")
@@ -167,14 +167,14 @@ def _stretches(start: int, span: int, shape: Shape) -> Iterator[Stretch]:
             yield Stretch(begin, end, end - begin, DAY // 4 if name == "heaps" else 1)
 
 
-def _shares(weights: Sequence[float], count: int) -> list[int]:
+def _shares_of(weights: Sequence[float], count: int) -> list[int]:
     """Return the count, divided in proportion to the weights."""
     total = sum(weights)
     ends = [round(count * done / total) for done in accumulate(weights)]
     return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def _spread(random: Random, stretch: Stretch, count: int) -> list[int]:
+def _spread_seconds(random: Random, stretch: Stretch, count: int) -> list[int]:
     """Return ascending seconds in a stretch."""
     if not count:
         return []
@@ -184,14 +184,16 @@ def _spread(random: Random, stretch: Stretch, count: int) -> list[int]:
     return [start + int((place + chance()) * step) // grain * grain for place in range(count)]
 
 
-def _choices(random: Random, metrics: Sequence[Metric], count: int) -> array[int]:
+def _choose_metrics(random: Random, metrics: Sequence[Metric], count: int) -> array[int]:
     weights = [metric.kind.weight for metric in metrics if metric.kind.weight]
     return array("B", random.choices(range(len(weights)), weights, k=count))
 
 
-def _metrics(random: Random, metrics: Sequence[Metric], events: int, first_of_burst: int, burst: Burst) -> array[int]:
+def _metrics_of_events(
+    random: Random, metrics: Sequence[Metric], events: int, first_of_burst: int, burst: Burst
+) -> array[int]:
     """Return a random metric for each event; with enough events, every metric has a few."""
-    chosen = _choices(random, metrics, events)
+    chosen = _choose_metrics(random, metrics, events)
     everyone = [place for place, metric in enumerate(metrics) if metric.kind.weight]
     everyone.sort(key=lambda place: (metrics[place].kind.stream is None, place))
     early = min(first_of_burst, events)
@@ -203,14 +205,14 @@ def _metrics(random: Random, metrics: Sequence[Metric], events: int, first_of_bu
     return chosen
 
 
-def _tail(random: Random, now: int, events: int) -> tuple[list[int], list[int]]:
+def _future_seconds(random: Random, now: int, events: int) -> tuple[list[int], list[int]]:
     """Return the seconds of the events in the next two weeks, and of those dated up to a year ahead."""
-    upcoming = _spread(random, Stretch(now + 60, now + 14 * DAY, 1), max(60, events // 50))
-    ahead = _spread(random, Stretch(now + DAY // 24, now + 365 * DAY, 1), max(40, events // 1000))
+    upcoming = _spread_seconds(random, Stretch(now + 60, now + 14 * DAY, 1), max(60, events // 50))
+    ahead = _spread_seconds(random, Stretch(now + DAY // 24, now + 365 * DAY, 1), max(40, events // 1000))
     return upcoming, ahead
 
 
-def _late(random: Random, seconds: Sequence[int], now: int, latest: int) -> dict[int, int]:
+def _late_events(random: Random, seconds: Sequence[int], now: int, latest: int) -> dict[int, int]:
     """Return when late events become visible: a few old ones, and many of the last week, half of them after `now`."""
     week = bisect_left(seconds, now - latest + DAY // 2)
     late = {number: seconds[number] + random.randint(60, latest) for number in random.sample(range(week), week // 500)}

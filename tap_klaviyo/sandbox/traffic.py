@@ -57,7 +57,7 @@ class Request:
 def page_of(url: str, body: bytes = b"") -> str:
     """Return a URL without its page size, followed by the body."""
     path, _, query = url.partition("?")
-    kept = [pair for pair in query.split("&") if not _named(pair, "page[size]")]
+    kept = [pair for pair in query.split("&") if not _is_named(pair, "page[size]")]
     return f"{path}?{'&'.join(kept)}{body.decode(errors='replace')}"
 
 
@@ -113,10 +113,10 @@ class Exchange:
 def next_url(url: str, cursor: str) -> str:
     """Return a URL with another cursor; its other parameters stay as they are."""
     path, _, query = url.partition("?")
-    kept = [pair for pair in query.split("&") if pair and not _named(pair, "page[cursor]")]
+    kept = [pair for pair in query.split("&") if pair and not _is_named(pair, "page[cursor]")]
     kept.append(f"page%5Bcursor%5D={quote(cursor, safe='')}")
     return f"{path}?{'&'.join(kept)}"
 
 
-def _named(pair: str, name: str) -> bool:
+def _is_named(pair: str, name: str) -> bool:
     return any(key == name for key, _ in parse_qsl(pair, keep_blank_values=True))

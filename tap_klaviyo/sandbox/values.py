@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from tap_klaviyo.sandbox.endpoints import SCHEMAS, ResourceType, Schema
-from tap_klaviyo.sandbox.templates import stamp
+from tap_klaviyo.sandbox.templates import time_stamp
 
 _YEAR = 365 * 86_400
 # Conditions of segments and blocks of templates can contain each other without end.
@@ -163,7 +163,7 @@ class Generator:
         second = self.moments.updated if name.startswith("updated") else self.moments.created
         if not name.startswith(("created", "updated")):
             second += self.random.randrange(_YEAR)
-        text = stamp(second).decode()
+        text = time_stamp(second).decode()
         digits = {"seconds": 0, "milliseconds": 3, "microseconds": 6}[self.precision]
         fraction = f".{self.random.randrange(10**digits):0{digits}}" if digits else ""
         return f"{text[:19]}{fraction}{text[19:]}"

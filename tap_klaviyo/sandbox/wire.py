@@ -18,53 +18,53 @@ _SMALLEST_COMPRESSED = 500
 _MOMENT = 0.02
 
 
-def compressed(body: bytes) -> bytes:
+def compress_body(body: bytes) -> bytes:
     """Return a body compressed by gzip, quickly and always to the same bytes."""
     packer = zlib.compressobj(1, wbits=31)
     return packer.compress(body) + packer.flush()
 
 
-def encoded(body: bytes, headers: Mapping[str, str], accepted: str) -> tuple[bytes, dict[str, str]]:
+def encode_body(body: bytes, headers: Mapping[str, str], accepted: str) -> tuple[bytes, dict[str, str]]:
     """Return body and headers as they are sent; they are compressed if the client's Accept-Encoding allows it."""
     if "gzip" not in accepted or len(body) < _SMALLEST_COMPRESSED:
         return body, {**headers, "Content-Length": str(len(body))}
-    body = compressed(body)
+    body = compress_body(body)
     return body, {**headers, "Content-Encoding": "gzip", "Content-Length": str(len(body))}
 
 
-async def send(
+async def send_reply(
     http: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes, fault: Fault | None
 ) -> web.StreamResponse:
     """Send a reply; a fault can spoil its delivery."""
     match fault.kind if fault else "":
         case "reset_before":
-            _reset(http)
+            _reset_connection(http)
         case "reset_headers":
-            await _write(http, _head(status, headers)[:40])
-            _reset(http)
+            await _write_data(http, _head_bytes(status, headers)[:40])
+            _reset_connection(http)
         case "reset_body":
-            await _write(http, _head(status, headers) + _half(body))
-            _reset(http)
+            await _write_data(http, _head_bytes(status, headers) + _half_of(body))
+            _reset_connection(http)
         case "cut_body":
-            await _write(http, _head(status, headers) + _half(body))
-            _close(http)
+            await _write_data(http, _head_bytes(status, headers) + _half_of(body))
+            _close_connection(http)
         case "cut_chunked":
             chunked = {name: each for name, each in headers.items() if name != "Content-Length"}
-            head = _head(status, {**chunked, "Transfer-Encoding": "chunked"})
-            await _write(http, head + b"%x\r\n%b\r\n" % (len(_half(body)), _half(body)))
-            _close(http)
+            head = _head_bytes(status, {**chunked, "Transfer-Encoding": "chunked"})
+            await _write_data(http, head + b"%x\r\n%b\r\n" % (len(_half_of(body)), _half_of(body)))
+            _close_connection(http)
         case "slow" | "stall" if fault is not None:
-            return await _trickle(http, status, headers, body, fault)
+            return await _trickle_body(http, status, headers, body, fault)
         case _:
             return web.Response(status=status, headers=headers, body=body)
     # aiohttp finds the connection closed and sends nothing.
     return web.Response(status=status)
 
 
-async def _trickle(
+async def _trickle_body(
     http: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes, fault: Fault
 ) -> web.StreamResponse:
-    size = len(_half(body)) + 1 if fault.kind == "stall" else max(1, fault.size)
+    size = len(_half_of(body)) + 1 if fault.kind == "stall" else max(1, fault.size)
     response = web.StreamResponse(status=status, headers=headers)
     # The tap does not wait for the end of such an answer.
     with suppress(ConnectionResetError):
@@ -77,27 +77,27 @@ async def _trickle(
     return response
 
 
-def _half(body: bytes) -> bytes:
+def _half_of(body: bytes) -> bytes:
     return body[: len(body) // 2]
 
 
-def _head(status: int, headers: Mapping[str, str]) -> bytes:
+def _head_bytes(status: int, headers: Mapping[str, str]) -> bytes:
     lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {each}" for name, each in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-async def _write(http: web.BaseRequest, data: bytes) -> None:
+async def _write_data(http: web.BaseRequest, data: bytes) -> None:
     if http.transport is not None:
         http.transport.write(data)
         await asyncio.sleep(_MOMENT)
 
 
-def _close(http: web.BaseRequest) -> None:
+def _close_connection(http: web.BaseRequest) -> None:
     if http.transport is not None:
         http.transport.close()
 
 
-def _reset(http: web.BaseRequest) -> None:
+def _reset_connection(http: web.BaseRequest) -> None:
     """Reset the connection: with a linger time of 0, TCP sends RST instead of FIN."""
     if http.transport is not None:
         connection = http.transport.get_extra_info("socket")

@@ -13,19 +13,20 @@ from tap_klaviyo.streams.table import STREAMS
 
 def discover_catalog(streams: Sequence[Stream] = STREAMS) -> dict[str, Any]:
     """Return the catalog of the streams, whatever the account has. Needs no network."""
-    return {"streams": [_entry(stream) for stream in streams]}
+    return {"streams": [_stream_entry(stream) for stream in streams]}
 
 
 def select_defaults(catalog: Mapping[str, Any]) -> dict[str, Any]:
     """Return the catalog with just the streams selected that are selected by default."""
     return {
         "streams": [
-            {**entry, "metadata": [_chosen(each) for each in entry["metadata"]]} for entry in catalog["streams"]
+            {**entry, "metadata": [_select_by_default(each) for each in entry["metadata"]]}
+            for entry in catalog["streams"]
         ]
     }
 
 
-def _entry(stream: Stream) -> dict[str, Any]:
+def _stream_entry(stream: Stream) -> dict[str, Any]:
     entry = {
         "tap_stream_id": stream.name,
         "stream": stream.name,
@@ -84,6 +85,6 @@ def field_metadata(stream: Stream, name: str) -> dict[str, Any]:
     }
 
 
-def _chosen(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _select_by_default(entry: Mapping[str, Any]) -> dict[str, Any]:
     selected = {} if entry["breadcrumb"] else {"selected": entry["metadata"]["selected-by-default"]}
     return {**entry, "metadata": {**entry["metadata"], **selected}}

@@ -23,13 +23,13 @@ _MOST = 1000
 
 def request_times(state: State, path: str) -> list[float]:
     """Return when an endpoint was requested, in epoch seconds; none if the state does not say so."""
-    spans = _entry(state, path).get("requests")
-    return [time for span in spans for time in _times(span)] if isinstance(spans, list) else []
+    spans = _limit_entry(state, path).get("requests")
+    return [time for span in spans for time in _times_in(span)] if isinstance(spans, list) else []
 
 
 def pages_of_period(state: State, path: str) -> int:
     """Return how many pages one period of a report had; 1 if the state does not say so."""
-    pages = _entry(state, path).get("pages")
+    pages = _limit_entry(state, path).get("pages")
     return pages if isinstance(pages, int) and not isinstance(pages, bool) and pages > 0 else 1
 
 
@@ -42,19 +42,19 @@ def with_requests(state: State, path: str, times: Iterable[float], pages: int) -
         times: when requests were sent, in epoch seconds and in order.
         pages: how many pages one period has.
     """
-    entry = {"requests": [[format_time(int(a)), format_time(int(b)), count] for a, b, count in _spans(times)]}
+    entry = {"requests": [[format_time(int(a)), format_time(int(b)), count] for a, b, count in _spans_of(times)]}
     limits = state.get(_KEY)
     kept = limits if isinstance(limits, dict) else {}
     return {**state, _KEY: {**kept, path: {**entry, "pages": pages}}}
 
 
-def _entry(state: State, path: str) -> Mapping[str, Any]:
+def _limit_entry(state: State, path: str) -> Mapping[str, Any]:
     limits = state.get(_KEY)
     entry = limits.get(path) if isinstance(limits, dict) else None
     return entry if isinstance(entry, dict) else {}
 
 
-def _times(span: Any) -> Iterator[float]:
+def _times_in(span: Any) -> Iterator[float]:
     try:
         first, last, count = span
         begin, end = parse_time(first), parse_time(last)
@@ -63,7 +63,7 @@ def _times(span: Any) -> Iterator[float]:
         return  # Nothing is lost: Klaviyo refuses what is over the limit.
 
 
-def _spans(times: Iterable[float]) -> Sequence[tuple[float, float, int]]:
+def _spans_of(times: Iterable[float]) -> Sequence[tuple[float, float, int]]:
     found: list[tuple[float, float, int]] = []
     for time in times:
         if found and time - found[-1][1] <= _APART:

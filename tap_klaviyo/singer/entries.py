@@ -75,10 +75,10 @@ def read_entries(catalog: Any, ignored: Ignored) -> list[Entry]:
     if not isinstance(streams, list):
         raise CatalogError('Invalid catalog: "streams" must be an array. Create a catalog with --discover.')
     ignored.add("Ignored keys at the top of the catalog", *sorted(map(str, catalog.keys() - CATALOG_KEYS)))
-    return [_entry(values, position, ignored) for position, values in enumerate(streams)]
+    return [_read_entry(values, position, ignored) for position, values in enumerate(streams)]
 
 
-def _entry(values: Any, position: int, ignored: Ignored) -> Entry:
+def _read_entry(values: Any, position: int, ignored: Ignored) -> Entry:
     if not isinstance(values, dict):
         raise CatalogError(f"Invalid catalog: streams[{position}] must be an object, not {show_value(values)}.")
     given = [values.get("tap_stream_id"), values.get("stream")]
@@ -86,14 +86,14 @@ def _entry(values: Any, position: int, ignored: Ignored) -> Entry:
     if wrong := [each for each in given if each is not None and each not in names]:
         raise CatalogError(f"Invalid catalog: the name of streams[{position}] is {show_value(wrong[0])}, not text.")
     name = names[-1] if names else f"streams[{position}]"
-    schema = _object(values.get("schema"), f"the schema of {name}")
-    _object(schema.get("properties"), f"the schema's properties of {name}")
+    schema = _object_in(values.get("schema"), f"the schema of {name}")
+    _object_in(schema.get("properties"), f"the schema's properties of {name}")
     without_effect = [key for key in values if key not in ENTRY_KEYS and values[key] is not None]
     ignored.add("Ignored keys of catalog entries", *(f"{name}: {key}" for key in without_effect))
-    return Entry(name, names, schema, _metadata(values.get("metadata"), name, ignored), values)
+    return Entry(name, names, schema, _read_metadata(values.get("metadata"), name, ignored), values)
 
 
-def _object(value: Any, what: str) -> Mapping[str, Any]:
+def _object_in(value: Any, what: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -101,7 +101,7 @@ def _object(value: Any, what: str) -> Mapping[str, Any]:
     return value
 
 
-def _metadata(listed: Any, name: str, ignored: Ignored) -> dict[FieldPath, dict[str, Any]]:
+def _read_metadata(listed: Any, name: str, ignored: Ignored) -> dict[FieldPath, dict[str, Any]]:
     if not isinstance(listed, list | None):
         raise CatalogError(f"Invalid catalog: the metadata of {name} must be an array, not {show_value(listed)}.")
     found: dict[FieldPath, dict[str, Any]] = {}

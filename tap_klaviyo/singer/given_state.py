@@ -33,7 +33,7 @@ def read_state(value: Any, streams: Sequence[Stream] = STREAMS) -> State:
         StateError: it is not a state.
     """
     names = known_names(streams)
-    value = _unwrapped(value, names)
+    value = _unwrap_state(value, names)
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -49,7 +49,7 @@ def read_state(value: Any, streams: Sequence[Stream] = STREAMS) -> State:
     return {**value, "bookmarks": dict(value["bookmarks"] or {})}
 
 
-def _unwrapped(value: Any, names: Iterable[str]) -> Any:
+def _unwrap_state(value: Any, names: Iterable[str]) -> Any:
     """Return the state inside the wrappers."""
     while isinstance(value, dict) and not _is_state(value, names):
         inner = [value[key] for key in _WRAPPERS if key in value]
@@ -102,7 +102,7 @@ def name_odd_parts(state: State, metric_ids: Mapping[str, Iterable[str]], stream
         if name in known:
             _name_odd_bookmark(name, entry, known[name], ignored)
         else:
-            shown = f"{name or show_value(name)}{_hint(name, names)}"
+            shown = f"{name or show_value(name)}{_nearest_name(name, names)}"
             ignored.add("Ignored bookmarks of the state, which belong to no stream", shown)
     current = state.get("currently_syncing")
     if current is not None and current not in list(names):
@@ -112,7 +112,7 @@ def name_odd_parts(state: State, metric_ids: Mapping[str, Iterable[str]], stream
     ignored.log()
 
 
-def _hint(name: str, names: Iterable[str]) -> str:
+def _nearest_name(name: str, names: Iterable[str]) -> str:
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     near = difflib.get_close_matches(slug, list(names), 1, cutoff=0.7)
     return f' (did you mean "{near[0]}"?)' if near else ""

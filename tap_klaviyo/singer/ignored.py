@@ -25,9 +25,9 @@ class Ignored:
         """Log a line for each reason, with its first names."""
         for (level, reason), names in self._names.items():
             if names:
-                logger.log(level, "%s: %s.", reason, _listed(list(names)))
+                logger.log(level, "%s: %s.", reason, _list_names(list(names)))
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     rest = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -49,7 +49,7 @@ class Writer:
 
     def schema(self, stream: str, schema: Mapping[str, Any], key: Sequence[str], replication_key: str | None) -> None:
         """Write a SCHEMA message."""
-        self._write(_line(singer.SchemaMessage(stream, schema, list(key), replication_key)))
+        self._write(_message_line(singer.SchemaMessage(stream, schema, list(key), replication_key)))
 
     def records(self, lines: bytes) -> None:
         """Write RECORD lines made by encode_records."""
@@ -67,14 +67,14 @@ class Writer:
 
     def state(self, state: Mapping[str, Any]) -> None:
         """Write a STATE message, unless it would say what the last one said."""
-        line = _line(singer.StateMessage(state))
+        line = _message_line(singer.StateMessage(state))
         if line != self._last_state:
             self._write(line)
             self._last_state = line
 
     def activate_version(self, stream: str, version: int) -> None:
         """Write an ACTIVATE_VERSION message."""
-        self._write(_line(singer.ActivateVersionMessage(stream, version)))
+        self._write(_message_line(singer.ActivateVersionMessage(stream, version)))
 
     def _write(self, data: bytes) -> None:
         if self._broken:
@@ -124,6 +124,6 @@ def _wait_until_writable(stdout: BinaryIO) -> None:
         time.sleep(_NAP)
 
 
-def _line(message: singer.Message) -> bytes:
+def _message_line(message: singer.Message) -> bytes:
     """Return a message as a line of ASCII: a user's state or catalog may hold halves of surrogate pairs."""
     return json.dumps(message.asdict(), separators=(",", ":")).encode() + b"\n"

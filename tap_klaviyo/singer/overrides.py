@@ -36,9 +36,11 @@ def override_schema(
     if replication_key and wanted is not None and isinstance(wanted, dict) and is_text(wanted):
         own_type = own["properties"][replication_key]["type"]
         if "string" not in own_type:
-            raise _refusal(f"{stream}.{replication_key}", f"makes the replication key text; use {show_value(own_type)}")
+            raise _override_refusal(
+                f"{stream}.{replication_key}", f"makes the replication key text; use {show_value(own_type)}"
+            )
     # The choice of the stream in its schema is read by the selection.
-    return _object(own, {key: value for key, value in given.items() if key != "selected"}, (stream,), ignored)
+    return _override_object(own, {key: value for key, value in given.items() if key != "selected"}, (stream,), ignored)
 
 
 def omitted_fields(own: Mapping[str, Any], given: Mapping[str, Any]) -> set[FieldPath]:
@@ -51,22 +53,26 @@ def omitted_fields(own: Mapping[str, Any], given: Mapping[str, Any]) -> set[Fiel
         elif inner_properties(definition) and not is_text(properties[name]):
             inner = properties[name]
             inner = inner.get("items", inner)
-            omitted.update((name, *path) for path in omitted_fields(_inner(definition), inner))
+            omitted.update((name, *path) for path in omitted_fields(_object_definition(definition), inner))
     return omitted
 
 
-def _inner(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+def _object_definition(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the definition of an object, or of the objects of an array."""
     inner: Mapping[str, Any] = definition.get("items", definition)
     return inner
 
 
-def _object(own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, ignored: Ignored) -> dict[str, Any]:
+def _override_object(
+    own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, ignored: Ignored
+) -> dict[str, Any]:
     """Return the definition of an object with named fields."""
     name = ".".join(path)
     properties = given.get("properties")
     if not isinstance(properties, dict) or not properties:
-        raise _refusal(name, f'must keep its "properties"; to leave the field out, set "selected": false for {name}')
+        raise _override_refusal(
+            name, f'must keep its "properties"; to leave the field out, set "selected": false for {name}'
+        )
     own_properties: Mapping[str, Any] = own["properties"]
     ignored.add(UNKNOWN_FIELDS, *(".".join((*path, each)) for each in properties if each not in own_properties))
     if len(path) > 1 or "type" in given:
@@ -74,9 +80,9 @@ def _object(own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, i
     rest = {key: value for key, value in given.items() if key != "properties"}
     for key, value in rest.items():
         if not _fits_object(key, value):
-            raise _refusal(name, f"cannot have {show_value({key: value})}: its records may not fit that")
+            raise _override_refusal(name, f"cannot have {show_value({key: value})}: its records may not fit that")
     merged = {
-        each: _field(own_properties[each], properties[each], (*path, each), ignored)
+        each: _override_field(own_properties[each], properties[each], (*path, each), ignored)
         if each in properties
         else own_properties[each]
         for each in own_properties
@@ -93,33 +99,41 @@ def _fits_object(key: str, value: Any) -> bool:
     )
 
 
-def _field(own: Mapping[str, Any], given: Any, path: FieldPath, ignored: Ignored) -> Mapping[str, Any]:
+def _override_field(own: Mapping[str, Any], given: Any, path: FieldPath, ignored: Ignored) -> Mapping[str, Any]:
     """Return the user's definition of a field."""
     name = ".".join(path)
     if not isinstance(given, dict):
-        raise _refusal(name, f"must be an object with a type, not {show_value(given)}")
+        raise _override_refusal(name, f"must be an object with a type, not {show_value(given)}")
     if given == own:
         return own
     if inner_properties(own) and not is_text(given):
         telling = {key: value for key, value in given.items() if key not in _LEGACY_METADATA}
-        return _array(own, telling, path, ignored) if "items" in own else _object(own, telling, path, ignored)
+        return (
+            _override_array(own, telling, path, ignored)
+            if "items" in own
+            else _override_object(own, telling, path, ignored)
+        )
     _check_type(own, given, name)
     for key, value in given.items():
         if not _fits_value(key, value, own, given):
-            raise _refusal(name, f"cannot have {show_value({key: value})}: its values may not fit that")
+            raise _override_refusal(name, f"cannot have {show_value({key: value})}: its values may not fit that")
     return {key: value for key, value in given.items() if key not in _LEGACY_METADATA}
 
 
-def _array(own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, ignored: Ignored) -> Mapping[str, Any]:
+def _override_array(
+    own: Mapping[str, Any], given: Mapping[str, Any], path: FieldPath, ignored: Ignored
+) -> Mapping[str, Any]:
     """Return the user's definition of an array of objects."""
     name = ".".join(path)
     _check_type(own, given, name)
     if not isinstance(given.get("items"), dict):
-        raise _refusal(name, f'must keep its "items"; to leave the field out, set "selected": false for {name}')
+        raise _override_refusal(
+            name, f'must keep its "items"; to leave the field out, set "selected": false for {name}'
+        )
     for key, value in given.items():
         if key not in ("type", "items") and key not in _ANNOTATIONS:
-            raise _refusal(name, f"cannot have {show_value({key: value})}: its values may not fit that")
-    return {**given, "items": _object(own["items"], given["items"], path, ignored)}
+            raise _override_refusal(name, f"cannot have {show_value({key: value})}: its values may not fit that")
+    return {**given, "items": _override_object(own["items"], given["items"], path, ignored)}
 
 
 def _fits_value(key: str, value: Any, own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
@@ -139,11 +153,11 @@ def _fits_value(key: str, value: Any, own: Mapping[str, Any], given: Mapping[str
 
 def is_text(definition: Mapping[str, Any]) -> bool:
     """Return whether a definition is one of text."""
-    return "string" in _types(definition)
+    return "string" in _types_of(definition)
 
 
 def _check_type(own: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:
-    own_types, types = _types(own), _types(given)
+    own_types, types = _types_of(own), _types_of(given)
     (own_type,) = own_types - {"null"}
     allowed = _WIDER.get(own_type, (own_type, "string") if own_type != "string" else ("string",))
     is_nullable = "null" in own_types
@@ -151,10 +165,10 @@ def _check_type(own: Mapping[str, Any], given: Mapping[str, Any], name: str) -> 
         return
     choices = [show_value(["null", each] if is_nullable else each) for each in allowed]
     what = f"has the type {show_value(given['type'])}" if "type" in given else "has no type"
-    raise _refusal(name, f"{what}; use {' or '.join(choices)}")
+    raise _override_refusal(name, f"{what}; use {' or '.join(choices)}")
 
 
-def _types(definition: Mapping[str, Any]) -> set[str]:
+def _types_of(definition: Mapping[str, Any]) -> set[str]:
     """Return the types of a definition; empty if they are malformed."""
     given = definition.get("type")
     listed = given if isinstance(given, list) else [given]
@@ -162,7 +176,7 @@ def _types(definition: Mapping[str, Any]) -> set[str]:
     return types if len(types) == len(listed) else set()
 
 
-def _refusal(name: str, sentence: str) -> CatalogError:
+def _override_refusal(name: str, sentence: str) -> CatalogError:
     return CatalogError(f"Invalid catalog: the schema of {name} {sentence}.")
 
 

@@ -79,8 +79,10 @@ def known_counts(state: State, stream: Stream) -> Mapping[str, KnownCounts]:
     Raises:
         StateError: it is not understood.
     """
-    with _understood(stream):
-        return {metric: _read(entry) for metric, entry in _entry(state, stream).get("metrics", {}).items()}
+    with _refuse_odd_entry(stream):
+        return {
+            metric: _read_counts(entry) for metric, entry in _recount_entry(state, stream).get("metrics", {}).items()
+        }
 
 
 def counted_bookmark(state: State, stream: Stream) -> int | None:
@@ -89,13 +91,13 @@ def counted_bookmark(state: State, stream: Stream) -> int | None:
     Raises:
         StateError: it is not understood.
     """
-    with _understood(stream):
-        mark = _entry(state, stream).get("bookmark")
+    with _refuse_odd_entry(stream):
+        mark = _recount_entry(state, stream).get("bookmark")
         return None if mark is None else parse_time(mark)
 
 
 @contextmanager
-def _understood(stream: Stream) -> Iterator[None]:
+def _refuse_odd_entry(stream: Stream) -> Iterator[None]:
     """Raise a StateError for an entry that has another form."""
     try:
         yield
@@ -117,26 +119,28 @@ def with_known_counts(state: State, stream: Stream, known: Mapping[str, KnownCou
     """
     entry = {
         "bookmark": None if mark is None else format_time(mark),
-        "metrics": {metric: _written(each) for metric, each in sorted(known.items())},
+        "metrics": {metric: _write_counts(each) for metric, each in sorted(known.items())},
     }
     return {**state, _KEY: {**(state.get(_KEY) or {}), stream.name: entry}}
 
 
-def _entry(state: State, stream: Stream) -> Mapping[str, Any]:
+def _recount_entry(state: State, stream: Stream) -> Mapping[str, Any]:
     entry: Mapping[str, Any] | None = (state.get(_KEY) or {}).get(stream.name)
     return entry or {}
 
 
-def _written(known: KnownCounts) -> Mapping[str, Any]:
+def _write_counts(known: KnownCounts) -> Mapping[str, Any]:
     by_hour = known.hourly_start
     entry: dict[str, Any] = {
         "start": format_time(known.start),
         "end": format_time(known.end),
-        "days": [known.days.get(day, "") for day in _days(known.start, by_hour)],
-        "hours": list(_shortened(known.hours.get(hour, 0) for hour in _hours(by_hour, known.end))),
+        "days": [known.days.get(day, "") for day in _days_between(known.start, by_hour)],
+        "hours": list(_shorten_zeros(known.hours.get(hour, 0) for hour in _hours_between(by_hour, known.end))),
     }
     if known.surplus:
-        entry["surplus"] = list(_shortened(known.surplus.get(hour, 0) for hour in _hours(known.start, known.end)))
+        entry["surplus"] = list(
+            _shorten_zeros(known.surplus.get(hour, 0) for hour in _hours_between(known.start, known.end))
+        )
     if known.open:
         entry["open"] = {
             format_time(hour): [each.rows, each.count, format_time(each.since)]
@@ -145,18 +149,18 @@ def _written(known: KnownCounts) -> Mapping[str, Any]:
     return entry
 
 
-def _read(entry: Mapping[str, Any]) -> KnownCounts:
+def _read_counts(entry: Mapping[str, Any]) -> KnownCounts:
     start, end = parse_time(entry["start"]), parse_time(entry["end"])
     if end % HOUR:
         raise ValueError("Counts end with a full hour.")
     by_hour = KnownCounts(start, end).hourly_start
-    days = zip(_days(start, by_hour), entry["days"], strict=True)
+    days = zip(_days_between(start, by_hour), entry["days"], strict=True)
     return KnownCounts(
         start,
         end,
-        _numbered(_hours(by_hour, end), entry["hours"]),
+        _number_hours(_hours_between(by_hour, end), entry["hours"]),
         {day: str(digest) for day, digest in days if digest},
-        _numbered(_hours(start, end), entry["surplus"]) if "surplus" in entry else {},
+        _number_hours(_hours_between(start, end), entry["surplus"]) if "surplus" in entry else {},
         {
             parse_time(hour): OpenHour(int(rows), int(count), parse_time(since))
             for hour, (rows, count, since) in entry.get("open", {}).items()
@@ -164,19 +168,19 @@ def _read(entry: Mapping[str, Any]) -> KnownCounts:
     )
 
 
-def _hours(start: int, end: int) -> range:
+def _hours_between(start: int, end: int) -> range:
     return range(start // HOUR * HOUR, end, HOUR)
 
 
-def _days(start: int, end: int) -> range:
+def _days_between(start: int, end: int) -> range:
     return range(start // DAY * DAY, end, DAY)
 
 
-def _numbered(hours: Sequence[int], numbers: Iterable[int]) -> dict[int, int]:
-    return {hour: number for hour, number in zip(hours, _lengthened(numbers), strict=True) if number}
+def _number_hours(hours: Sequence[int], numbers: Iterable[int]) -> dict[int, int]:
+    return {hour: number for hour, number in zip(hours, _lengthen_zeros(numbers), strict=True) if number}
 
 
-def _shortened(numbers: Iterable[int]) -> Iterator[int]:
+def _shorten_zeros(numbers: Iterable[int]) -> Iterator[int]:
     """Yield numbers, and each run of zeros as its negative length."""
     for is_zero, group in groupby(numbers, lambda number: number == 0):
         if is_zero:
@@ -185,7 +189,7 @@ def _shortened(numbers: Iterable[int]) -> Iterator[int]:
             yield from group
 
 
-def _lengthened(numbers: Iterable[int]) -> Iterator[int]:
+def _lengthen_zeros(numbers: Iterable[int]) -> Iterator[int]:
     for number in numbers:
         if number < 0:
             # Not a list: an odd state may have any number here.

@@ -49,12 +49,12 @@ def select_by_names(catalog: Mapping[str, Any], text: str, streams: Sequence[Str
     chosen: dict[str, _Choice] = {}
     included = [each for each in terms if not each.startswith("!")] or [CORE]
     for term in included:
-        for stream, paths in _matches(term, entries):
+        for stream, paths in _streams_matched(term, entries):
             choice = chosen.setdefault(stream, _Choice())
             choice.has_defaults |= not paths
             choice.fields.update(paths)
     for term in (each[1:].strip() for each in terms if each.startswith("!")):
-        for stream, paths in _matches(term, entries, leave_out=True):
+        for stream, paths in _streams_matched(term, entries, leave_out=True):
             if not paths:
                 chosen.pop(stream, None)
             elif stream in chosen:
@@ -82,12 +82,12 @@ class _Fields:
         return [path for path in self.paths if len(path) == len(pattern) and all(map(fnmatchcase, path, pattern))]
 
 
-def _matches(
+def _streams_matched(
     term: str, entries: Mapping[str, _Fields], leave_out: bool = False
 ) -> Iterator[tuple[str, list[FieldPath]]]:
     """Yield each stream that a term names, with the fields that it names; with none if it names the whole stream."""
     name, *path = term.split(".")
-    streams = _streams(name, entries)
+    streams = _streams_named(name, entries)
     if not path:
         yield from ((stream, []) for stream in streams)
         return
@@ -101,17 +101,17 @@ def _matches(
     yield from ((stream, paths) for stream, paths in found.items() if paths)
 
 
-def _streams(name: str, entries: Mapping[str, _Fields]) -> list[str]:
+def _streams_named(name: str, entries: Mapping[str, _Fields]) -> list[str]:
     """Return the streams of a group, of a pattern, or of a name."""
     if name in (*GROUPS, METRIC_STREAMS, ALL):
         return [stream for stream, fields in entries.items() if name in (ALL, fields.row.group)]
     found = [stream for stream in entries if fnmatchcase(stream, name)]
     if not found:
-        raise ConfigError([f'--select: unknown stream "{name}"{_hint(name, entries)}'])
+        raise ConfigError([f'--select: unknown stream "{name}"{_nearest_name(name, entries)}'])
     return found
 
 
-def _hint(name: str, entries: Mapping[str, _Fields]) -> str:
+def _nearest_name(name: str, entries: Mapping[str, _Fields]) -> str:
     """Return the end of a sentence, with the nearest stream by its name, its metrics, or what another tap calls it."""
     by_word = {each: each for each in (*entries, *GROUPS, ALL)}
     for stream in (fields.row for fields in entries.values()):

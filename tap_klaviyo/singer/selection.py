@@ -83,7 +83,9 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
         stream = next((known[name] for name in entry.names if name in known), None)
         if stream is None:
             logger.warning(
-                "The catalog names a stream that this tap does not have: %s.%s", entry.name, _hint(entry, known)
+                "The catalog names a stream that this tap does not have: %s.%s",
+                entry.name,
+                _nearest_stream(entry, known),
             )
             continue
         if entry.name != stream.name:
@@ -110,13 +112,13 @@ def prune_schema(schema: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     return {**schema, "properties": properties}
 
 
-def _hint(entry: Entry, known: Iterable[str]) -> str:
+def _nearest_stream(entry: Entry, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(entry.name, list(known), 1)
     return f" Did you mean {near[0]}?" if near else " It is ignored."
 
 
 def _select_stream(stream: Stream, entry: Entry, ignored: Ignored) -> Selection | None:
-    if not _is_selected(stream.name, _root(entry, ignored), default=None):
+    if not _is_selected(stream.name, _root_metadata(entry, ignored), default=None):
         for path, metadata in entry.metadata.items():
             _is_selected(".".join((stream.name, *path)), metadata, default=False)
         return None
@@ -233,7 +235,7 @@ def _is_selected(name: str, metadata: Mapping[str, Any], default: bool | None) -
     return inclusion != "unsupported" and (chosen or (inclusion == "automatic" and name.count(".") > 0))
 
 
-def _root(entry: Entry, ignored: Ignored) -> Mapping[str, Any]:
+def _root_metadata(entry: Entry, ignored: Ignored) -> Mapping[str, Any]:
     """Return the stream's metadata, with the choice that catalogs have beside the schema, or in it, joined to it."""
     root = entry.root
     for each in (entry.schema, entry.values):

@@ -187,12 +187,12 @@ def read_bookmark(entry: Any, name: str, replication_key: str = "timestamp") -> 
             f'"{replication_key}" with a date. Remove the bookmark to read the stream from start_date.'
         )
     try:
-        return min(_seconds(value) for value in values)
+        return min(_seconds_in(value) for value in values)
     except (ValueError, OverflowError):
         raise StateError(f"Invalid state: the bookmark of {name} is not a date: {values[0]!r}.") from None
 
 
-def _seconds(value: Any) -> int:
+def _seconds_in(value: Any) -> int:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     seconds = int(value) if is_number else parse_time(value)
     format_time(seconds)

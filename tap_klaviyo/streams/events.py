@@ -50,14 +50,14 @@ def project_metrics(projection: Projection, metrics: Sequence[Resource]) -> Proj
     known = {metric.id: metric for metric in metrics}
 
     @cache
-    def values(id: str) -> Mapping[str, Raw]:
+    def metric_values(id: str) -> Mapping[str, Raw]:
         metric = known.get(id) or Resource(id)
         return projection.fit_values(_metric_values(projection, metric, Findings()))
 
     fields = tuple(
         name for name in ("metric_id", "metric_name", "metric") if name in projection.source.emitted["properties"]
     )
-    return projection.with_constants({"type": "event"}).with_lookup(Lookup("metric", fields, values))
+    return projection.with_constants({"type": "event"}).with_lookup(Lookup("metric", fields, metric_values))
 
 
 def _metric_values(projection: Projection, metric: Resource, findings: Findings) -> dict[str, Any]:

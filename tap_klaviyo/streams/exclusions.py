@@ -40,11 +40,11 @@ def _add_suppressions(record: Record, projection: Projection, findings: Findings
         part, where = projection.record_type.nested[name], (projection.source.name, name)
         setattr(record, name, None if values is None else read_objects(part, values, where, findings))
     none: Record = projection.record_type.nested["suppressions"].struct()
-    newest = max(record.suppressions or (), key=_moment, default=none)
+    newest = max(record.suppressions or (), key=_suppression_time, default=none)
     record.reason, record.timestamp = _or_null(newest.reason), _or_null(newest.timestamp)
 
 
-def _moment(suppression: Record) -> datetime:
+def _suppression_time(suppression: Record) -> datetime:
     """Return when a suppression began; 1970 if it does not say."""
     date = decode_text(to_utc(suppression.timestamp)) if isinstance(suppression.timestamp, Raw) else None
     return datetime.fromisoformat(date.replace("Z", "+00:00")) if date else _EPOCH

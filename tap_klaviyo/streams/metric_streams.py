@@ -49,10 +49,10 @@ def read_metric_streams(value: Any) -> tuple[MetricStream, ...]:
 
 def streams_with(chosen: Sequence[MetricStream]) -> tuple[Stream, ...]:
     """Return the table's streams, and behind them those of the user's choice."""
-    return (*STREAMS, *(_stream(each) for each in chosen))
+    return (*STREAMS, *(_chosen_stream(each) for each in chosen))
 
 
-def _stream(chosen: MetricStream) -> Stream:
+def _chosen_stream(chosen: MetricStream) -> Stream:
     return event_stream(chosen.stream, chosen.metric, group=METRIC_STREAMS, integration=chosen.integration)
 
 

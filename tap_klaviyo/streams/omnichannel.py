@@ -43,7 +43,7 @@ class Omnichannel:
 def flat_page(campaigns: Sequence[Omnichannel]) -> bytes:
     """Return campaigns as a JSON:API document in the shape of revision 2026-07-15, with messages and tags included."""
     included = [_flat_message(message, each) for each in campaigns for message in each.messages]
-    included += [_resource(tag.id, "tag", tag.attributes) for each in campaigns for tag in each.tags]
+    included += [_resource_object(tag.id, "tag", tag.attributes) for each in campaigns for tag in each.tags]
     return msgspec.json.encode(
         {"data": list(map(_flat_campaign, campaigns)), "included": included, "links": {"next": None}}
     )
@@ -52,17 +52,17 @@ def flat_page(campaigns: Sequence[Omnichannel]) -> bytes:
 def _flat_campaign(parts: Omnichannel) -> dict[str, Any]:
     attributes = decode_object(parts.campaign.attributes) or {}
     definition = decode_object(attributes.get("definition")) or {}
-    first = _definition(parts.messages[0]) if parts.messages else {}
+    first = _definition_of(parts.messages[0]) if parts.messages else {}
     options = decode_object(first.get("send_options")) or {}
     tracking = decode_object(first.get("tracking_options"))
     flat = {
         "name": definition.get("name"),
-        "status": _state(parts.messages),
-        "channel": _channel(parts),
+        "status": _state_of(parts.messages),
+        "channel": _channel_name(parts),
         "archived": definition.get("archived"),
-        "audiences": {name: _groups(parts.audiences, name) for name in ("included", "excluded")},
+        "audiences": {name: _group_ids(parts.audiences, name) for name in ("included", "excluded")},
         "send_options": {"ignore_unsubscribes": options.get("is_ignoring_unsubscribes")},
-        "tracking_options": None if tracking is None else _tracking(tracking),
+        "tracking_options": None if tracking is None else _tracking_options(tracking),
         "send_strategy": {"method": options.get("send_strategy"), "datetime": options.get("send_time")},
         "created_at": attributes.get("created_at"),
         "updated_at": attributes.get("updated_at"),
@@ -72,10 +72,12 @@ def _flat_campaign(parts: Omnichannel) -> dict[str, Any]:
         "campaign-messages": [{"type": "campaign-message", "id": each.id} for each in parts.messages],
         "tags": [{"type": "tag", "id": each.id} for each in parts.tags],
     }
-    return _resource(parts.campaign.id, "campaign", flat, {name: {"data": data} for name, data in related.items()})
+    return _resource_object(
+        parts.campaign.id, "campaign", flat, {name: {"data": data} for name, data in related.items()}
+    )
 
 
-def _tracking(options: Mapping[str, Raw]) -> dict[str, Any]:
+def _tracking_options(options: Mapping[str, Raw]) -> dict[str, Any]:
     return {
         "add_tracking_params": options.get("is_add_utm"),
         "is_tracking_clicks": options.get("is_tracking_clicks"),
@@ -85,9 +87,9 @@ def _tracking(options: Mapping[str, Raw]) -> dict[str, Any]:
 
 def _flat_message(message: Resource, parts: Omnichannel) -> dict[str, Any]:
     """Return a message with the content of its first variation; others are in the stream `campaign_variations`."""
-    attributes, definition = decode_object(message.attributes) or {}, _definition(message)
+    attributes, definition = decode_object(message.attributes) or {}, _definition_of(message)
     variations = parts.variations.get(message.id, ())
-    details = decode_object(_definition(variations[0]).get("details")) if variations else None
+    details = decode_object(_definition_of(variations[0]).get("details")) if variations else None
     content = {name: value for name, value in (details or {}).items() if name not in ("channel", "template_id")}
     flat = {
         "definition": {"channel": _channel_of(details), "label": definition.get("name"), "content": content},
@@ -96,27 +98,29 @@ def _flat_message(message: Resource, parts: Omnichannel) -> dict[str, Any]:
     }
     template = decode_text((details or {}).get("template_id"))
     related = {"template": {"data": {"type": "template", "id": template}}} if template else {}
-    return _resource(message.id, "campaign-message", flat, related)
+    return _resource_object(message.id, "campaign-message", flat, related)
 
 
-def _resource(id: str, kind: str, attributes: Any, related: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+def _resource_object(
+    id: str, kind: str, attributes: Any, related: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     return {"type": kind, "id": id, "attributes": attributes, "relationships": dict(related)}
 
 
-def _definition(resource: Resource) -> Mapping[str, Raw]:
+def _definition_of(resource: Resource) -> Mapping[str, Raw]:
     return decode_object((decode_object(resource.attributes) or {}).get("definition")) or {}
 
 
-def _state(messages: Sequence[Resource]) -> str | None:
-    found = {decode_text(_definition(each).get("status")) for each in messages} - {None}
+def _state_of(messages: Sequence[Resource]) -> str | None:
+    found = {decode_text(_definition_of(each).get("status")) for each in messages} - {None}
     ordered = [*(state for state in _STATES if state in found), *sorted(map(str, found.difference(_STATES)))]
     return ordered[0].capitalize() if ordered else None
 
 
-def _channel(parts: Omnichannel) -> str | None:
+def _channel_name(parts: Omnichannel) -> str | None:
     """Return the channel that all variations have, "omnichannel" for several, None for a campaign without any."""
     details = [
-        decode_object(_definition(variation).get("details"))
+        decode_object(_definition_of(variation).get("details"))
         for message in parts.messages
         for variation in parts.variations.get(message.id, ())
     ]
@@ -129,7 +133,7 @@ def _channel_of(details: Mapping[str, Raw] | None) -> str | None:
     return _CHANNELS.get(name, name) if name else None
 
 
-def _groups(audiences: Sequence[Resource], name: str) -> list[str]:
+def _group_ids(audiences: Sequence[Resource], name: str) -> list[str]:
     """Return the ids of the lists and segments of all audiences, each once."""
-    values = [each for audience in audiences for each in decode_array(_definition(audience).get(name)) or ()]
+    values = [each for audience in audiences for each in decode_array(_definition_of(audience).get(name)) or ()]
     return list(dict.fromkeys(filter(None, map(decode_text, values))))

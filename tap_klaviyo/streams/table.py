@@ -33,10 +33,10 @@ _TAGS = Related("tags", "tags", "tag")
 
 def event_stream(name: str, *metric_names: str, group: str = CORE, integration: str | None = KLAVIYO) -> Stream:
     """Return the row of a stream of events: those of metrics with these names, of an integration or of all (None)."""
-    return _events(name, group, Metrics(metric_names, integration))
+    return _timeline_stream(name, group, Metrics(metric_names, integration))
 
 
-def _events(name: str, group: str, split: Split) -> Stream:
+def _timeline_stream(name: str, group: str, split: Split) -> Stream:
     return Stream(
         name=name,
         group=group,
@@ -54,7 +54,7 @@ def _events(name: str, group: str, split: Split) -> Stream:
     )
 
 
-def _members(name: str, parent: str, endpoint: Endpoint) -> Stream:
+def _member_stream(name: str, parent: str, endpoint: Endpoint) -> Stream:
     key = f"{parent.removesuffix('s')}_id"
     return Stream(
         name=name,
@@ -68,7 +68,7 @@ def _members(name: str, parent: str, endpoint: Endpoint) -> Stream:
     )
 
 
-def _report(name: str, endpoint: Endpoint, report: Report) -> Stream:
+def _report_stream(name: str, endpoint: Endpoint, report: Report) -> Stream:
     metric = ("conversion_metric_id",) if report.has_conversions else ()
     return Stream(
         name=name,
@@ -180,7 +180,7 @@ STREAMS: tuple[Stream, ...] = (
         "Unsubscribed from SMS Transactional",
         group="other_events",
     ),
-    _events("events", "other_events", AllMetrics()),
+    _timeline_stream("events", "other_events", AllMetrics()),
     Stream(name="metrics", group="other_events", endpoint=at.METRICS),
     Stream(
         name="metric_properties",
@@ -209,9 +209,9 @@ STREAMS: tuple[Stream, ...] = (
         range=TimeRange("updated", "greater-than"),
         off=frozenset({"predictive_analytics"}),
     ),
-    _members("list_members", "lists", at.LIST_MEMBERS),
+    _member_stream("list_members", "lists", at.LIST_MEMBERS),
     Stream(name="segments", group="audience", endpoint=at.SEGMENTS, related=(_TAGS,)),
-    _members("segment_members", "segments", at.SEGMENT_MEMBERS),
+    _member_stream("segment_members", "segments", at.SEGMENT_MEMBERS),
     Stream(name="push_tokens", group="audience", endpoint=at.PUSH_TOKENS, related=(_id_of("profile", is_named=True),)),
     Stream(name="flows", group="automation", endpoint=at.FLOWS, split=_ARCHIVED, related=(_TAGS,)),
     Stream(
@@ -352,13 +352,13 @@ STREAMS: tuple[Stream, ...] = (
         replication_key="period_start",
         split=Sizes(),
     ),
-    _report("campaign_values_report", at.CAMPAIGN_VALUES, _BY_CAMPAIGN),
-    _report("flow_values_report", at.FLOW_VALUES, _BY_FLOW),
-    _report("flow_series_report", at.FLOW_SERIES, replace(_BY_FLOW, is_series=True)),
-    _report("form_values_report", at.FORM_VALUES, _BY_FORM),
-    _report("form_series_report", at.FORM_SERIES, replace(_BY_FORM, is_series=True)),
-    _report("segment_values_report", at.SEGMENT_VALUES, _BY_SEGMENT),
-    _report("segment_series_report", at.SEGMENT_SERIES, replace(_BY_SEGMENT, is_series=True)),
+    _report_stream("campaign_values_report", at.CAMPAIGN_VALUES, _BY_CAMPAIGN),
+    _report_stream("flow_values_report", at.FLOW_VALUES, _BY_FLOW),
+    _report_stream("flow_series_report", at.FLOW_SERIES, replace(_BY_FLOW, is_series=True)),
+    _report_stream("form_values_report", at.FORM_VALUES, _BY_FORM),
+    _report_stream("form_series_report", at.FORM_SERIES, replace(_BY_FORM, is_series=True)),
+    _report_stream("segment_values_report", at.SEGMENT_VALUES, _BY_SEGMENT),
+    _report_stream("segment_series_report", at.SEGMENT_SERIES, replace(_BY_SEGMENT, is_series=True)),
 )
 
 # What streams are listed under, and selected by, with what is in each.

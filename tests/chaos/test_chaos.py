@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.sandbox import PASSING, Account, Fault, Request, Sandbox, Schedule, seeded
+from tap_klaviyo.sandbox import PASSING, Account, Fault, Request, Sandbox, Schedule, seeded_faults
 from tests.chaos.harness import ALL, NO_RETRIES, QUICK, Run, Target, as_sets, run, selected
 
 NAMES = [selection.stream.name for selection in ALL]
@@ -91,7 +91,7 @@ def plan(seed: int) -> Plan:
         account,
         tuple(names),
         {12: None, 24: 150}[kind] if kind in (12, 24) else chance.choice((15, 40, 40, 100, None)),
-        seeded(seed, chance.choice((0.02, 0.1, 0.3, 0.6)), some_kinds(chance)),
+        seeded_faults(seed, chance.choice((0.02, 0.1, 0.3, 0.6)), some_kinds(chance)),
         chance.choice((1, 2, 3, 5, 16)),
         chance.choice((0, 0.5, 7, 30)),
         chance.choice((1000, 4096, 65_536, 2**20)),
@@ -177,7 +177,9 @@ def test_whole_runs_under_faults_lose_nothing(chaos_seed: int) -> None:
 @pytest.mark.parametrize("number", range(4))
 def test_every_state_is_safe_to_resume_from(number: int) -> None:
     names = ("receive", "consented_to_receive", "unsubscribe", "lists")
-    drawn = replace(plan(number), account=small(number), names=names, largest_page=60, faults=seeded(number, 0.1))
+    drawn = replace(
+        plan(number), account=small(number), names=names, largest_page=60, faults=seeded_faults(number, 0.1)
+    )
     with drawn.sandbox() as sandbox:
         result = run(sandbox, selections=selected(names), **drawn.settings)
         assert len(result.states) > len(names)
@@ -198,7 +200,7 @@ def test_a_run_that_fails_leaves_a_state_to_resume_from(number: int) -> None:
 
 def hopeless(seed: int, rate: float) -> Schedule:
     """Return a schedule by which some pages never come, whatever is tried; those of the metrics do."""
-    choose = seeded(seed, rate)
+    choose = seeded_faults(seed, rate)
     return lambda request: None if request.path == "/api/metrics" else choose(replace(request, attempt=1))
 
 
@@ -225,7 +227,7 @@ class History:
     def run(self, seed: int, retries: Retries, lost: bool) -> None:
         """Run the tap from the target's state; where `lost`, the target gets a part of what it emits only."""
         hopeful = retries is QUICK
-        self.sandbox.faults = seeded(seed, 0.1) if hopeful else hopeless(seed, 0.1)
+        self.sandbox.faults = seeded_faults(seed, 0.1) if hopeful else hopeless(seed, 0.1)
         wall = self.sandbox.now + self.chance.randrange(HOUR)
         result = run(
             self.sandbox,
@@ -270,7 +272,7 @@ def test_rows_that_change_while_they_are_read_are_neither_lost_nor_removed(numbe
     target = Target()
     with Sandbox(small(number % 8), limits=False, largest_page=chance.choice((10, 25, 60))) as sandbox:
         for step in range(3):
-            sandbox.faults = Restless(chance, sandbox, seeded(number * 3 + step, 0.05))
+            sandbox.faults = Restless(chance, sandbox, seeded_faults(number * 3 + step, 0.05))
             width = chance.choice((1, 4, 16))
             result = run(sandbox, target.state, selections=selected(names), max_concurrency=width)
             assert result.problem is None

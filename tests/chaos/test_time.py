@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Sandbox, Timeline, first
+from tap_klaviyo.sandbox import Account, Fault, Sandbox, Timeline, fail_first
 from tap_klaviyo.streams.model import CORE
 from tap_klaviyo.streams.table import STREAMS
 from tap_klaviyo.times import parse_time
@@ -98,7 +98,7 @@ def test_klaviyos_clock_rules_where_the_hosts_is_wrong(account: Account, wrong_b
 @pytest.mark.parametrize("wrong_by", [-HOUR, 0, HOUR])
 def test_without_a_date_header_the_hosts_clock_serves(account: Account, wrong_by: int) -> None:
     target = Target()
-    with Sandbox(account, limits=False, faults=first(10**9, Fault("no_date"))) as sandbox:
+    with Sandbox(account, limits=False, faults=fail_first(10**9, Fault("no_date"))) as sandbox:
         result = sync(sandbox, wall=sandbox.now + wrong_by)
         target.load(result.emitted)
         assert (result.problem is None) == (wrong_by <= 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, Schedule, seeded
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, Schedule, seeded_faults
 from tap_klaviyo.streams.model import CORE
 from tap_klaviyo.streams.table import BY_NAME, STREAMS
 from tap_klaviyo.times import format_time
@@ -32,7 +32,7 @@ def draw(seed: int) -> tuple[list[str], dict[str, Any], Schedule, int | None]:
     chance = random.Random(f"whole account {seed}")
     names = sorted(chance.sample([*NAMES, "events"], chance.randint(1, 5)))
     settings = {"max_concurrency": chance.choice((1, 2, 5, 16)), "lookback_days": chance.choice((0, 0.5, 7))}
-    faults = seeded(seed, chance.choice((0.02, 0.1, 0.3)), some_kinds(chance))
+    faults = seeded_faults(seed, chance.choice((0.02, 0.1, 0.3)), some_kinds(chance))
     return names, settings, faults, chance.choice((3, 10, 40, None))
 
 
@@ -102,7 +102,7 @@ def test_after_any_history_the_target_holds_what_klaviyo_holds(number: int) -> N
         for step in range(chance.randint(2, 4)):
             seed = number * 10 + step
             retries = chance.choice((QUICK, QUICK, NO_RETRIES))
-            faults = seeded(seed, 0.05) if retries is QUICK else hopeless(seed, 0.05)
+            faults = seeded_faults(seed, 0.05) if retries is QUICK else hopeless(seed, 0.05)
             sandbox.faults = Restless(chance, sandbox, faults)
             result = run(sandbox, target.state, selections=selected(names), retries=retries, lookback_days=7)
             assert result.problem is None or retries is NO_RETRIES
