@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Check that the tests notice faults: put each fault of tests/mutants.txt into a copy of the tap, and run its tests.
 
-    .venv/bin/python scripts/mutants.py                  every mutant: about half an hour
+    .venv/bin/python scripts/mutants.py                  every mutant: hours
     .venv/bin/python scripts/mutants.py slices cursor    those whose file or name contains one of these words
+    .venv/bin/python scripts/mutants.py --check          none, but say which ones are no change of the present code
 
 A mutant that survives shows behaviour that no test checks: write the test, or remove the code if nothing needs it. A
 mutant whose text is not in the file any more is reported as well: adapt it, or remove it with the code that it changed.
@@ -54,16 +55,39 @@ def read_mutants(text: str) -> Iterator[Mutant]:
             yield Mutant(lines[0], f"tap_klaviyo/{file}", old, new, tests)
 
 
-def verdict_of(mutant: Mutant, tree: Path) -> str:
-    """Return whether the tests notice a mutant in a copy of the repository, which is left as it was."""
+def changed_text(mutant: Mutant, tree: Path) -> str:
+    """Return the text of a mutant's file with the fault in it.
+
+    Raises:
+        ValueError: the fault is no change of the present code.
+    """
     path = tree / mutant.file
     text = path.read_text("utf-8") if path.exists() else ""
     if text.count(mutant.old) != 1:
-        return f"DOES NOT APPLY: its text is in the file {text.count(mutant.old)} times"
+        raise ValueError(f"its text is in the file {text.count(mutant.old)} times")
     changed = text.replace(mutant.old, mutant.new)
     try:
         compile(changed, mutant.file, "exec")
     except SyntaxError as problem:
+        raise ValueError(str(problem)) from None
+    return changed
+
+
+def stale_mutants(mutants: Sequence[Mutant]) -> Iterator[str]:
+    """Yield a line for each mutant that is no change of the present code."""
+    for mutant in mutants:
+        try:
+            changed_text(mutant, ROOT)
+        except ValueError as problem:
+            yield f"{mutant.file}: {mutant.name}: {problem}"
+
+
+def verdict_of(mutant: Mutant, tree: Path) -> str:
+    """Return whether the tests notice a mutant in a copy of the repository, which is left as it was."""
+    path = tree / mutant.file
+    try:
+        text, changed = path.read_text("utf-8"), changed_text(mutant, tree)
+    except (OSError, ValueError) as problem:
         return f"DOES NOT APPLY: {problem}"
     path.write_text(changed, "utf-8")
     try:
@@ -92,6 +116,10 @@ def failure_in(tree: Path, tests: Sequence[str]) -> str:
 
 def main(words: Sequence[str]) -> int:
     """Print the verdict on each mutant, and return 1 if one survived or does not apply."""
+    if words == ["--check"]:
+        stale = list(stale_mutants(list(read_mutants(LIST.read_text("utf-8")))))
+        print("\n".join(stale) or "Every mutant is a change of the present code.")
+        return int(bool(stale))
     mutants = [
         each
         for each in read_mutants(LIST.read_text("utf-8"))

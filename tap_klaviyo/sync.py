@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import closing
 
 from tap_klaviyo import log
-from tap_klaviyo.completeness import difference_line, differences_of, totals_line, unread_lines
+from tap_klaviyo.completeness import totals_line
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import GoneError, SyncError
+from tap_klaviyo.errors import SyncError
 from tap_klaviyo.klaviyo.client import Client
-from tap_klaviyo.log import logger
 from tap_klaviyo.outcomes import Outcomes, judge_failure
 from tap_klaviyo.progress import Progress
-from tap_klaviyo.reading.account import CLOCK_MARGIN, Account, read_account
+from tap_klaviyo.reading.account import Account, read_account
 from tap_klaviyo.reading.batch import Batch, park_batch, parking_room
-from tap_klaviyo.reading.comparison import Difference, counted_again
-from tap_klaviyo.reading.plan import MissedFetches, Plan
+from tap_klaviyo.reading.plan import Plan
 from tap_klaviyo.reading.planner import Planner, lookback_seconds
 from tap_klaviyo.reading.prefetch import Fetch, Pipeline
 from tap_klaviyo.reading.report_account import ReportAccount, read_report_account
@@ -24,6 +22,7 @@ from tap_klaviyo.reading.report_plans import ReportPlanner
 from tap_klaviyo.reading.tally import Tally
 from tap_klaviyo.reading.workers import run_watched
 from tap_klaviyo.run_state import STATE_INTERVAL, RunState
+from tap_klaviyo.settling import Settling
 from tap_klaviyo.singer import state
 from tap_klaviyo.singer.given_state import name_odd_parts
 from tap_klaviyo.singer.messages import Writer
@@ -31,19 +30,12 @@ from tap_klaviyo.singer.other_taps import adopt_bookmarks
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
 from tap_klaviyo.streams.metric_streams import streams_with
-from tap_klaviyo.times import HOUR, Clock
+from tap_klaviyo.times import Clock
 
 # Seconds between two METRIC lines that count a stream's records.
 METRIC_INTERVAL = 30.0
 # Fetches beyond the maximum of parallel requests: a page that is being parsed must not hold up a request.
 _AT_WORK = 3
-# How often a full read asks for the rows that changed meanwhile. Each round takes a moment, and finds the changes of
-# the one before it; an account that changes faster than that is settled in a later run.
-_MOST_ROUNDS = 5
-# Seconds before a query that found nothing, but did in the last run, is sent again: longer than a hiccup.
-_EMPTY_WAIT = 10.0
-# Seconds after an event until Klaviyo has counted it: it was seen to take a few.
-_COUNTING = 20
 
 
 class Sync:
@@ -74,9 +66,8 @@ class Sync:
         self._outcomes = Outcomes()
         self.progress = Progress(self._clock.monotonic)
         self._metric_due = self._clock.monotonic() + METRIC_INTERVAL
-        # The names of the account's metrics, by id.
-        self._metric_names: Mapping[str, str] = {}
         self._writing = False
+        self._settling: Settling
         self._pipeline: Pipeline[Batch] = Pipeline(
             config.max_concurrency + _AT_WORK,
             park_batch,
@@ -103,7 +94,7 @@ class Sync:
         streams = [selection.stream for selection in selections]
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
-        self._metric_names = account.metric_names
+        self._settling = Settling(account.now, self._server_time, self._pause, self._read_more, account.metric_names)
         name_odd_parts(given, account.metric_ids, table)
         self._state.value = adopt_bookmarks(given, account.metric_ids, table)
         known = run_watched(
@@ -189,7 +180,7 @@ class Sync:
 
     def _read_silently(self, plan: Plan, tally: Tally) -> None:
         self._read(plan, tally)
-        self._outcomes.settle(plan, tally, self._settle_changes(plan, tally))
+        self._outcomes.settle(plan, tally, self._settling.settle_changes(plan, tally))
 
     def _begins_at(self, plan: Plan) -> int | None:
         """Return where a stream's time range begins, for the progress; None if it has no range."""
@@ -219,13 +210,13 @@ class Sync:
         """Record what a stream's complete read means for the state, and activate its version."""
         if not self._outcomes.has_parents(plan, tally):
             return
-        self._settle_counts(plan, tally)
+        self._settling.settle_counts(plan, tally)
         self._state.finish(plan, tally, self._outcomes.parents_of(plan))
         self._state.keep_counts(plan, tally)
-        is_settled = self._settle_changes(plan, tally)
-        if plan.missed:
-            self._read_missed(plan, plan.missed, tally)
-        is_certain = is_settled and (plan.version is None or self._settle_empty_queries(plan, tally))
+        is_settled = self._settling.settle_changes(plan, tally)
+        self._settling.read_missed(plan, tally)
+        before = state.rows_by_query(self._state.value, plan.stream) if plan.version is not None else {}
+        is_certain = is_settled and self._settling.settle_empty_queries(plan, tally, before)
         self._outcomes.settle(plan, tally, is_certain)
         if plan.version is None:
             return
@@ -233,83 +224,14 @@ class Sync:
             self._writer.activate_version(plan.stream.name, plan.version)
         self._state.finish_version(plan, tally, plan.version)
 
-    def _read_missed(self, plan: Plan, missed: MissedFetches, tally: Tally) -> None:
-        """Read the rows that the stream's queries cannot find, if Klaviyo serves the endpoint that lists them."""
-        try:
-            self._read_more(plan, tally, missed(frozenset(tally.ids)))
-        except GoneError as problem:
-            logger.info("%s: only what the revision in the settings lists. %s", plan.stream.name, problem)
-
-    def _settle_changes(self, plan: Plan, tally: Tally) -> bool:
-        """Read what changed during the read until nothing is new, and return whether it came to that.
-
-        A row that moves from a query that is read later to one that was read before would be missed, and the target
-        would remove it. The first round writes every row that changed: queries are read side by side, so an older page
-        may have been written behind a newer one.
-        """
-        if plan.changed is None:
-            return True
-        since, seen = self.progress.now or 0, frozenset[tuple[str, str]]()
-        for _ in range(_MOST_ROUNDS):
-            began = int(self._client.server_time or self._clock.wall()) - 2 * CLOCK_MARGIN
-            self._read_more(plan, tally, plan.changed(since - CLOCK_MARGIN, seen))
-            found = frozenset(tally.changes.items())
-            if found == seen:
-                return True
-            since, seen = max(since, began), found
-        logger.warning("%s: rows keep changing; the target keeps rows that Klaviyo deleted.", plan.stream.name)
-        return False
-
-    def _settle_counts(self, plan: Plan, tally: Tally) -> None:
-        """Compare what was read with Klaviyo's counts. What differs is counted once more, and never read again."""
-        name, differences = plan.stream.name, differences_of(tally)
-        if tally.uncounted:
-            logger.warning("%s: the records were not compared with Klaviyo's counts. %s", name, tally.uncounted)
-        if differences and plan.count_again:
-            self._await_counts(differences)
-            spans = counted_again(differences)
-            self._read_more(plan, tally, [plan.count_again(*span) for span in spans])
-            differences = differences_of(tally)
-        for metric, sentence in unread_lines(tally, self._metric_names).items():
-            tally.unread.add(metric)
-            tally.problems.append(sentence)
-        if differences := [each for each in differences if each.metric not in tally.uncovered]:
-            logger.warning("%s: %s", name, difference_line(differences, self._metric_names))
-
-    def _await_counts(self, differences: Iterable[Difference]) -> None:
-        """If the last hour differs, wait until Klaviyo has had time to count its events."""
-        now = int(self._client.server_time or self._clock.wall())
-        end = self.progress.now or now
-        if any(each.end > end - HOUR for each in differences):
-            self._pause(max(0, end + _COUNTING - now))
+    def _server_time(self) -> int:
+        return int(self._client.server_time or self._clock.wall())
 
     def _pause(self, seconds: float) -> None:
         """Wait. Nothing is being written, so a signal may end the run at once."""
         self._writing = False
         self._clock.sleep(seconds)
         self._writing = True
-
-    def _settle_empty_queries(self, plan: Plan, tally: Tally) -> bool:
-        """Send the queries again that found rows in the last run but none now; return whether the result is certain.
-
-        The batches of events name no query, so a full read of events is judged as one, and not sent again.
-        """
-        before = state.rows_by_query(self._state.value, plan.stream)
-        empty = [query for query, rows in before.items() if rows and not tally.rows_by_query[query]]
-        if not empty:
-            return True
-        if again := [plan.queries[query] for query in empty if query in plan.queries]:
-            self._pause(_EMPTY_WAIT)
-            self._read_more(plan, tally, again)
-        lost = sum(before[query] for query in empty if not tally.rows_by_query[query])
-        if lost:
-            logger.warning(
-                "%s: Klaviyo returned no rows for a query that found %s in the last run. The target keeps its rows; if "
-                "the next run finds none either, they are removed.",
-                plan.stream.name,
-                f"{lost:,}",
-            )
-        return not lost
 
     def _read_more(self, plan: Plan, tally: Tally, fetches: Iterable[Fetch[Batch]]) -> None:
         self._pipeline.add(plan.stream.name, list(fetches), plan.lane, is_next=True)

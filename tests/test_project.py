@@ -185,3 +185,9 @@ def test_no_file_installs_the_other_project_of_the_same_name() -> None:
         if not re.search("Never write|Do not run", (ROOT / name).read_text("utf-8")[match.start() - 20 : match.end()])
     ]
     assert found == []
+
+
+def test_each_fault_that_tests_have_to_notice_is_a_change_of_the_present_code() -> None:
+    command = [sys.executable, "scripts/mutants.py", "--check"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout
