@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -16,6 +16,7 @@ from tap_klaviyo.sandbox import Account, Request, Sandbox, error_status
 from tests.running import Time, catalog_of, sync
 
 PATH = "/api/metric-aggregates"
+BEGIN, HOUR = 1_767_225_600, 3600
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,8 @@ def test_counts_that_have_to_wait_for_the_rate_limit_are_done_without(sandbox: S
     ],
 )
 def test_counts_of_all_rows_of_an_answer_add_up(body: bytes, expected: int) -> None:
-    assert sum(read_counts(b'{"data":{"attributes":%b}}' % body).values()) == expected
+    hours = body.count(b":00:00")
+    assert sum(read_counts(b'{"data":{"attributes":%b}}' % body, BEGIN, BEGIN + hours * HOUR).values()) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,47 @@ def test_counts_of_all_rows_of_an_answer_add_up(body: bytes, expected: int) -> N
 )
 def test_an_answer_without_counts_is_an_error_in_words(body: bytes) -> None:
     with pytest.raises(UnavailableError, match="isn't a count of events"):
-        read_counts(body)
+        read_counts(body, BEGIN, BEGIN + HOUR)
+
+
+def answer_of(dates: Sequence[str], counts: Sequence[object]) -> bytes:
+    attributes = {"dates": dates, "data": [{"measurements": {"count": counts}}]}
+    return json.dumps({"data": {"attributes": attributes}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("start", "dates", "counts"),
+    [
+        (BEGIN, ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], [1, 2]),
+        (BEGIN, ["2026-01-01T01:00:00Z", "2026-01-01T00:00:00Z"], [2, 1]),
+        (BEGIN, ["2026-01-01T05:30:00+05:30", "2026-01-01T06:30:00+05:30"], [1, 2.0]),
+        (BEGIN + 60, ["2026-01-01T00:01:00Z", "2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z"], [1, 2, 0]),
+        (BEGIN + 60, ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], [1, 2]),
+    ],
+)
+def test_counts_belong_to_their_hours(start: int, dates: list[str], counts: list[float]) -> None:
+    found = read_counts(answer_of(dates, counts), start, BEGIN + 2 * HOUR)
+    assert {hour: count for hour, count in found.items() if count} == {BEGIN: 1, BEGIN + HOUR: 2}
+
+
+@pytest.mark.parametrize(
+    ("dates", "counts"),
+    [
+        (["2026-01-01T00:30:00Z", "2026-01-01T01:30:00Z"], [1, 2]),
+        (["2026-01-01T00:00:00Z", "2026-01-01T01:30:00Z"], [1, 2]),
+        (["2026-01-01T00:00:00Z"], [1]),
+        (["2026-01-01T01:00:00Z"], [1]),
+        ([], []),
+        (["2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], [1, 1, 1]),
+        (["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], [-1, 1]),
+        (["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], [1e300, 1]),
+        (["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], [None, 1]),
+        (["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], ["1", 1]),
+    ],
+)
+def test_counts_of_other_hours_or_of_no_events_are_an_error(dates: list[str], counts: list[object]) -> None:
+    with pytest.raises(UnavailableError, match="isn't a count of events"):
+        read_counts(answer_of(dates, counts), BEGIN, BEGIN + 2 * HOUR)
 
 
 @pytest.mark.parametrize("lag", [0, 86_400 * 200, -86_400])

@@ -201,6 +201,13 @@ def test_an_end_date_before_the_known_counts_leaves_them_as_they_are() -> None:
     assert recounted(known, (WINDOW[0], YOUNG), {YOUNG - HOUR: 1}).known_then({}) == known
 
 
+@pytest.mark.parametrize(("counts", "is_known"), [({}, False), ({OLD: 0}, False), ({OLD: 1}, True)])
+def test_counts_of_nothing_where_many_events_were_read_are_not_known(counts: dict[int, int], is_known: bool) -> None:
+    recount = recounted(None, WINDOW, counts)
+    assert (recount.known_then({OLD: 12, YOUNG: 8}) is not None) == is_known
+    assert recount.known_then({OLD: 12}) is not None
+
+
 def test_a_window_without_a_full_hour_leaves_nothing_to_know() -> None:
     assert recounted(None, (NOON - 60, NOON - HOUR), {}).known_then({}) is None
 

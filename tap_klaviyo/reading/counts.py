@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tap_klaviyo.errors import UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import METRIC_AGGREGATES
 from tap_klaviyo.klaviyo.filters import filter_between
 from tap_klaviyo.klaviyo.retries import Retries
-from tap_klaviyo.times import DAY, parse_utc
+from tap_klaviyo.times import DAY, HOUR, parse_utc
 
 # Klaviyo counts up to a year in one request.
 _LONGEST = 365 * DAY
@@ -22,10 +23,12 @@ _BRIEF = Retries(total=10.0)
 _PATIENCE = 2.0
 # A requested comparison may take longer than planning, but not as long as reading events. In seconds.
 _PATIENT = Retries(total=120.0)
+# More events than any hour of any account has: a number beyond is not a count.
+_MOST = 1e12
 
 
 class _Measurements(Struct):
-    count: list[float]
+    count: list[Annotated[float, Meta(ge=0, le=_MOST)]]
 
 
 class _Row(Struct):
@@ -67,26 +70,49 @@ def count_events(client: Client, metric: str, start: int, end: int, is_needed: b
     for begin in range(start, end, _LONGEST):
         if not is_needed and client.delay(METRIC_AGGREGATES) > _PATIENCE:
             raise UnavailableError("Klaviyo's rate limit for counts is reached.")
-        question = _count_question(metric, begin, min(begin + _LONGEST, end))
-        found.update(read_counts(client.post(METRIC_AGGREGATES, question, _PATIENT if is_needed else _BRIEF)))
+        stop = min(begin + _LONGEST, end)
+        body = client.post(METRIC_AGGREGATES, _count_question(metric, begin, stop), _PATIENT if is_needed else _BRIEF)
+        found.update(read_counts(body, begin, stop))
     return +found
 
 
-def read_counts(body: bytes) -> dict[int, int]:
-    """Return the counts in an answer, keyed by each interval's start in epoch seconds.
+def read_counts(body: bytes, start: int, end: int) -> dict[int, int]:
+    """Return the counts in an answer, keyed by each hour's start in epoch seconds.
+
+    An hour that is missing must not count as one without events: a recount would take it for unchanged.
+
+    Args:
+        body: the answer.
+        start: the beginning of the range that was asked for, in epoch seconds.
+        end: its end.
 
     Raises:
-        UnavailableError: the answer contains no valid counts.
+        UnavailableError: the answer contains no valid counts, or not those of each hour of the range.
     """
     try:
         attributes = _documents.decode(body).data.attributes
-        dates = list(map(parse_utc, attributes.dates))
         found: Counter[int] = Counter()
-        for row in attributes.data:
-            found.update(dict(zip(dates, map(int, row.measurements.count), strict=True)))
+        if attributes.data:
+            hours = _hours_of(list(map(parse_utc, attributes.dates)), start, end)
+            for row in attributes.data:
+                found.update(dict(zip(hours, map(int, row.measurements.count), strict=True)))
     except (msgspec.DecodeError, RecursionError, ValueError) as problem:
         raise UnavailableError(f"Klaviyo sent something that isn't a count of events ({problem}).") from None
     return found
+
+
+def _hours_of(dates: Sequence[int], start: int, end: int) -> Sequence[int]:
+    """Return the hours that begin at some dates; the first may begin with the range.
+
+    Raises:
+        ValueError: they are not those of the range.
+    """
+    hours = [date // HOUR * HOUR for date in dates]
+    if not set(dates) - {start} <= set(hours) or len(set(hours)) < len(hours):
+        raise ValueError("the counts are not those of hours")
+    if not set(hours).issuperset(range(start // HOUR * HOUR, end, HOUR)):
+        raise ValueError("some hours are missing")
+    return hours
 
 
 def _count_question(metric: str, start: int, end: int) -> Mapping[str, object]:

@@ -21,6 +21,9 @@ SETTLING = 900
 # Hours that ended this many seconds before they were read: if there are more events than are counted, the counts are
 # not behind, but lack them.
 _OLD = HOUR
+# Events that were read although none is counted, from which on Klaviyo does not count the metric. Fewer may be those of
+# deleted profiles.
+_ENOUGH = 20
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,14 @@ class Recounted:
     def known_then(self, read: Mapping[int, int]) -> KnownCounts | None:
         """Return the counts to keep when the ranges have been read; None for none.
 
+        If Klaviyo counts nothing at all where many events were read, a late event would not change its counts either.
+
         Args:
             read: the events that were read, by hour.
         """
         start, end = self.window
+        if sum(read.values()) >= _ENOUGH and not any(self.counts.values()):
+            return self.known
         if start >= end or (self.known and end < self.known.end):
             return self.known
         return known_after(self.known, self.counts, read, self.ranges, (start, end), self.now)
