@@ -7,10 +7,16 @@ import sys
 import pytest
 
 # Tests that need bash, signals, pseudo-terminals or limits of resources, which Windows does not have.
-POSIX_ONLY = ["test_batch.py", "test_cron.py", "test_kill.py", "test_process.py", "test_progress.py", "test_readme.py"]
+POSIX_ONLY = [
+    *("test_batch.py", "test_commands.py", "test_cron.py", "test_kill.py", "test_process.py", "test_progress.py"),
+    "test_readme.py",
+]
 collect_ignore = POSIX_ONLY if sys.platform == "win32" else []
 DEFAULT_SEEDS = 300
-SLOW = ("tests/chaos/", "tests/test_kill.py", "tests/test_fuzz.py")
+SLOW = (
+    "tests/chaos/",
+    *(f"tests/test_{name}.py" for name in ("costs", "cron", "fuzz", "kill", "speed")),
+)
 # Some tests take longer for each seed, so they use only every n-th.
 SHARES = {"chaos_seed": 1, "history_seed": 5, "timeline_seed": 1, "recount_seed": 1}
 

@@ -9,6 +9,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,12 @@ class Text:
         ]
 
 
-def read_texts() -> list[Text]:
+@cache
+def read_texts() -> tuple[Text, ...]:
     """Return the text of each tracked file: documents, Python, scripts, schemas, and the examples' definitions."""
     files = (name for name in repository_files() if name not in _EXCLUDED)
     texts = (Text(name, tuple(" ".join(each.split()) for each in _paragraphs(ROOT / name))) for name in files)
-    return [text for text in texts if text.words]
+    return tuple(text for text in texts if text.words)
 
 
 def _paragraphs(path: Path) -> Iterator[str]:

@@ -100,6 +100,7 @@ def test_a_usual_run_is_compared_only_if_the_settings_say_so(
     assert f"receive: {rows} records; Klaviyo counts {rows}." in caplog.text
 
 
+@pytest.mark.slow
 def test_all_events_are_compared_by_metric_as_far_as_klaviyo_lists_it(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

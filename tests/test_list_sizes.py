@@ -50,6 +50,7 @@ def expected_sizes() -> dict[tuple[str, str], int]:
     return {each: members[each] for each in ids}
 
 
+@pytest.mark.slow
 def test_the_sizes_are_those_of_the_ledger(sandbox: Sandbox) -> None:
     run = sync(sandbox, catalog=LIST_SIZES)
     assert run.error is None

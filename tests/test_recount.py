@@ -42,23 +42,31 @@ def counts_asked(sandbox: Sandbox) -> list[Request]:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Account.build(events=10_000, seed=7, days=60, late_days=0.01), limits=False) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def busy_sandbox() -> Iterator[Sandbox]:
+    """Serve an account whose hours have several events, and whose week has several pages."""
     with Sandbox(Account.build(events=40_000, seed=7, days=60, late_days=0.01), limits=False) as sandbox:
         yield sandbox
 
 
-def test_a_quiet_hour_costs_a_hundredth_of_a_weeks_lookback(sandbox: Sandbox) -> None:
-    first = run_of(sandbox, "receive", "open", "unsubscribe")
-    sandbox.advance(HOUR)
-    second = run_of(sandbox, "receive", "open", "unsubscribe", state=first.state)
-    sandbox.advance(HOUR)
-    third = run_of(sandbox, "receive", "open", "unsubscribe", state=second.state)
-    again = run_of(sandbox, "receive", "open", "unsubscribe", state=second.state, late_events="lookback")
+@pytest.mark.slow
+def test_a_quiet_hour_costs_a_hundredth_of_a_weeks_lookback(busy_sandbox: Sandbox) -> None:
+    first = run_of(busy_sandbox, "receive", "open", "unsubscribe")
+    busy_sandbox.advance(HOUR)
+    second = run_of(busy_sandbox, "receive", "open", "unsubscribe", state=first.state)
+    busy_sandbox.advance(HOUR)
+    third = run_of(busy_sandbox, "receive", "open", "unsubscribe", state=second.state)
+    again = run_of(busy_sandbox, "receive", "open", "unsubscribe", state=second.state, late_events="lookback")
     known = {each["record"]["id"] for run in (first, second) for each in run.of("RECORD")}
     doubled = sum(each["record"]["id"] in known for each in third.of("RECORD"))
     lookback = sum(each["record"]["id"] in known for each in again.of("RECORD"))
     assert lookback > 2000
     assert doubled < lookback / 100
-    assert len(counts_asked(sandbox)) <= 4 * 4 + 2
+    assert len(counts_asked(busy_sandbox)) <= 4 * 4 + 2
 
 
 def test_an_event_that_is_a_month_late_is_read_with_its_day_alone() -> None:
@@ -98,6 +106,7 @@ def test_an_event_that_is_a_day_late_is_read_with_its_hour_alone() -> None:
         assert {each // HOUR for each in old} == {account.timeline.seconds[number] // HOUR}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_after_any_history_nothing_is_missing(seed: int) -> None:
     """Events come up to 30 days late, counts lag minutes either way, and profiles are deleted with their counts."""
@@ -216,6 +225,7 @@ def test_what_could_not_be_read_is_not_known(sandbox: Sandbox) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_events_of_all_metrics_are_read_by_the_lookback(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "tap_klaviyo")
     first = run_of(sandbox, "events")
@@ -223,12 +233,12 @@ def test_the_events_of_all_metrics_are_read_by_the_lookback(sandbox: Sandbox, ca
     assert "events: not every metric is counted, so the lookback is read again." in caplog.text
 
 
-def test_recount_and_comparison_go_together(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+def test_recount_and_comparison_go_together(busy_sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "tap_klaviyo")
-    first = run_of(sandbox, "receive", check_counts=True)
-    sandbox.advance(12 * HOUR)
+    first = run_of(busy_sandbox, "receive", check_counts=True)
+    busy_sandbox.advance(12 * HOUR)
     caplog.clear()
-    second = run_of(sandbox, "receive", state=first.state, check_counts=True)
+    second = run_of(busy_sandbox, "receive", state=first.state, check_counts=True)
     rows = len(second.records("receive"))
     assert rows
     assert f"receive: {rows:,} records; Klaviyo counts {rows:,}." in caplog.text
@@ -392,16 +402,16 @@ def test_a_recount_without_a_comparison_names_no_difference(sandbox: Sandbox, ca
     assert "counts differ" not in caplog.text
 
 
-def test_the_progress_expects_as_many_rows_as_are_counted_in_the_ranges_to_read(sandbox: Sandbox) -> None:
+def test_the_progress_expects_as_many_rows_as_are_counted_in_the_ranges_to_read(busy_sandbox: Sandbox) -> None:
     state: dict[str, Any] = {}
     for _ in range(2):
-        clock, output = Time(sandbox.now).clock, io.BytesIO()
-        checked = config.check_settings({**sandbox.config, "late_events": "recount"})
+        clock, output = Time(busy_sandbox.now).clock, io.BytesIO()
+        checked = config.check_settings({**busy_sandbox.config, "late_events": "recount"})
         tap = Sync(Client(checked, clock), checked, Writer(output), clock)
         tap.run(read_catalog(catalog_of("receive")), state)
         state = json.loads(output.getvalue().splitlines()[-1])["value"]
         assert tap.progress.expected == {"receive": tap.progress.rows}
-        sandbox.advance(DAY)
+        busy_sandbox.advance(DAY)
 
 
 def test_counts_of_a_recount_are_worth_a_wait() -> None:

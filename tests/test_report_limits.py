@@ -37,6 +37,7 @@ def read_in_full(stream: str) -> dict[str, Any]:
     return catalog
 
 
+@pytest.mark.slow
 def test_what_a_days_limit_leaves_over_is_read_on_the_next_days(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     time, state = Time(), None

@@ -266,6 +266,7 @@ def test_daily_counts_are_those_of_the_ledger(whole: Run) -> None:
     assert sum(counts.values()) > 300
 
 
+@pytest.mark.slow
 def test_a_year_of_a_metric_takes_one_request(sandbox: Sandbox) -> None:
     start = format_time(ACCOUNT.now - 364 * DAY)
     sync(sandbox, catalog=catalog_of("metric_aggregates", fields=("count",)), start_date=start)

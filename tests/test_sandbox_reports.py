@@ -220,6 +220,7 @@ def test_what_klaviyo_refuses(sandbox: Sandbox) -> None:
     assert "not an allowed parameter" in detail(ask(sandbox, "form-values-report", path))
 
 
+@pytest.mark.slow
 def test_a_report_has_a_limit_for_the_day() -> None:
     time = [86_400.0 * 20_000]
     with Sandbox(ACCOUNT, clock=lambda: time[0]) as sandbox:

@@ -291,6 +291,7 @@ def test_a_stream_removed_or_added_between_runs_does_no_harm(sandbox: Sandbox, w
     assert run.state["bookmarks"] == whole.state["bookmarks"]
 
 
+@pytest.mark.slow
 def test_any_state_on_the_way_completes_the_data(sandbox: Sandbox, whole: Run) -> None:
     states = [place for place, each in enumerate(whole.messages) if each["type"] == "STATE"]
     for place in states[:: len(states) // 4]:
