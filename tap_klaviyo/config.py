@@ -264,7 +264,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
     known, sentences = setting_names(), list[str]()
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
+            near = difflib.get_close_matches(str(name).lower(), known, 1)
             sentences.append(f"'{name}' is not a setting" + (f"; did you mean '{near[0]}'?" if near else "."))
     for setting in SETTINGS:
         given = [name for name in (setting.name, *setting.aliases) if values.get(name) not in (None, "")]
@@ -288,7 +288,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
 
 def _read_one(setting: Setting, values: Mapping[str, Any]) -> Any:
     name, value = _given_value(setting, values)
-    if value in (None, "", []):
+    if value is None:
         if setting.required and not any(values.get(name) for name in setting.unless):
             also = "".join(f" (or {alias})" for alias in setting.aliases)
             raise ValueError(f"{setting.name}{also} is missing: {setting.description}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,24 @@ def _read_environment(known: set[str]) -> dict[str, Any]:
     """Return the settings in the environment and, overridden by those, in a file .env of the working directory.
 
     Raises:
-        ConfigError: .env cannot be read.
+        ConfigError: .env cannot be read, or a variable has two values or none.
     """
-    variables = {**_read_dotenv(), **os.environ}
-    found = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items() if name.startswith(PREFIX)}
+    found = {**_settings_in(_read_dotenv()), **_settings_in(os.environ)}
     # Programs around the tap, such as Meltano, set variables with the same prefix.
-    ours = {name: value for name, value in found.items() if name in known or not name.startswith("_")}
-    return {name: value for name, value in ours.items() if value is not None}
+    return {name: value for name, value in found.items() if name in known or not name.startswith("_")}
+
+
+def _settings_in(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the values of the variables with our prefix, by the name of the setting, which may be in any case."""
+    found: dict[str, str] = {}
+    for variable, value in variables.items():
+        if variable.startswith(PREFIX):
+            name = variable.removeprefix(PREFIX).lower()
+            if value is None:
+                raise ConfigError([f"The file .env has {variable} without a value; write {variable}=value."])
+            if found.setdefault(name, value) != value:
+                raise ConfigError([f"{PREFIX}{name.upper()} is set twice, in another case; remove one of them."])
+    return found
 
 
 def _read_dotenv() -> dict[str, str | None]:
@@ -132,13 +144,12 @@ def _read_dotenv() -> dict[str, str | None]:
     if not _DOTENV.exists():
         return {}
     try:
-        _DOTENV.read_text("utf-8")
-        values = dotenv_values(_DOTENV)
+        # Read once: it may be a pipe that a manager of passwords fills.
+        return dotenv_values(stream=io.StringIO(_DOTENV.read_text("utf-8-sig")))
     except OSError as problem:
         raise ConfigError([f"The file .env cannot be read: {problem.strerror}."]) from None
     except UnicodeDecodeError:
         raise ConfigError(["The file .env is not UTF-8 text."]) from None
-    return values
 
 
 def exposed_files(paths: Sequence[str]) -> list[Path]:

@@ -21,8 +21,8 @@ import singer.metrics
 logger = logging.getLogger("tap_klaviyo")
 logger.propagate = False
 _metrics = logging.getLogger("tap_klaviyo.metrics")
-# The password in a URL, such as a proxy's.
-_CREDENTIALS = re.compile(r"(\b[\w+.-]+://[^/\s:@]*:)[^/\s@]+@")
+# The password in a URL, such as a proxy's; it may hold an @ or a slash itself.
+_CREDENTIALS = re.compile(r"(\b[\w+.-]+://[^/\s:@]*:)[^\s?#]+@")
 
 
 class OneVoice(logging.Handler):

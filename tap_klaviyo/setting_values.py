@@ -15,7 +15,9 @@ from tap_klaviyo.times import parse_time
 # A start date may be ahead of a host whose clock is behind; Klaviyo's own clock decides later (sync.py).
 _CLOCK_TOLERANCE = timedelta(days=1)
 _PUBLIC_KEY = re.compile(r"[A-Za-z0-9]{6}")
-_REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?")
+_REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?", re.ASCII)
+# A name has labels of up to 63 characters, and 253 in all; an IPv6 address has colons.
+_HOST = re.compile(r"(?=.{1,253}\Z)([A-Za-z0-9-]{1,63})(\.[A-Za-z0-9-]{1,63})*\.?|[A-Fa-f0-9:.]+:[A-Fa-f0-9:.]*")
 _NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
 KEY = re.compile(r"[!-~]+")
 
@@ -170,7 +172,7 @@ def parse_base_url(value: Any) -> str:
     host = url.hostname or ""
     secure = url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))
     has_more = "@" in url.netloc or url.port == 0 or url.path.strip("/") or url.query or url.fragment
-    if not secure or not re.fullmatch(r"[A-Za-z0-9.:-]+", host) or has_more:
+    if not secure or not _HOST.fullmatch(host) or has_more:
         raise ValueError(expected)
     return f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import requests
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
+    LocationParseError,
     MaxRetryError,
     NameResolutionError,
     NewConnectionError,
@@ -46,6 +48,12 @@ def refused() -> NewConnectionError:
     return problem
 
 
+def tls_problem(reason: str) -> ssl.SSLError:
+    problem = ssl.SSLError(1, f"[SSL: {reason}] (_ssl.c:1)")
+    problem.reason = reason
+    return problem
+
+
 UNRESOLVED = NameResolutionError("a.klaviyo.com", CONNECTION, socket.gaierror(-2, "Name or service not known"))
 UNTRUSTED = SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1)")
 
@@ -69,8 +77,22 @@ UNTRUSTED = SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed
             PASSING,
         ),
         (requests.exceptions.ChunkedEncodingError("IncompleteRead"), "the answer was cut", PASSING),
+        (
+            wrapped(SSLError(tls_problem("WRONG_VERSION_NUMBER")), requests.exceptions.SSLError),
+            "a TLS connection to a.klaviyo.com cannot be set up: wrong version number",
+            LOCAL,
+        ),
+        (wrapped(SSLError(ssl.SSLEOFError(8, "EOF occurred"))), "the answer was cut", PASSING),
+        (
+            LocationParseError("'a..b', label empty or too long"),
+            "a.klaviyo.com is not a valid host name",
+            LASTING,
+        ),
     ],
-    ids=["certificate", "name", "port", "no connection", "no answer", "time-out", "reset", "cut"],
+    ids=[
+        *("certificate", "name", "port", "no connection", "no answer", "time-out", "reset", "cut"),
+        *("TLS", "TLS that ends", "host"),
+    ],
 )
 def test_a_cause_has_words_and_an_outlook(problem: Exception, words: str, outlook: Outlook) -> None:
     cause = cause_of(problem, URL)
@@ -81,8 +103,8 @@ def test_a_cause_has_words_and_an_outlook(problem: Exception, words: str, outloo
 @pytest.mark.parametrize(
     ("problem", "words", "outlook"),
     [
-        (wrapped(refused()), "cannot connect to proxy.example:8080: Connection refused", LOCAL),
-        (wrapped(UNRESOLVED), "cannot resolve proxy.example:8080: ", LOCAL),
+        (wrapped(refused()), "cannot connect to the proxy proxy.example:8080: Connection refused", LOCAL),
+        (wrapped(UNRESOLVED), "cannot resolve the proxy proxy.example:8080: ", LOCAL),
         (
             wrapped(ConnectTimeoutError(CONNECTION, "timed out")),
             "cannot connect to a.klaviyo.com through the proxy http://user:***@proxy.example:8080: no answer",
@@ -97,8 +119,14 @@ def test_a_cause_has_words_and_an_outlook(problem: Exception, words: str, outloo
         ),
         (requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support."), "the package PySocks", LASTING),
         (requests.exceptions.InvalidProxyURL("Please check proxy URL."), "is not a valid URL", LASTING),
+        (LocationParseError("'a..b', label empty or too long"), "is not a valid URL", LASTING),
+        (
+            wrapped(OSError("Tunnel connection failed: 501 Unsupported method ('CONNECT')")),
+            "refuses the connection: 501 Unsupported method",
+            LOCAL,
+        ),
     ],
-    ids=["port", "name", "no connection", "password", "socks", "URL"],
+    ids=["port", "name", "no connection", "password", "socks", "URL", "host", "no proxy"],
 )
 def test_a_cause_at_the_proxy_names_it_without_its_password(
     monkeypatch: pytest.MonkeyPatch, problem: Exception, words: str, outlook: Outlook
@@ -122,10 +150,19 @@ def test_a_proxy_that_is_not_used_is_not_named(monkeypatch: pytest.MonkeyPatch) 
     assert cause.words == "cannot connect to 127.0.0.1:8010: no answer in time"
 
 
-def test_a_missing_file_of_certificates_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")
+@pytest.mark.parametrize(
+    ("variable", "where"),
+    [("CURL_CA_BUNDLE", "that CURL_CA_BUNDLE names (/nowhere/ca.pem)"), (None, "of the package certifi")],
+)
+def test_a_missing_file_of_certificates_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, where: str
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    if variable:
+        monkeypatch.setenv(variable, "/nowhere/ca.pem")
     cause = cause_of(OSError("Could not find a suitable TLS CA certificate bundle, invalid path: /nowhere"), URL)
-    assert cause.words == "the file of CA certificates that CURL_CA_BUNDLE names does not exist: /nowhere/ca.pem"
+    assert cause.words == f"the file of CA certificates {where} does not exist"
     assert cause.outlook is LASTING
 
 

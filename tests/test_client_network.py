@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo import config
-from tap_klaviyo.errors import RequestError, UnavailableError
+from tap_klaviyo.errors import OfflineError, RequestError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import LISTS
 from tap_klaviyo.klaviyo.retries import Retries
@@ -191,12 +191,13 @@ def test_a_host_that_cannot_be_resolved_is_named() -> None:
     [
         (
             {"https_proxy": "http://user:secret@127.0.0.1:{port}"},
-            r"cannot connect to 127\.0\.0\.1:\d+: Connection refused",
+            r"cannot connect to the proxy 127\.0\.0\.1:\d+: Connection refused",
         ),
         ({"https_proxy": "socks5://127.0.0.1:{port}"}, "needs the package PySocks"),
-        ({"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}, "REQUESTS_CA_BUNDLE names does not exist: /nowhere/ca.pem"),
+        ({"https_proxy": "http://a..b:{port}"}, r"the proxy http://a\.\.b:\d+ is not a valid URL"),
+        ({"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}, r"REQUESTS_CA_BUNDLE names \(/nowhere/ca.pem\) does not exist"),
     ],
-    ids=["refused", "socks", "ca file"],
+    ids=["refused", "socks", "host", "ca file"],
 )
 def test_problems_on_this_side_are_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
@@ -209,6 +210,23 @@ def test_problems_on_this_side_are_named(
     with pytest.raises(UnavailableError, match=words) as ended:
         ask("https://klaviyo.invalid")
     assert "secret" not in str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("ca_file", "words"),
+    [
+        ("", r"a TLS connection to 127.* cannot be set up: .*(wrong version|http)"),
+        (__file__, r"REQUESTS_CA_BUNDLE names \(.*\) holds no certificate"),
+    ],
+    ids=["plain", "no certificates"],
+)
+def test_what_prevents_tls_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch, ca_file: str, words: str) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    with (
+        speaking(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as plain,
+        pytest.raises(OfflineError, match=words),
+    ):
+        ask(plain.replace("http:", "https:"), retries=Retries(local=1.0))
 
 
 def test_a_proxy_that_wants_a_password_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

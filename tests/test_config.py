@@ -153,11 +153,11 @@ def test_later_files_and_the_environment_win(tmp_path: Path, monkeypatch: pytest
     ("setting", "value"),
     [
         *(("api_key", value) for value in (["pk_1"], True, 7, {"pk": 1})),
-        *(("user_agent", value) for value in (["x"], True, 7)),
+        *(("user_agent", value) for value in (["x"], [], True, 7)),
         *(("max_concurrency", value) for value in (True, "1_6", "\uff11", [16], 1e400, "nan")),
-        *(("lookback_days", value) for value in (True, "seven", [7], "inf")),
+        *(("lookback_days", value) for value in (True, "seven", [7], [], "inf")),
         *(("activate_version", value) for value in ("maybe", 2, [True])),
-        *(("api_revision", value) for value in (["2026-07-15"], "2026-99-99", 20260715)),
+        *(("api_revision", value) for value in (["2026-07-15"], "2026-99-99", 20260715, "2026-07-15.\u65e5")),
         *(
             ("base_url", value)
             for value in (
@@ -166,6 +166,10 @@ def test_later_files_and_the_environment_win(tmp_path: Path, monkeypatch: pytest
                 "https://:pw@a.klaviyo.com",
                 ["https://a.klaviyo.com"],
                 "https://a.klaviyo.com/api",
+                "https://a..klaviyo.com",
+                "https://.",
+                f"https://{'a' * 64}.com",
+                f"https://{'a.' * 127}com",
             )
         ),
         *(("start_date", value) for value in (True, 20260101, ["2026-01-01"], "2026-01-01junk")),
@@ -188,6 +192,7 @@ def test_the_samples_key_is_refused_where_the_real_klaviyo_would_get_it() -> Non
     ("values", "words"),
     [
         ({"api_key": "pk_1", "auth_token": "pk_2"}, "auth_token has another value and is ignored"),
+        ({"LOOKBACK_DAYS": 3}, "did you mean 'lookback_days'"),
         ({"api_key": "0123456789"}, "does not begin with pk_"),
     ],
 )

@@ -63,6 +63,13 @@ def test_secrets_and_what_looks_like_one_are_masked() -> None:
     assert log.mask_secrets(text, "secret-key") == "key pk_***, another pk_***, proxy http://user:***@proxy:8080"
 
 
+@pytest.mark.parametrize("password", ["pass", "pa@ss", "pa/ss", "p:a@s/s"])
+def test_a_password_is_masked_whole(password: str) -> None:
+    assert log.mask_secrets(f"the proxy http://user:{password}@proxy:1/ and a@b") == (
+        "the proxy http://user:***@proxy:1/ and a@b"
+    )
+
+
 def test_a_secret_is_masked_in_arguments_and_tracebacks() -> None:
     shown = io.StringIO()
     log.set_up(logging.INFO, ("secret-key",), logging.StreamHandler(shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,6 +71,14 @@ def test_streams_are_in_the_catalog_and_selected_by_default() -> None:
     assert "events" not in names
     chosen = select_by_names(discover_catalog(streams), "metric_streams,!placed*", streams)
     assert [each.stream.name for each in read_catalog(chosen, streams)] == ["opened_email", "clicked_elsewhere"]
+
+
+def test_a_stream_that_an_older_catalog_does_not_have_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("tap_klaviyo").addHandler(caplog.handler)
+    read_catalog(discover_catalog(), streams_with(read_metric_streams(CHOSEN)))
+    logging.getLogger("tap_klaviyo").removeHandler(caplog.handler)
+    (line,) = caplog.messages
+    assert line.startswith("Streams of metric_streams that the catalog does not have; run --discover again: clicked_")
 
 
 def test_a_stream_has_the_events_of_all_metrics_of_its_name(sandbox: Sandbox) -> None:

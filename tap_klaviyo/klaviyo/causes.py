@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
@@ -48,31 +49,35 @@ def cause_of(problem: Exception, url: str) -> Cause:
             Outlook.LASTING,
         )
     if "TLS CA certificate bundle" in texts:
-        name = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), "")
-        return Cause(
-            f"the file of CA certificates that {name} names does not exist: {os.environ[name]}", Outlook.LASTING
-        )
+        return Cause(f"the file of CA certificates{_ca_variable()} does not exist", Outlook.LASTING)
+    if "NO_CERTIFICATE_OR_CRL_FOUND" in texts:
+        return Cause(f"the file of CA certificates{_ca_variable()} holds no certificate", Outlook.LASTING)
     if "SOCKS support" in texts:
         return Cause(
             f"the proxy {_proxy_for(url)} needs the package PySocks; install it with pip install 'requests[socks]'",
             Outlook.LASTING,
         )
-    if isinstance(problem, requests.exceptions.InvalidProxyURL | requests.exceptions.InvalidURL):
-        return Cause(f"the proxy {_proxy_for(url)} is not a valid URL", Outlook.LASTING)
+    if isinstance(problem, requests.exceptions.InvalidURL | urllib3.exceptions.LocationParseError):
+        proxy = _proxy_for(url)
+        words = f"the proxy {proxy} is not a valid URL" if proxy else f"{host} is not a valid host name"
+        return Cause(words, Outlook.LASTING)
     return _connection_cause(chain, texts, host, url)
 
 
 def _connection_cause(chain: list[BaseException], texts: str, host: str, url: str) -> Cause:
     through = f" through the proxy {proxy}" if (proxy := _proxy_for(url)) else ""
-    if found := re.search(r"Tunnel connection failed: (\d{3} ?[^'\")]*)", texts):
+    nearest = f"the proxy {_proxy_host(proxy)}" if proxy else host
+    if found := re.search(r"Tunnel connection failed: (\d{3} ?[^'\"()]*)", texts):
         hint = "; check the user and password in the proxy's URL" if found[1].startswith("407") else ""
         return Cause(f"the proxy {proxy} refuses the connection: {found[1].strip()}{hint}", Outlook.LOCAL)
     if any(isinstance(each, socket.gaierror) for each in chain) or "Failed to resolve" in texts:
         reason = next((str(each.strerror) for each in chain if isinstance(each, socket.gaierror)), "unknown host")
-        return Cause(f"cannot resolve {_proxy_host(proxy) or host}: {reason}", Outlook.LOCAL)
+        return Cause(f"cannot resolve {nearest}: {reason}", Outlook.LOCAL)
+    if reason := _tls_reason(chain):
+        return Cause(f"a TLS connection to {host}{through} cannot be set up: {reason}", Outlook.LOCAL)
     system = next((each for each in chain if isinstance(each, OSError) and each.errno and each.strerror), None)
     if system and system.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES):
-        return Cause(f"cannot connect to {_proxy_host(proxy) or host}: {system.strerror}", Outlook.LOCAL)
+        return Cause(f"cannot connect to {nearest}: {system.strerror}", Outlook.LOCAL)
     if any(isinstance(each, urllib3.exceptions.ConnectTimeoutError) for each in chain):
         return Cause(f"cannot connect to {host}{through}: no answer in time", Outlook.PASSING)
     if any(isinstance(each, TimeoutError | urllib3.exceptions.TimeoutError | requests.Timeout) for each in chain):
@@ -81,6 +86,20 @@ def _connection_cause(chain: list[BaseException], texts: str, host: str, url: st
         detail = f" ({system.strerror})" if system else ""
         return Cause(f"the connection failed{detail}", Outlook.PASSING)
     return Cause("the answer was cut", Outlook.PASSING)
+
+
+def _tls_reason(chain: Sequence[BaseException]) -> str:
+    """Return why TLS failed; empty if it did not, or if only the connection ended."""
+    ended = ssl.SSLEOFError | ssl.SSLZeroReturnError
+    reasons = (getattr(each, "reason", None) for each in chain if isinstance(each, ssl.SSLError))
+    is_ended = any(isinstance(each, ended) for each in chain)
+    return "" if is_ended else next((str(each) for each in reasons if each), "").replace("_", " ").lower()
+
+
+def _ca_variable() -> str:
+    """Return which variable names the file of CA certificates, and the file; empty if none does."""
+    name = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), "")
+    return f" that {name} names ({os.environ[name]})" if name else " of the package certifi"
 
 
 def _exception_chain(problem: BaseException | None, depth: int = 12) -> Iterator[BaseException]:

@@ -10,7 +10,7 @@ import urllib3
 from requests import Response
 
 from tap_klaviyo import log
-from tap_klaviyo.errors import UnavailableError
+from tap_klaviyo.errors import OfflineError, UnavailableError
 from tap_klaviyo.klaviyo.auth import open_authorization
 from tap_klaviyo.klaviyo.causes import Outlook, cause_of
 from tap_klaviyo.klaviyo.deadlines import Watchdog
@@ -140,9 +140,11 @@ class Transport:
     def _no_answer(self, problem: Exception, url: str) -> Exception:
         cause = cause_of(problem, url)
         words = log.mask_secrets(cause.words, *self._authorization.secrets)
+        # Until Klaviyo has answered once, no other request can succeed either.
+        is_offline = self.server_time is None
         if cause.outlook is Outlook.LASTING:
-            return UnavailableError(f"Klaviyo cannot be reached: {words}.")
-        return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and self.server_time is None)
+            return (OfflineError if is_offline else UnavailableError)(f"Klaviyo cannot be reached: {words}.")
+        return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and is_offline)
 
 
 def _too_late(seconds: float) -> TryAgainError:

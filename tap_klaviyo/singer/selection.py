@@ -30,7 +30,7 @@ from tap_klaviyo.singer.overrides import (
     omitted_fields,
     override_schema,
 )
-from tap_klaviyo.streams.model import FULL_TABLE, INCREMENTAL, Stream
+from tap_klaviyo.streams.model import FULL_TABLE, INCREMENTAL, METRIC_STREAMS, Stream
 from tap_klaviyo.streams.table import STREAMS
 
 
@@ -79,6 +79,7 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
     """
     ignored, known = Ignored(), known_names(streams)
     selections: dict[str, Selection] = {}
+    absent = {stream.name for stream in streams if stream.group == METRIC_STREAMS}
     for entry in read_entries(catalog, ignored):
         stream = next((known[name] for name in entry.names if name in known), None)
         if stream is None:
@@ -88,6 +89,7 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
                 _nearest_stream(entry, known),
             )
             continue
+        absent.discard(stream.name)
         if entry.name != stream.name:
             logger.info("What the catalog calls %s is read and written as %s.", entry.name, stream.name)
         selection = _select_stream(stream, entry, ignored)
@@ -95,6 +97,7 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
             ignored.add("Only the first of several catalog entries counts for these streams", stream.name)
         elif selection:
             selections[stream.name] = selection
+    ignored.add("Streams of metric_streams that the catalog does not have; run --discover again", *sorted(absent))
     ignored.log()
     return list(selections.values())
 
