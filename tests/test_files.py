@@ -86,9 +86,7 @@ def test_the_last_of_several_files_counts(folder: Path) -> None:
 
 
 def test_the_environment_counts_more_than_the_file_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / ".env").write_text(
-        "TAP_KLAVIYO_API_KEY=pk_file\nTAP_KLAVIYO_START_DATE=2026-01-01\nOTHER=1\nOTHER_X\n"
-    )
+    (folder / ".env").write_text("TAP_KLAVIYO_API_KEY=pk_file\nTAP_KLAVIYO_START_DATE=2026-01-01\nOTHER=1\nOTHER_X\n")
     monkeypatch.setenv("TAP_KLAVIYO_API_KEY", "pk_environment")
     monkeypatch.setenv("TAP_KLAVIYO__LOG_LEVEL", "info")
     monkeypatch.setenv("TAP_KLAVIYO_MISSPELT", "1")
