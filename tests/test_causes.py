@@ -48,8 +48,8 @@ def refused() -> NewConnectionError:
     return problem
 
 
-def tls_problem(reason: str) -> ssl.SSLError:
-    problem = ssl.SSLError(1, f"[SSL: {reason}] (_ssl.c:1)")
+def tls_problem(reason: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
+    problem = kind(1, f"[SSL: {reason}] (_ssl.c:1)")
     problem.reason = reason
     return problem
 
@@ -82,7 +82,7 @@ UNTRUSTED = SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed
             "a TLS connection to a.klaviyo.com cannot be set up: wrong version number",
             LOCAL,
         ),
-        (wrapped(SSLError(ssl.SSLEOFError(8, "EOF occurred"))), "the answer was cut", PASSING),
+        (wrapped(SSLError(tls_problem("UNEXPECTED_EOF", ssl.SSLEOFError))), "the answer was cut", PASSING),
         (
             LocationParseError("'a..b', label empty or too long"),
             "a.klaviyo.com is not a valid host name",

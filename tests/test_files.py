@@ -113,6 +113,28 @@ def test_text_is_read_without_a_byte_order_mark(folder: Path, text: bytes, read:
     assert read_text("state.json", "state", StateError) == read
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("TAP_KLAVIYO_LOOKBACK_DAYS", "has TAP_KLAVIYO_LOOKBACK_DAYS without a value"),
+        ("TAP_KLAVIYO_END_DATE=1\nTAP_KLAVIYO_end_date=2", "TAP_KLAVIYO_END_DATE is set twice"),
+    ],
+    ids=["none", "two"],
+)
+def test_a_variable_without_a_value_or_with_two_is_refused(folder: Path, text: str, words: str) -> None:
+    (folder / ".env").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        read_config(["ENV"], setting_names())
+
+
+def test_a_variable_may_be_in_another_case_and_overrides_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_bytes(b"\xef\xbb\xbfTAP_KLAVIYO_lookback_days=1\nTAP_KLAVIYO_end_date=2026-01-01")
+    monkeypatch.setenv("TAP_KLAVIYO_LOOKBACK_DAYS", "2")
+    assert read_config(["ENV"], setting_names()) == {"lookback_days": "2", "end_date": "2026-01-01"}
+
+
 @pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
 def test_files_that_other_users_can_read_are_known(folder: Path, mode: int, exposed: bool) -> None:
     for name in ("config.json", ".env"):
