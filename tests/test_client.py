@@ -624,14 +624,23 @@ def test_hostile_headers(headers: Mapping[str, str], code: int) -> None:
 
 
 def test_the_time_is_that_of_the_date_header_in_utc() -> None:
-    dates = ("Mon, 23 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 10:00:00 -0000", "Mon, 23 Nov 2026 12:00:00 +0200", "")
+    dates = (
+        "Mon, 23 Nov 2026 10:00:00 GMT",
+        "Mon, 23 Nov 2026 10:00:00 -0000",
+        "Mon, 23 Nov 2026 12:00:00 +0200",
+        "",
+        "soon",
+        "Mon, 01 Jan 0001 00:00:00 GMT",
+        "Wed, 31 Dec 1969 23:59:59 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+    )
     answers = iter([Answer(body(), headers={"Date": date}) for date in dates])
     with answering(lambda _: next(answers)) as origin:
         times = list[int | None]()
         for _ in dates:
             with Pages(client_of(origin), LISTS, {}).next() as answer:
                 times.append(answer.server_time)
-    assert times == [1795428000, 1795428000, 1795428000, None]
+    assert times == [1795428000] * 3 + [None] * 5
 
 
 @pytest.mark.parametrize("setting", [{}, {"verify": False}, {"verify_ssl": "false"}])

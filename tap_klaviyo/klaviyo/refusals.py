@@ -24,6 +24,9 @@ from tap_klaviyo.klaviyo.jsonapi import read_errors
 from tap_klaviyo.klaviyo.retries import TryAgainError
 from tap_klaviyo.log import mask_secrets
 
+# 2020-01-01 and 2100-01-01. A clock beyond them is wrong, and by its time every bookmark would be in the future, or no
+# date could be written any more.
+_FIRST_TIME, _LAST_TIME = 1_577_836_800, 4_102_444_800
 _CURSOR_REFUSED = "Invalid cursor provided"
 _METRIC_DENIED = re.compile(r"\bMetric IDs?\b.*\bdo(es)? not exist")
 # A 403 that speaks of one of these is about the key's scopes; any other is about the account's plan or the request.
@@ -88,7 +91,7 @@ def _scope_hint(endpoint: Endpoint, detail: str) -> str:
 def time_of(response: requests.Response) -> int | None:
     """Return Klaviyo's time, from the Date header, in epoch seconds; None if it is missing or odd."""
     moment = _header_time(response.headers.get("Date", ""))
-    return None if moment is None else int(moment)
+    return int(moment) if moment is not None and _FIRST_TIME <= moment < _LAST_TIME else None
 
 
 def _retry_after(response: requests.Response, wall: float) -> float | None:
