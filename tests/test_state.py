@@ -164,6 +164,15 @@ def test_an_odd_memory_of_full_reads_counts_as_none(odd: object) -> None:
     assert state.with_full_table(given, OPEN, 1, {})["full_tables"]["open"] == {"version": 1, "rows": {}}
 
 
+@pytest.mark.parametrize(
+    ("version", "last"),
+    [(1795392000000.0, 1795392000000), (9e18, 9 * 10**18), (2**63 - 2, 2**63 - 2), (2**63, 0), (1e308, 0), (-1, 0)],
+)
+def test_a_last_version_may_be_any_whole_number_that_a_target_can_hold(version: float, last: int) -> None:
+    given = {"bookmarks": {}, "full_tables": {"lists": {"version": version}}}
+    assert state.last_version(given, BY_NAME["lists"]) == last
+
+
 def test_the_older_of_two_bookmarks_counts_and_only_foreign_ones_are_kept() -> None:
     given = {
         **marks(open={"timestamp": "2026-11-20T00:00:00Z"}, SkDfHe={"since": "2026-11-19T00:00:00Z"}, theirs={"x": 1}),
@@ -186,7 +195,7 @@ def test_the_text_message_names_are_known() -> None:
     assert list(adopted["bookmarks"]) == ["clicked_sms"]
 
 
-@pytest.mark.parametrize("date", ["soon", [], {}, 1e40, True, "2026-99-99"])
+@pytest.mark.parametrize("date", ["soon", [], {}, 1e40, 2**53, 2**56, -(2**56), 10**30, True, "2026-99-99"])
 def test_a_bookmark_that_is_not_a_date_is_named(date: object) -> None:
     with pytest.raises(StateError, match="the bookmark of open is not a date"):
         adopt_bookmarks(read_state(marks(open={"timestamp": date})), {})

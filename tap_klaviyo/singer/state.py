@@ -34,6 +34,8 @@ OTHER_KEYS = frozenset(
 # A bookmark this many seconds ahead of Klaviyo's clock counts as now: its servers' clocks differ by seconds.
 # Anything further ahead was moved there by an event dated in the future, so it does not show how far a run read.
 SMALL_LEAD = 300
+# Versions are kept in columns of 64 bits, and the next one is higher.
+_NO_VERSION = 2**63 - 1
 
 
 def bookmark_of(state: State, stream: Stream) -> int | None:
@@ -135,9 +137,14 @@ def with_currently_syncing(state: State, stream: Stream | None) -> State:
 
 
 def last_version(state: State, stream: Stream) -> int:
-    """Return the version that the stream was last read with, 0 if it never was."""
+    """Return the version that the stream was last read with, 0 if it never was.
+
+    Programs that keep states may write a whole number as a float. What no target can hold was not written by the tap.
+    """
     version = _full_table(state, stream).get("version")
-    return version if isinstance(version, int) and not isinstance(version, bool) else 0
+    if not isinstance(version, int | float) or isinstance(version, bool):
+        return 0
+    return int(version) if 0 <= version < _NO_VERSION else 0
 
 
 def rows_by_query(state: State, stream: Stream) -> Mapping[str, int]:
@@ -188,7 +195,8 @@ def read_bookmark(entry: Any, name: str, replication_key: str = "timestamp") -> 
         )
     try:
         return min(_seconds_in(value) for value in values)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
+        # The last two are for numbers too large for a date, such as milliseconds.
         raise StateError(f"Invalid state: the bookmark of {name} is not a date: {values[0]!r}.") from None
 
 
