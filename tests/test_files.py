@@ -135,6 +135,7 @@ def test_a_variable_may_be_in_another_case_and_overrides_the_file(
     assert read_config(["ENV"], setting_names()) == {"lookback_days": "2", "end_date": "2026-01-01"}
 
 
+@POSIX
 @pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
 def test_files_that_other_users_can_read_are_known(folder: Path, mode: int, exposed: bool) -> None:
     for name in ("config.json", ".env"):

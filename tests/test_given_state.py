@@ -155,6 +155,10 @@ DATE = "2026-11-20T12:00:00Z"
             'Ignored parts of "full_tables" in the state: list (not a stream), lists: version.',
         ),
         (
+            {"bookmarks": {}, "full_tables": {"lists": {"version": 1, "rows": {"0": "2"}}}},
+            'Ignored parts of "full_tables" in the state: lists: rows.',
+        ),
+        (
             {"bookmarks": {}, "day_limits": {"/api/x": {"requests": [[DATE, DATE, "9"]], "pages": 1}, "/api/y": 3}},
             'Ignored parts of "day_limits" in the state: /api/x: requests, /api/y.',
         ),
