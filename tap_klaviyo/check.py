@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tap_klaviyo.errors import ApiError, AuthError, OfflineError, ScopeError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import ACCOUNTS
 from tap_klaviyo.reading.plan import FirstRequest, first_requests
+from tap_klaviyo.reading.workers import call_in_parallel
 from tap_klaviyo.singer.selection import Selection
 
 # Requests at once: fewer than the number of endpoints would make a slow network's time-outs add up.
@@ -55,17 +56,24 @@ def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Ac
     for selection in selections:
         for request in first_requests(selection):
             streams.setdefault(request, []).append(selection.stream.name)
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        account = threads.submit(lambda: account_line(client))
-        problems = list(threads.map(lambda request: _problem_of(client, request), streams))
+    calls: list[Callable[[], str | ApiError | None]] = [partial(_account_or_none, client)]
+    calls += [partial(_problem_of, client, request) for request in streams]
+    account, *problems = call_in_parallel(calls, _AT_ONCE)
     if stops := [problem for problem in problems if isinstance(problem, AuthError | OfflineError)]:
         what = "the credentials" if isinstance(stops[0], AuthError) else "the connection"
         yield Access(what, ("all streams",), str(stops[0]))
         return
-    if not isinstance(account.exception(), ApiError):
-        yield account.result()
+    if account:
+        yield str(account)
     for (request, names), problem in zip(streams.items(), problems, strict=True):
         yield Access(" ".join(request.endpoint.scopes), tuple(names), str(problem or ""))
+
+
+def _account_or_none(client: Client) -> str | None:
+    try:
+        return account_line(client)
+    except ApiError:
+        return None
 
 
 def _problem_of(client: Client, request: FirstRequest) -> ApiError | None:

@@ -55,6 +55,9 @@ def run_command(options: argparse.Namespace) -> int:
     except Ended as ended:
         log.log_last(logging.WARNING, "Ended by %s; the next run resumes from the last STATE.", ended.name)
         return 128 + ended.number
+    except MemoryError:
+        log.log_last(logging.CRITICAL, "The system gives this process no more memory; raise its limit.")
+        return 1
     except Exception:
         log.logger.exception("Unexpected error.")
         log.log_last(logging.CRITICAL, "Unexpected error; please report the traceback above.")

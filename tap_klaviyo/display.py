@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -99,12 +99,15 @@ def shown_in_lines(
                 log.logger.info("%s", line)
 
     thread = threading.Thread(target=show_lines, name="progress", daemon=True)
-    thread.start()
+    # If the system has no thread for it, the run goes on without these lines.
+    with suppress(RuntimeError):
+        thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def run_status(progress: Progress, requests: int) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from tap_klaviyo.errors import ThreadLimitError
 from tap_klaviyo.reading.concurrency import Concurrency
 from tap_klaviyo.reading.prefetch import Fetch, Fetched, Pipeline
-from tap_klaviyo.reading.workers import Threads, run_watched
+from tap_klaviyo.reading.workers import Threads, call_in_parallel, run_watched
 
 # A tree of fetches: a name, and the fetches that follow it.
 Tree = tuple[str, Sequence["Tree"]]
@@ -315,3 +315,27 @@ def test_concurrency_does_not_grow_where_it_is_not_made_use_of() -> None:
     concurrency = Concurrency(16)
     concurrency.observe(1, at_limit=False)
     assert concurrency.limit == 8
+
+
+def test_parallel_calls_return_in_their_order() -> None:
+    """The first ends last, and what a call returns may be an exception."""
+    first_may_end, problem = threading.Event(), ValueError("a result")
+
+    def wait() -> str:
+        first_may_end.wait(10)
+        return "first"
+
+    def release() -> ValueError:
+        first_may_end.set()
+        return problem
+
+    calls: list[Callable[[], str | ValueError]] = [wait, release, lambda: "third"]
+    assert call_in_parallel(calls, at_once=2) == ["first", problem, "third"]
+
+
+def test_an_error_of_a_parallel_call_is_raised() -> None:
+    def fail() -> str:
+        raise ValueError("not a result")
+
+    with pytest.raises(ValueError, match="not a result"):
+        call_in_parallel([fail, lambda: "second"], at_once=2)

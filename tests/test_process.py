@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Sandbox
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox
 from tests.chaos.harness import as_sets, messages
 from tests.running import last_line
 
@@ -116,6 +117,38 @@ def test_a_signal_ends_the_tap_though_the_target_has_stopped_reading(
         tap.send_signal(number)
         assert tap.wait(10) == code
         assert time.monotonic() - asked < 3
+
+
+def test_ctrl_c_ends_a_test_of_the_key_whatever_it_waits_for(sandbox: Sandbox, command: list[str]) -> None:
+    asked = threading.Event()
+
+    def stall(request: Request) -> Fault:
+        asked.set()
+        return Fault("stall", seconds=10)
+
+    sandbox.faults = stall
+    with subprocess.Popen([*command, "--test"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tap:
+        assert asked.wait(20)
+        began = time.monotonic()
+        tap.send_signal(signal.SIGINT)
+        assert tap.wait(10) == 130
+        assert time.monotonic() - began < 3
+        assert tap.stderr is not None
+        assert b"Traceback" not in tap.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not limit the size of a process")
+def test_a_process_that_may_have_no_more_threads_says_so(sandbox: Sandbox, command: list[str]) -> None:
+    """A thread needs room for its stack."""
+
+    def limit_memory() -> None:
+        resource.setrlimit(resource.RLIMIT_STACK, (2**30, 2**30))
+        resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False, preexec_fn=limit_memory)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr.decode()
+    assert "lets this process start no threads" in last_line(ended.stderr.decode())
 
 
 def test_ctrl_c_at_both_ends_of_a_pipe_is_quiet(sandbox: Sandbox, command: list[str]) -> None:

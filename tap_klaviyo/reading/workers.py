@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 from tap_klaviyo.errors import ThreadLimitError
 
+# Seconds of one wait for a call to end; after it, the next wait begins.
+_PATIENCE = 60.0
 Key = TypeVar("Key")
 Result = TypeVar("Result")
 
@@ -130,3 +134,39 @@ def run_watched(call: Callable[[], Result], watch: Callable[[], None], interval:
     if isinstance(result, BaseException):
         raise result
     return result
+
+
+def call_in_parallel(calls: Sequence[Callable[[], Result]], at_once: int) -> list[Result]:
+    """Return what calls return, in their order. An exception ends the wait, and the running calls are abandoned.
+
+    Args:
+        calls: each runs in a separate thread.
+        at_once: how many run in parallel.
+
+    Raises:
+        BaseException: what a call raises, or a signal handler meanwhile.
+    """
+    # In a list, because a call may return an exception.
+    threads, results = Threads[int, list[Result]](), dict[int, Result]()
+    waiting = iter(enumerate(calls))
+
+    def start_calls(count: int) -> None:
+        for number, call in islice(waiting, count):
+            threads.start_call(number, partial(_listed_result, call))
+
+    try:
+        start_calls(at_once)
+        while len(results) < len(calls):
+            if outcome := threads.next_outcome(_PATIENCE):
+                number, _, found = outcome
+                if isinstance(found, BaseException):
+                    raise found
+                (results[number],) = found
+                start_calls(1)
+    finally:
+        threads.stop()
+    return [results[number] for number in range(len(calls))]
+
+
+def _listed_result(call: Callable[[], Result]) -> list[Result]:
+    return [call()]
