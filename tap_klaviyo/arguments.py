@@ -12,14 +12,17 @@ A first sync, step by step:
   tap-klaviyo --config config.json --test
   tap-klaviyo --config config.json | target-jsonl > state.jsonl
   tail -n 1 state.jsonl > state.json
-  tap-klaviyo --config config.json --state state.json | target-jsonl >> state.jsonl
+  tap-klaviyo --config config.json --state state.json \\
+    | target-jsonl >> state.jsonl
 
-config.json needs at least api_key and start_date; --about lists all settings and streams.
+config.json needs at least api_key and start_date; --about lists all settings
+and streams.
 
 Without an account, using the built-in sandbox:
   tap-klaviyo --sandbox 2000 --select open,lists | head
 
-Exit codes: 0 complete; 1 incomplete; 2 wrong usage or configuration; 130 or 143 ended by a signal.
+Exit codes: 0 complete; 1 incomplete; 2 wrong usage or configuration;
+130 or 143 ended by a signal.
 """
 
 _INPUTS = ("config", "catalog", "state", "select")

@@ -130,3 +130,10 @@ def test_arguments_without_effect_are_named(line: str, sentence: str) -> None:
 )
 def test_the_level_of_the_log(line: str, level: int) -> None:
     assert log_level_of(parse(line)) == level
+
+
+def test_the_help_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = argument_parser().format_help()
+    assert max(map(len, text.splitlines())) < 80
+    assert "--state state.json \\\n    | target-jsonl" in text
