@@ -1,4 +1,4 @@
-"""Files and variables that users write: what is read from them, and the sentences about what cannot be read."""
+"""Files and variables that users write: the settings in them, and the sentences about those that cannot be read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_json_is_read(folder: Path, text: str, value: object) -> None:
         ("[" * 100_000, "is not JSON that can be read"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_a_sentence(folder: Path, text: str | bytes, words: str) -> None:
+def test_a_wrong_file_is_named_in_a_sentence(folder: Path, text: str | bytes, words: str) -> None:
     with pytest.raises(CatalogError, match=rf"^The catalog file .*catalog\.json {words}.*\.$"):
         read(folder / "catalog.json", text)
 
@@ -72,7 +72,7 @@ def test_a_file_that_is_missing_is_a_sentence(folder: Path) -> None:
     ("text", "kind"),
     [("[]", "an array"), ('"pk_1"', "a string"), ("true", "true or false"), ("null", "null"), ("5", "a number")],
 )
-def test_a_config_that_is_no_object_is_refused(folder: Path, text: str, kind: str) -> None:
+def test_a_config_that_is_not_an_object_is_refused(folder: Path, text: str, kind: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(ConfigError, match=rf"^The config file config\.json holds {kind}, not a JSON object"):
         read_config(["config.json"], setting_names())
