@@ -72,8 +72,8 @@ def silent_counts(timeline: Timeline, part: Slice, silent: Sequence[Query]) -> l
     whole = part.whole
     if whole is None or not silent or not (part.is_first and part.is_last and whole.is_long):
         return []
-    if timeline.is_checked or timeline.is_tallied:
-        # All metrics are counted for the comparison, or were counted before.
+    if timeline.is_checked:
+        # All metrics are counted for the comparison. A recount has counted only the last weeks of each.
         return []
     metrics = tuple(metric for query in silent for metric in query.metrics)
     return [partial(_count_silent, timeline, replace(whole, metrics=metrics))]
