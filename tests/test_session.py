@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import requests
 
 from tap_klaviyo.errors import ApiError
-from tap_klaviyo.klaviyo.deadlines import Deadline
+from tap_klaviyo.klaviyo.deadlines import Deadline, HTTPConnection, Watchdog
 from tap_klaviyo.klaviyo.session import at_origin, open_session
 from tests.canned import Answer, answering
 
@@ -44,7 +46,12 @@ def test_a_redirect_is_not_followed() -> None:
         ("https://a.klaviyo.com/api/lists?page%5Bcursor%5D=x", "/api/lists?page%5Bcursor%5D=x"),
         ("https://user:word@a.klaviyo.com/api/lists", "/api/lists"),
         ("https://a.klaviyo.com/other", None),
-        ("/api/lists", None),
+        ("/api/lists?page%5Bcursor%5D=x", "/api/lists?page%5Bcursor%5D=x"),
+        ("//elsewhere/api/lists", None),
+        ("api/lists", None),
+        ("?page%5Bcursor%5D=x", None),
+        ("https://a.klaviyo.com/api/../lists", None),
+        ("/api/%2e%2e/lists", None),
         ("ftp://a.klaviyo.com/api/lists", None),
         ("https://a.klaviyo.com:99999/api/lists", None),
     ],
@@ -60,3 +67,18 @@ def test_a_deadline_does_not_end_a_request_that_is_done(is_done: bool) -> None:
         deadline.end()
     deadline.pass_now()
     assert deadline.is_over is not is_done
+
+
+def test_nothing_is_sent_on_a_connection_that_opens_after_the_deadline() -> None:
+    class Slow(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            deadline.pass_now()  # while the first of several addresses did not answer
+            return super()._new_conn()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, Watchdog().limit(60) as deadline:
+        connection = Slow("127.0.0.1", listener.getsockname()[1])
+        with pytest.raises(TimeoutError):
+            connection.request("GET", "/")
+        connection.close()
+        with listener.accept()[0] as accepted:
+            assert accepted.recv(1) == b""

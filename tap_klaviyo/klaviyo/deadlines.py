@@ -31,8 +31,14 @@ class Deadline:
         self._lock = threading.Lock()
 
     def use(self, connection: Any) -> None:
-        """Take the connection that the request is sent on."""
+        """Take the connection that the request is sent on.
+
+        Raises:
+            TimeoutError: the deadline has passed, such as while one address after another was tried.
+        """
         with self._lock:
+            if self.is_over:
+                raise TimeoutError("The deadline has passed.")
             self._connection = connection
 
     def end(self) -> None:
@@ -121,6 +127,8 @@ class _Watched:
             young, self._young = self._young, None
             if young is not None:
                 young.close()
+        # One address after another may have been tried meanwhile.
+        self._tell_deadline()
 
     def request(self, *arguments: Any, **options: Any) -> Any:
         """Send a request, within the deadline of this thread if there is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -94,15 +94,17 @@ def origin_of(url: str) -> tuple[str, str, int | None] | None:
 
 
 def at_origin(url: str, base_url: str) -> str | None:
-    """Return a URL's path and query at another origin; None if it is not an HTTP URL.
+    """Return a URL's path and query at another origin; None if it is not the URL of a page.
 
-    Behind a gateway, or on a recording, Klaviyo's `links.next` names Klaviyo itself.
+    Behind a gateway, or on a recording, Klaviyo's `links.next` names Klaviyo itself, or no host: JSON:API allows links
+    that are only a path.
     """
     try:
         parts = urlsplit(url)
-        is_proper = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_path = not parts.scheme and not parts.netloc
+        is_proper = is_path or (parts.scheme in ("http", "https") and bool(parts.hostname))
         # Only Klaviyo's own paths: whatever else a page may name is not the next one.
-        is_proper = is_proper and parts.path.startswith("/api/")
+        is_proper = is_proper and parts.path.startswith("/api/") and ".." not in unquote(parts.path).split("/")
         if not is_proper or "\\" in parts.netloc or (parts.port or 0) > 65535:
             return None
     except ValueError:
