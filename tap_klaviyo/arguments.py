@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 from tap_klaviyo import __version__
 
@@ -25,7 +27,25 @@ Exit codes: 0 complete; 1 incomplete; 2 wrong usage or configuration;
 130 or 143 ended by a signal.
 """
 
+# The value of --verify without days.
+ALL_DAYS = "all"
 _INPUTS = ("config", "catalog", "state", "select")
+
+
+class _Once(argparse.Action):
+    """Stores a value, and refuses a second one, which would silently replace it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the value that the command line gives."""
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "it can be given only once")
+        setattr(namespace, self.dest, values)
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -53,9 +73,10 @@ def _add_modes(group: argparse._MutuallyExclusiveGroup) -> None:
     )
     group.add_argument(
         "--verify",
+        action=_Once,
         metavar="DAYS",
         nargs="?",
-        const="",
+        const=ALL_DAYS,
         help="compare the events of each day with Klaviyo's own count, up to the bookmarks of --state; DAYS is a day "
         "such as 2026-11-03, or 2026-11-01..2026-11-07",
     )
@@ -72,18 +93,21 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         *("-p", "--catalog", "--properties"),
+        action=_Once,
         metavar="FILE",
         help="the streams and fields to sync; by default the core streams",
     )
-    group.add_argument("-s", "--state", metavar="FILE", help="the last STATE of the previous run")
+    group.add_argument("-s", "--state", action=_Once, metavar="FILE", help="the last STATE of the previous run")
     group.add_argument(
         "--select",
+        action=_Once,
         metavar="NAMES",
         help='instead of a catalog: streams and fields, such as "core,!*.profile.email" or "open,click.profile"; '
         "core selects the default streams, all every stream, ! leaves out; with --discover, prints that catalog",
     )
     group.add_argument(
         "--sandbox",
+        action=_Once,
         metavar="EVENTS",
         nargs="?",
         const=2000,
@@ -92,6 +116,7 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--format",
+        action=_Once,
         choices=("json", "markdown"),
         help="the format of --about (markdown), --metrics (a table) and --verify (lines)",
     )

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tap_klaviyo import about, check, config, display, log
 from tap_klaviyo.account_metrics import list_metrics, metrics_json, metrics_table
-from tap_klaviyo.arguments import log_level_of, unused_arguments
+from tap_klaviyo.arguments import ALL_DAYS, log_level_of, unused_arguments
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
 from tap_klaviyo.files import exposed_files, parse_json, read_config, read_json, read_text
@@ -80,6 +80,8 @@ def _run_mode(options: argparse.Namespace) -> None:
         print_text(about.as_json() if options.format == "json" else about.as_markdown())
         return
     values = read_config(options.config, config.setting_names())
+    for sentence in config.odd_settings(values):
+        log.logger.warning("%s", sentence)
     if options.discover:
         _print_catalog(options, values)
         return
@@ -88,7 +90,7 @@ def _run_mode(options: argparse.Namespace) -> None:
             ["No configuration. Pass --config FILE with api_key and start_date, or try the tap with --sandbox."]
         )
     with _served_sandbox(options.sandbox) as settings:
-        _ask_klaviyo(options, {**values, **settings})
+        _ask_klaviyo(options, _settings_for(values, settings))
 
 
 @contextmanager
@@ -107,6 +109,17 @@ def _served_sandbox(events: int | None) -> Iterator[dict[str, Any]]:
         yield sandbox.config
 
 
+def _settings_for(values: Mapping[str, Any], sandbox: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's settings; for the sandbox with its address and key, and its start date if there is none."""
+    if not sandbox:
+        return dict(values)
+    unused = [name for name in config.ACCESS if values.get(name) not in (None, "")]
+    if unused:
+        log.logger.warning("--sandbox does not use these settings: %s.", ", ".join(unused))
+    kept = {name: value for name, value in values.items() if name not in config.ACCESS and value not in (None, "")}
+    return {**sandbox, **kept}
+
+
 def _print_catalog(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
     streams = streams_with(config.read_setting("metric_streams", values))
     catalog = discover_catalog(streams)
@@ -123,7 +136,7 @@ def _ask_klaviyo(options: argparse.Namespace, values: dict[str, Any]) -> None:
     if options.metrics:
         _list_metrics(options, settings)
         return
-    days = parse_days(options.verify) if options.verify else None
+    days = None if options.verify in (None, ALL_DAYS) else parse_days(options.verify)
     selections = _read_selections(options, streams_with(settings.metric_streams))
     if options.test:
         _run_test(options, settings, selections)
@@ -134,9 +147,7 @@ def _ask_klaviyo(options: argparse.Namespace, values: dict[str, Any]) -> None:
 
 
 def _read_settings(options: argparse.Namespace, values: Mapping[str, Any]) -> Config:
-    """Return the checked settings, and warn of those that are ignored or look wrong."""
-    for sentence in config.odd_settings(values):
-        log.logger.warning("%s", sentence)
+    """Return the checked settings, and warn of files with them that other users can read."""
     settings = config.check_settings(values)
     for file in exposed_files(options.config):
         log.logger.warning("Other users can read %s, which may hold the API key; run: chmod 600 %s", file, file)

@@ -31,6 +31,8 @@ from tap_klaviyo.times import DAY, parse_time
 DEFAULT_REVISION = "2026-07-15"
 DEFAULT_BASE_URL = "https://a.klaviyo.com"
 OAUTH = ("client_id", "client_secret", "refresh_token")
+# Where Klaviyo is, and what it lets the tap in by.
+ACCESS = ("api_key", "auth_token", *OAUTH, "base_url")
 _LOOKBACK, _RECOUNT = "lookback", "recount"
 SAMPLE_KEY = "pk_your_private_key"
 

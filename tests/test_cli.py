@@ -88,6 +88,25 @@ def test_a_sync_with_catalog_and_state(config: Path, tmp_path: Path) -> None:
     assert last["value"]["bookmarks"] == messages[-1]["value"]["bookmarks"]
 
 
+def test_the_sandbox_uses_the_settings_of_a_config_but_for_its_access(tmp_path: Path) -> None:
+    values = {"client_id": "app", "base_url": "https://gateway.example", "start_date": "2026-13-01"}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    ended = tap("--sandbox", "10", "-c", tmp_path / "config.json", "--select", "lists")
+    assert_sentence(ended, 2, "start_date must be a date")
+    assert "--sandbox does not use these settings: client_id, base_url." in ended.stderr
+
+
+def test_discovery_names_settings_that_it_does_not_know(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"metric_stream": ["Placed Order"]}')
+    ended = tap("--discover", "-c", tmp_path / "config.json", "--select", "lists")
+    assert ended.returncode == 0
+    assert "'metric_stream' is not a setting; did you mean 'metric_streams'?" in ended.stderr
+
+
+def test_verifying_days_that_are_empty_text_is_refused(config: Path) -> None:
+    assert_sentence(tap("-c", config, "--verify", "", "--select", "open"), 2, "--verify takes a day")
+
+
 def test_settings_from_the_environment(sandbox: Sandbox) -> None:
     variables = {f"TAP_KLAVIYO_{name.upper()}": value for name, value in sandbox.config.items()}
     assert tap("--config", "ENV", cwd=ROOT, **variables).returncode == 0
