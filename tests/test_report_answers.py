@@ -136,6 +136,19 @@ def test_an_answer_without_one_resource_with_attributes_is_malformed(data: objec
         parse_page(body, ResourceDecoder())
 
 
+@pytest.mark.parametrize("interval", [None, "daily"])
+@pytest.mark.parametrize("odd", [None, "x", {}, 0])
+def test_an_answer_without_an_array_of_figures_is_malformed(interval: str | None, odd: object) -> None:
+    query = ReportQuery("flow-series-report", ("opens",), interval=interval)
+    whole: dict[str, object] = {"results": [], "date_times": []}
+    parse_page(json.dumps({"data": {"attributes": whole}}).encode(), ResourceDecoder(arrays=query.arrays))
+    for name in query.arrays:
+        for attributes in ({**whole, name: odd}, {each: whole[each] for each in whole if each != name}):
+            body = json.dumps({"data": {"attributes": attributes}}).encode()
+            with pytest.raises(MalformedError, match=f'"{name}" is not an array'):
+                parse_page(body, ResourceDecoder(arrays=query.arrays))
+
+
 def test_an_answer_of_a_report_with_pages_needs_links_and_that_of_another_does_not() -> None:
     body = json.dumps({"data": {"attributes": {}}}).encode()
     assert parse_page(body, ResourceDecoder()).has_links

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,11 @@ class ReportQuery:
     group_by: tuple[str, ...] = ()
     interval: str | None = None
     conversion_metric_id: str | None = None
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The attributes of an answer that are arrays."""
+        return ("results", "date_times") if self.interval else ("results",)
 
     def body(self, start: str, end: str) -> bytes:
         """Return the body of the request for a time; both bounds are local times of the account, written as UTC."""
@@ -76,16 +81,22 @@ _document = msgspec.json.Decoder(_Document)
 class ResourceDecoder(PageDecoder):
     """Decodes an answer whose `data` is one resource: the page has it alone, with the attributes as bytes."""
 
-    def __init__(self, is_paged: bool = False) -> None:
-        """Decode answers with or without pages: one without pages needs no links."""
+    def __init__(self, is_paged: bool = False, arrays: Collection[str] = ()) -> None:
+        """Decode answers of one form.
+
+        Args:
+            is_paged: whether the answer has pages: one without pages needs no links.
+            arrays: the attributes that must be arrays. Without them, a report would count as one without figures.
+        """
         super().__init__()
         self._is_paged = is_paged
+        self._arrays = arrays
 
     def decode(self, body: bytes | bytearray) -> Page:
         """Return a body as a page of one resource; a report has no id, so the id may be empty.
 
         Raises:
-            MalformedError: the body is JSON, but `data` is not a resource.
+            MalformedError: the body is JSON, but `data` is not a resource, or lacks an array.
             msgspec.DecodeError, RecursionError: the body cannot be decoded as JSON.
         """
         try:
@@ -95,8 +106,12 @@ class ResourceDecoder(PageDecoder):
             raise MalformedError(str(problem)) from None
         members = decode_object(document.data) or {}
         attributes = members.get("attributes", NULL)
-        if decode_object(attributes) is None:
+        found = decode_object(attributes)
+        if found is None:
             raise MalformedError("the resource has no attributes")
+        for name in self._arrays:
+            if decode_array(found.get(name)) is None:
+                raise MalformedError(f'"{name}" is not an array')
         resource = Resource(decode_text(members.get("id")) or "", decode_text(members.get("type")) or "", attributes)
         return Page([resource], [], following, not self._is_paged or decode_object(document.links) is not None)
 

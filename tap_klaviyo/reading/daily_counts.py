@@ -68,7 +68,7 @@ def _read_window(requests: CountRequests, metric: str, windows: Sequence[Window]
     body = aggregates_body(metric, requests.measurements, format_time(window[0].start), format_time(end), zone)
     try:
         with requests.client.page(
-            endpoint, requests.client.url(endpoint, {}), None, ResourceDecoder(), body=body
+            endpoint, requests.client.url(endpoint, {}), None, ResourceDecoder(arrays=("dates", "data")), body=body
         ) as answer:
             batch = _window_batch(requests, metric, window, answer.page)
     except MetricDeniedError:

@@ -101,7 +101,7 @@ def _read_report_page(
     pages = len(visited) + 1
     if visited and not requests.limit.has_room(len(visited)):
         return _cut_window(requests, windows, len(visited))
-    window, decoder = windows[0], ResourceDecoder(requests.has_pages)
+    window, decoder = windows[0], ResourceDecoder(requests.has_pages, requests.query.arrays)
     try:
         with requests.client.page(
             requests.stream.endpoint, url, None, decoder, visited, body=_report_body(requests, window)

@@ -77,7 +77,8 @@ def _read_segments(requests: SizeRequests) -> Fetched[Batch]:
     body = _MEMBERS.body(format_bound(start, requests.zone), format_bound(end, requests.zone))
     url = requests.client.url(SEGMENT_VALUES, {})
     findings = Findings()
-    with requests.client.page(SEGMENT_VALUES, url, None, ResourceDecoder(), body=body) as answer:
+    decoder = ResourceDecoder(arrays=_MEMBERS.arrays)
+    with requests.client.page(SEGMENT_VALUES, url, None, decoder, body=body) as answer:
         rows: list[Row] = []
         for figures in report_figures(answer.page):
             if figures is None:
