@@ -107,6 +107,7 @@ EVENT = b'{"type":"event","id":"1"}'
         (b',"links":{}', None),
         (b',"links":{"next":null}', None),
         (b',"links":{"next":""}', None),
+        *((b',"links":{"next":%b}' % empty, None) for empty in (b"false", b"{}", b"[]", b"0", b'{"href":false}')),
         (b',"links":{"self":5,"next":"n"}', "n"),
         (b',"links":{"next":{"href":"n"}}', "n"),
         (b',"links":{"next":{"href":""}}', None),

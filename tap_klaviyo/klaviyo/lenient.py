@@ -46,19 +46,19 @@ def read_resource(
 
 
 def next_page(links: Raw) -> str | None:
-    """Return the URL of the next page, or None after the last page.
+    """Return the URL of the next page, or None after the last page, whichever empty value stands for that.
 
     Raises:
         LinkError: the link is neither a string nor a link object.
     """
     following = (decode_object(links) or {}).get("next", NULL)
     following = (decode_object(following) or {}).get("href", following)
-    if bytes(following) == b"null":
+    if not msgspec.json.decode(following):
         return None
     text = decode_text(following)
     if text is None:
         raise LinkError("links.next is not a URL")
-    return text or None
+    return text
 
 
 def _odd_resource(members: dict[str, Raw], kind: type[Resource]) -> Resource | None:
