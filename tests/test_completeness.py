@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tap_klaviyo import config
-from tap_klaviyo.completeness import difference_line, totals_line
+from tap_klaviyo.completeness import difference_line, differences_of, totals_line
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.comparison import (
@@ -438,6 +439,16 @@ def test_hours_behind_a_limit_are_not_compared() -> None:
     assert len(compare_counts({"M": {BEGIN: 3}}, counts, BEGIN + 6 * HOUR)) == 1
 
 
+def test_a_stream_is_compared_up_to_the_limit_of_its_bookmark() -> None:
+    """Behind a row that could not be read, events come with the next run."""
+    tally = Tally(
+        read={"M": Counter({BEGIN: 3})}, counted=[counted(BEGIN, BEGIN + DAY, {BEGIN: 3, BEGIN + 5 * HOUR: 1})]
+    )
+    assert len(differences_of(tally)) == 1
+    tally.add(Batch(b"", 0, 0, bookmark_limit=BEGIN + 5 * HOUR))
+    assert differences_of(tally) == []
+
+
 def test_newer_counts_replace_those_of_their_hours_only() -> None:
     old = counted(BEGIN, BEGIN + 2 * DAY, {BEGIN: 3, BEGIN + DAY: 4, BEGIN + DAY + HOUR: 1})
     new = counted(BEGIN + DAY, BEGIN + 2 * DAY, {BEGIN + DAY: 5})
@@ -477,6 +488,8 @@ def test_lines_say_how_many_rows_were_compared() -> None:
     assert totals_line(tally) == "1 record."
     tally.add(Batch(b"", 0, 1000, read={"N": {BEGIN: 1000}}, counted=[counted(BEGIN, BEGIN + DAY, {BEGIN: 1002}, "N")]))
     assert totals_line(tally) == "1,001 records; Klaviyo counts 1,002 for 1,000 of them."
+    tally.add(Batch(b"", 0, 4, read={"N": {BEGIN - HOUR: 1, BEGIN + DAY: 3}}))
+    assert totals_line(tally) == "1,005 records; Klaviyo counts 1,002 for 1,000 of them."
 
 
 def test_a_line_of_differences_is_bounded_and_names_both_causes() -> None:
@@ -489,3 +502,4 @@ def test_a_line_of_differences_is_bounded_and_names_both_causes() -> None:
     )
     assert "; and 1 more day. Klaviyo may count events that it no longer returns" in line
     assert "Klaviyo's counts can be minutes behind" in line
+    assert "2026-01-02, M: 1,000 read" in difference_line(days, {"M": ""})
