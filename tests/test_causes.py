@@ -166,6 +166,13 @@ def test_a_missing_file_of_certificates_is_named(
     assert cause.outlook is LASTING
 
 
+def test_the_host_that_a_certificate_is_not_valid_for_is_named() -> None:
+    problem = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed (_ssl.c:1)")
+    problem.verify_message = "Hostname mismatch, certificate is not valid for 'a.klaviyo.com'."
+    cause = cause_of(wrapped(SSLError(problem), requests.exceptions.SSLError), URL)
+    assert "cannot be verified: Hostname mismatch, certificate is not valid for 'a.klaviyo.com'. If" in cause.words
+
+
 def test_a_password_in_the_url_is_not_shown() -> None:
     cause = cause_of(wrapped(refused()), "https://user:word@a.klaviyo.com/api/lists")
     assert cause.words == "cannot connect to a.klaviyo.com: Connection refused"

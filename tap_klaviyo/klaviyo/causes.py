@@ -41,8 +41,12 @@ def cause_of(problem: Exception, url: str) -> Cause:
     chain = list(_exception_chain(problem))
     texts = " ".join(str(each) for each in chain)
     if "CERTIFICATE_VERIFY_FAILED" in texts:
+        said = next(
+            (getattr(each, "verify_message", "") for each in chain if isinstance(each, ssl.SSLCertVerificationError)),
+            "",
+        )
         found = re.search(r"CERTIFICATE_VERIFY_FAILED\]?\s*(?:certificate verify failed: )?([^()\"']+)", texts)
-        reason = found[1].strip() if found else "it is not trusted"
+        reason = said.rstrip(".") or (found[1].strip() if found else "it is not trusted")
         return Cause(
             f"the TLS certificate of {host} cannot be verified: {reason}. If a proxy of yours answers in Klaviyo's "
             "name, set REQUESTS_CA_BUNDLE to its certificate",
