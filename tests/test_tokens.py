@@ -96,11 +96,14 @@ def test_every_secret_is_masked() -> None:
     [
         b"{}",
         b'{"access_token": 5}',
+        b'{"access_token": ""}',
+        b'{"access_token": "a\\nb"}',
+        '{"access_token": "\u65e5"}'.encode(),
         b"[]",
         b"no JSON",
         json.dumps({"padding": "x" * 70_000, "access_token": "token"}).encode(),
     ],
-    ids=["empty", "number", "array", "text", "large"],
+    ids=["empty", "number", "no letters", "two lines", "other letters", "array", "text", "large"],
 )
 def test_an_answer_without_a_token_is_tried_again(body: bytes) -> None:
     with oauth_of(lambda _: Answer(body), Time()) as oauth, pytest.raises(TryAgainError) as trouble:

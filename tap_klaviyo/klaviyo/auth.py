@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tap_klaviyo.klaviyo.session import CONNECT_TIMEOUT, open_session
 from tap_klaviyo.log import logger
 from tap_klaviyo.times import Clock
 
+_TOKEN = re.compile(r"[!-~]+")
 _TOKEN_PATH = "/oauth/token"
 # Bytes of an answer with a token; real ones have less than one KB.
 _LARGEST_ANSWER = 2**16
@@ -195,7 +197,9 @@ class OAuth:
         ) as response:
             body = _read_object(response.raw.read(_LARGEST_ANSWER, decode_content=True))
             status, token = response.status_code, body.get("access_token")
-        if status == 429 or status >= 500 or (status == 200 and not isinstance(token, str)):
+        # What does not fit a header would be an error that shows it.
+        is_token = isinstance(token, str) and _TOKEN.fullmatch(token)
+        if status == 429 or status >= 500 or (status == 200 and not is_token):
             # 401, as without a token: a failure of the page itself would make the client ask for smaller ones.
             raise TryAgainError(f"no access token from POST {_TOKEN_PATH} (HTTP {status})", 401)
         if status != 200:
