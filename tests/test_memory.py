@@ -71,3 +71,29 @@ def test_pages_that_pile_up_behind_a_slow_one_leave_the_process_small(tmp_path: 
     assert ahead > 60
     assert written > 100 * 2**20
     assert 20 < peak < MOST
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux reports what a process holds")
+def test_memory_that_no_page_needs_is_returned_after_a_page() -> None:
+    """The last piece stays in use, so the allocator by itself returns none of the memory before it."""
+    program = """
+import mmap
+from pathlib import Path
+from tap_klaviyo.memory import stay_small, tune_process
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE // 2**20
+
+tune_process()
+pieces = [b"x" * 2**20 for _ in range(300)]
+last = pieces.pop()
+pieces.clear()
+print(resident())
+stay_small()
+print(resident())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    before, after = map(int, ended.stdout.split())
+    if before < 250:
+        pytest.skip("this C library returns the memory by itself")
+    assert after < 104
