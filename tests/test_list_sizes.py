@@ -140,7 +140,7 @@ def test_a_list_that_was_deleted_meanwhile_has_no_size(sandbox: Sandbox) -> None
 
 
 def test_a_day_without_room_for_the_report_is_tried_again_by_the_next_run(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "tap_klaviyo")
     time = Time()
     spent = [[format_time(int(time.now) - 7200), format_time(int(time.now) - 3600), 225]]
     state: dict[str, Any] = {"day_limits": {"/api/segment-values-reports": {"requests": spent, "pages": 1}}}
