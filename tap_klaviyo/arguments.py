@@ -44,7 +44,7 @@ class _Once(argparse.Action):
     ) -> None:
         """Take the value that the command line gives."""
         if getattr(namespace, self.dest) is not None:
-            raise argparse.ArgumentError(self, "it can be given only once")
+            raise argparse.ArgumentError(self, "may be given only once")
         setattr(namespace, self.dest, values)
 
 
@@ -135,11 +135,11 @@ def contradictions_in(options: argparse.Namespace) -> list[str]:
         "--format is for --about, --metrics and --verify only.": (
             options.format and not (options.about or options.metrics or is_verifying)
         ),
-        "--verify has no markdown; --format json lists all days.": options.format == "markdown" and is_verifying,
+        "--verify cannot print Markdown; --format json lists all days.": options.format == "markdown" and is_verifying,
         "--metrics lists the metrics of the account; it takes no catalog, selection or state.": (
             options.metrics and _given_inputs(options) - {"--config"}
         ),
-        "--sandbox takes a number of events that is not negative.": options.sandbox is not None and options.sandbox < 0,
+        "--sandbox takes a number of events of 0 or more.": options.sandbox is not None and options.sandbox < 0,
         "--sandbox needs a command that asks Klaviyo: a sync, --test, --metrics or --verify.": (
             options.sandbox is not None and (options.about or options.discover)
         ),
@@ -154,7 +154,7 @@ def unused_arguments(options: argparse.Namespace) -> list[str]:
         "--discover": options.discover and _given_inputs(options) & {"--catalog", "--state"},
         "--test": options.test and _given_inputs(options) & {"--state"},
     }
-    return [f"{command} does not use {' and '.join(sorted(names))}." for command, names in unused.items() if names]
+    return [f"{command} does not use {' or '.join(sorted(names))}." for command, names in unused.items() if names]
 
 
 def _given_inputs(options: argparse.Namespace) -> set[str]:

@@ -80,9 +80,8 @@ def _run_mode(options: argparse.Namespace) -> None:
         print_text(about.as_json() if options.format == "json" else about.as_markdown())
         return
     values = read_config(options.config, config.setting_names())
-    for sentence in config.odd_settings(values):
-        log.logger.warning("%s", sentence)
     if options.discover:
+        _warn_of_settings(values)
         _print_catalog(options, values)
         return
     if options.sandbox is None and not options.config:
@@ -90,7 +89,14 @@ def _run_mode(options: argparse.Namespace) -> None:
             ["No configuration. Pass --config FILE with api_key and start_date, or try the tap with --sandbox."]
         )
     with _served_sandbox(options.sandbox) as settings:
-        _ask_klaviyo(options, _settings_for(values, settings))
+        values = _settings_for(values, settings)
+        _warn_of_settings(values)
+        _ask_klaviyo(options, values)
+
+
+def _warn_of_settings(values: Mapping[str, Any]) -> None:
+    for sentence in config.odd_settings(values):
+        log.logger.warning("%s", sentence)
 
 
 @contextmanager
@@ -137,13 +143,14 @@ def _ask_klaviyo(options: argparse.Namespace, values: dict[str, Any]) -> None:
         _list_metrics(options, settings)
         return
     days = None if options.verify in (None, ALL_DAYS) else parse_days(options.verify)
-    selections = _read_selections(options, streams_with(settings.metric_streams))
+    streams = streams_with(settings.metric_streams)
+    selections = _read_selections(options, streams)
     if options.test:
         _run_test(options, settings, selections)
     elif options.verify is not None:
-        _run_verification(options, settings, selections, _read_given_state(options), days)
+        _run_verification(options, settings, selections, _read_given_state(options, streams), days)
     else:
-        _run_sync(options, settings, selections, _read_given_state(options), console)
+        _run_sync(options, settings, selections, _read_given_state(options, streams), console)
 
 
 def _read_settings(options: argparse.Namespace, values: Mapping[str, Any]) -> Config:
@@ -169,7 +176,7 @@ def _read_selections(options: argparse.Namespace, streams: Sequence[Stream]) -> 
     return selections
 
 
-def _read_given_state(options: argparse.Namespace) -> State:
+def _read_given_state(options: argparse.Namespace, streams: Sequence[Stream]) -> State:
     if options.state is None:
         return {}
     # Read once: it may be a pipe.
@@ -177,7 +184,7 @@ def _read_given_state(options: argparse.Namespace) -> State:
     if text.strip() in ("", "null"):
         log.logger.warning("The state file %s is empty; reading all streams from start_date.", options.state)
         return {}
-    return read_state(parse_json(text, options.state, "state", StateError))
+    return read_state(parse_json(text, options.state, "state", StateError), streams)
 
 
 def _list_metrics(options: argparse.Namespace, settings: Config) -> None:

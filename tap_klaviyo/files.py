@@ -134,7 +134,9 @@ def _settings_in(variables: Mapping[str, str | None]) -> dict[str, str]:
             if value is None:
                 raise ConfigError([f"The file .env has {variable} without a value; write {variable}=value."])
             if found.setdefault(name, value) != value:
-                raise ConfigError([f"{PREFIX}{name.upper()} is set twice, in another case; remove one of them."])
+                raise ConfigError(
+                    [f"{PREFIX}{name.upper()} is set twice, in upper and lower case; remove one of them."]
+                )
     return found
 
 

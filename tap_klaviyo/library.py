@@ -64,4 +64,4 @@ def sync_account(
     if select is not None:
         given = select_by_names(given, select, streams)
     selections = read_catalog(given, streams)
-    Sync(Client(checked), checked, Writer(output)).run(selections, read_state(state))
+    Sync(Client(checked), checked, Writer(output)).run(selections, read_state(state, streams))

@@ -95,7 +95,7 @@ class Sync:
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
         self._settling = Settling(account.now, self._server_time, self._pause, self._read_more, account.metric_names)
-        name_odd_parts(given, account.metric_ids, table)
+        name_odd_parts(given, account.metric_ids, table, account.listed_ids)
         self._state.value = adopt_bookmarks(given, account.metric_ids, table)
         known = run_watched(
             lambda: read_report_account(self._client, account, streams, self._config.conversion_metric),

@@ -130,7 +130,7 @@ class Verification:
         if account.problem:
             raise account.problem
         table = streams_with(self._settings.metric_streams)
-        name_odd_parts(given, account.metric_ids, table)
+        name_odd_parts(given, account.metric_ids, table, account.listed_ids)
         state = adopt_bookmarks(given, account.metric_ids, table)
         parts = [part for stream in streams for part in self._parts(account, stream, state, days)]
         if not parts:
@@ -258,5 +258,7 @@ def parse_days(text: str) -> tuple[int, int]:
     except ValueError:
         start, end = 0, -1
     if end < start or start % DAY or end % DAY:
-        raise ConfigError([f"--verify takes a day such as 2026-11-03, or 2026-11-01..2026-11-07, not {text}."])
+        raise ConfigError(
+            [f"--verify takes a day such as 2026-11-03, or 2026-11-01..2026-11-07, not {json.dumps(text)}."]
+        )
     return start, end + DAY

@@ -89,11 +89,11 @@ def test_a_sync_with_catalog_and_state(config: Path, tmp_path: Path) -> None:
 
 
 def test_the_sandbox_uses_the_settings_of_a_config_but_for_its_access(tmp_path: Path) -> None:
-    values = {"client_id": "app", "base_url": "https://gateway.example", "start_date": "2026-13-01"}
+    values = {"client_id": "app", "base_url": "https://gateway.example", "start_date": "2026-13-01", "auth_token": "1"}
     (tmp_path / "config.json").write_text(json.dumps(values))
     ended = tap("--sandbox", "10", "-c", tmp_path / "config.json", "--select", "lists")
     assert_sentence(ended, 2, "start_date must be a date")
-    assert "--sandbox does not use these settings: client_id, base_url." in ended.stderr
+    assert "--sandbox does not use these settings: auth_token, client_id, base_url." in ended.stderr
 
 
 def test_discovery_names_settings_that_it_does_not_know(tmp_path: Path) -> None:

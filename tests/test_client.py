@@ -21,6 +21,7 @@ from tap_klaviyo.errors import (
     AuthError,
     ConfigError,
     CursorError,
+    OfflineError,
     RequestError,
     ScopeError,
     UnavailableError,
@@ -340,12 +341,30 @@ def test_an_empty_page_behind_one_that_names_it_is_asked_for_again(times: int) -
         assert ids(client_of(origin)) == ["a", "b"]
 
 
-def test_an_empty_page_behind_another_is_the_last_if_it_stays_empty() -> None:
+def test_an_empty_page_behind_another_is_the_last_if_it_stays_empty(caplog: pytest.LogCaptureFixture) -> None:
     def answer(path: str) -> Answer:
         return listed([]) if "cursor" in path else listed(["a"], f"{origin}/api/lists?page%5Bcursor%5D=x")
 
     with answering(answer) as origin:
         assert ids(client_of(origin)) == ["a"]
+    assert "GET /api/lists: a page stays empty although more was announced; it counts as the last." in caplog.text
+
+
+def test_a_connection_that_is_lost_after_an_answer_without_a_date_is_retried_for_minutes() -> None:
+    """Until Klaviyo has answered, the reason is on this side, and the run ends within seconds."""
+    time = Time()
+
+    def answer_once(_: str) -> Answer:
+        return replace(listed(["a"], f"{origin}/api/lists?page%5Bcursor%5D=x"), headers={"Connection": "close"})
+
+    with answering(answer_once) as origin:
+        pages = Pages(client_of(origin, time), LISTS, {})
+        with pages.next() as answer:
+            assert answer.page.data
+    with pytest.raises(UnavailableError) as ended, pages.next():
+        pass
+    assert not isinstance(ended.value, OfflineError)
+    assert time.slept > 60
 
 
 def test_a_first_page_that_is_empty_is_asked_for_once() -> None:

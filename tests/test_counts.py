@@ -17,6 +17,7 @@ from tests.running import Time, catalog_of, sync
 
 PATH = "/api/metric-aggregates"
 BEGIN, HOUR = 1_767_225_600, 3600
+HOURS = ("2026-01-01T00:00:00", "2026-01-01T01:00:00")
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,8 @@ def answer_of(dates: Sequence[str], counts: Sequence[object]) -> bytes:
         (BEGIN, ["2026-01-01T05:30:00+05:30", "2026-01-01T06:30:00+05:30"], [1, 2.0]),
         (BEGIN + 60, ["2026-01-01T00:01:00Z", "2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z"], [1, 2, 0]),
         (BEGIN + 60, ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"], [1, 2]),
+        # Hours that nobody asked for belong to another answer.
+        (BEGIN, [f"{day}Z" for day in ("2025-12-31T23:00:00", *HOURS, "2026-01-01T02:00:00")], [7, 1, 2, 9]),
     ],
 )
 def test_counts_belong_to_their_hours(start: int, dates: list[str], counts: list[float]) -> None:

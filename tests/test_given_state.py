@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from tap_klaviyo.streams.table import BY_NAME, STREAMS
 Json = dict[str, Any]
 METRIC_IDS = {"open": ["OpenId"]}
 
+SERIES, VALUES = "/api/flow-series-reports", "/api/flow-values-reports"
 BOOKMARKS = {"open": {"timestamp": "2026-11-20T00:00:00Z"}}
 
 
@@ -80,6 +81,42 @@ def test_a_config_is_not_a_state_and_its_key_is_not_shown(beside: dict[str, obje
     with pytest.raises(StateError, match="--config") as refused:
         read_state({"api_key": "pk_secret", "start_date": "2026-01-01", **beside})
     assert "pk_secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["client_secret", "refresh_token"])
+@pytest.mark.parametrize("around", [lambda each: each, lambda each: {"value": each}], ids=["alone", "wrapped"])
+def test_secrets_beside_bookmarks_or_a_wrapper_are_refused(name: str, around: Callable[[Json], Json]) -> None:
+    with pytest.raises(StateError, match="--config"):
+        read_state(around({name: "x", "bookmarks": BOOKMARKS}))
+    with pytest.raises(StateError, match="--config"):
+        read_state(around({name: "x", "state": {}}))
+
+
+def test_states_beside_the_one_that_counts_are_named(said: pytest.LogCaptureFixture) -> None:
+    partial = {"singer_state": {"bookmarks": {"click": {"timestamp": DATE}}}}
+    read_state({"completed": {"singer_state": {"bookmarks": BOOKMARKS}}, "partial": partial, "type": "STATE"})
+    assert [each.getMessage() for each in said.records] == ['Ignored beside "completed" in the state: partial.']
+
+
+def test_numbers_that_a_program_wrote_as_floats_are_used_without_a_word(said: pytest.LogCaptureFixture) -> None:
+    given = {"bookmarks": {}, "full_tables": {"lists": {"version": 1.7e12, "rows": {"0": 3.0, "1": 0}}}}
+    assert warnings_of(given, said) == []
+    assert state.last_version(given, BY_NAME["lists"]) == 1_700_000_000_000
+    assert state.rows_by_query(given, BY_NAME["lists"]) == {"0": 3, "1": 0}
+
+
+@pytest.mark.parametrize("value", [-1, 2.5, float("nan"), float("inf"), 2**63, True, "3", None])
+def test_other_values_are_no_numbers_of_a_state(value: object) -> None:
+    assert state.whole_number(value) is None
+
+
+def test_bookmarks_under_the_id_of_any_metric_are_not_odd(said: pytest.LogCaptureFixture) -> None:
+    given = {"bookmarks": {"Cl1cKd": {"timestamp": DATE}, "opn": {"timestamp": DATE}}}
+    for all_metrics, is_named in (({"Cl1cKd"}, False), (None, False), ({"Op3nEd"}, True)):
+        said.clear()
+        name_odd_parts(given, {}, STREAMS, all_metrics)
+        (line,) = [each.getMessage() for each in said.records]
+        assert ("Cl1cKd" in line, "opn" in line) == (is_named, True)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +196,21 @@ DATE = "2026-11-20T12:00:00Z"
             'Ignored parts of "full_tables" in the state: lists: rows.',
         ),
         (
-            {"bookmarks": {}, "day_limits": {"/api/x": {"requests": [[DATE, DATE, "9"]], "pages": 1}, "/api/y": 3}},
-            'Ignored parts of "day_limits" in the state: /api/x: requests, /api/y.',
+            {"bookmarks": {}, "day_limits": {SERIES: {"requests": [[DATE, DATE, "9"]], "pages": 1}, VALUES: 3}},
+            f'Ignored parts of "day_limits" in the state: {SERIES}: requests, {VALUES}.',
+        ),
+        (
+            {"bookmarks": {}, "day_limits": {"x": {}}},
+            'Ignored parts of "day_limits" in the state: x (not an endpoint).',
+        ),
+        ({"bookmarks": {}, "recounts": 5}, 'Ignored parts of "recounts" in the state: 5.'),
+        (
+            {"bookmarks": {}, "recounts": {"opn": {}, "open": [], "click": {"metrics": {}}}},
+            'Ignored parts of "recounts" in the state: opn (not a stream), open.',
+        ),
+        (
+            {"bookmarks": {}, "full_tables": {"lists": {"version": -5, "rows": {"0": 2.5}}}},
+            'Ignored parts of "full_tables" in the state: lists: version, lists: rows.',
         ),
     ],
 )

@@ -19,6 +19,7 @@ from tap_klaviyo.klaviyo.session import at_origin
 from tap_klaviyo.klaviyo.settings import Settings
 from tap_klaviyo.klaviyo.transport import BODY_LIMIT, Transport
 from tap_klaviyo.klaviyo.urls import place_of, resized_url
+from tap_klaviyo.log import logger
 from tap_klaviyo.times import Clock
 
 # Waiting for less than this part of a request's time is chance; for more, pages come faster than they are parsed.
@@ -314,11 +315,15 @@ class Client:
             page = parse_page(body, request.decoder)
         except MalformedError as problem:
             raise TryAgainError(f"Klaviyo sent something that isn't a page ({problem})", 200) from None
+        is_empty = request.has_items and not (page.data or page.set_aside or page.next)
         if not request.may_be_incomplete:
             if not page.has_links:
                 raise IncompletePageError("an answer without links, so that more pages may follow", 200)
-            if request.has_items and not (page.data or page.set_aside or page.next):
+            if is_empty:
                 raise IncompletePageError("an empty answer, although earlier ones show that there is more", 200)
+        elif is_empty:
+            path = request.endpoint.path
+            logger.warning("GET %s: a page stays empty although more was announced; it counts as the last.", path)
         if page.next is None:
             return page
         following = at_origin(page.next, self._base_url)

@@ -60,6 +60,7 @@ class Transport:
         self.requests = 0
         # Klaviyo's time by the last answer, in epoch seconds, whatever that answer was.
         self.server_time: int | None = None
+        self._has_answered = False
 
     def send(
         self, endpoint: Endpoint, url: str, room: ExitStack, seconds: float, content: bytes | None = None
@@ -97,7 +98,7 @@ class Transport:
                     headers=headers,
                 ) as response,
             ):
-                status = response.status_code
+                status, self._has_answered = response.status_code, True
                 self.server_time = time_of(response) or self.server_time
                 pacer.observe(response.headers)
                 room.enter_context(self._bodies)
@@ -141,7 +142,7 @@ class Transport:
         cause = cause_of(problem, url)
         words = log.mask_secrets(cause.words, *self._authorization.secrets)
         # Until Klaviyo has answered once, no other request can succeed either.
-        is_offline = self.server_time is None
+        is_offline = not self._has_answered
         if cause.outlook is Outlook.LASTING:
             return (OfflineError if is_offline else UnavailableError)(f"Klaviyo cannot be reached: {words}.")
         return TryAgainError(words, is_local=cause.outlook is Outlook.LOCAL and is_offline)

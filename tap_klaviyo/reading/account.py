@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from tap_klaviyo.errors import ApiError, AuthError, OfflineError
@@ -38,6 +38,11 @@ class Account:
     def metric_ids(self) -> Mapping[str, Sequence[str]]:
         """The ids of the metrics that feed each stream, by the stream's name."""
         return {name: [metric.id for metric in metrics] for name, metrics in self.metrics.items()}
+
+    @property
+    def listed_ids(self) -> Set[str] | None:
+        """The ids of all metrics; None if they were not listed."""
+        return {metric.id for metric in self.all_metrics} if self.all_metrics and not self.problem else None
 
     @property
     def metric_names(self) -> Mapping[str, str]:

@@ -95,7 +95,8 @@ def read_counts(body: bytes, start: int, end: int) -> dict[int, int]:
         if attributes.data:
             hours = _hours_of(list(map(parse_utc, attributes.dates)), start, end)
             for row in attributes.data:
-                found.update(dict(zip(hours, map(int, row.measurements.count), strict=True)))
+                counts = zip(hours, map(int, row.measurements.count), strict=True)
+                found.update({hour: count for hour, count in counts if start - HOUR < hour < end})
     except (msgspec.DecodeError, RecursionError, ValueError) as problem:
         raise UnavailableError(f"Klaviyo sent something that isn't a count of events ({problem}).") from None
     return found

@@ -1,18 +1,18 @@
-"""A state as a user passes it: unwrapped and checked, and its parts without effect named; pure."""
+"""A state as a user passes it: unwrapped and checked, and its parts without effect named."""
 
 from __future__ import annotations
 
 import difflib
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tap_klaviyo.errors import StateError
 from tap_klaviyo.singer.entries import show_value
 from tap_klaviyo.singer.ignored import Ignored
 from tap_klaviyo.singer.other_taps import known_names
-from tap_klaviyo.singer.state import DATE_KEYS, OTHER_KEYS, State
+from tap_klaviyo.singer.state import DATE_KEYS, OTHER_KEYS, State, whole_number
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.streams.table import STREAMS
 
@@ -22,7 +22,11 @@ _WRAPPERS = ("singer_state", "value", "completed", "completed_state", "state", "
 # What a state has beside the bookmarks.
 _BESIDE = ("currently_syncing", "full_tables", "day_limits", "recounts")
 # A file with one of these is a config. Its key must not end up in a STATE message.
-_OF_A_CONFIG = ("api_key", "auth_token", "start_date")
+_OF_A_CONFIG = ("api_key", "auth_token", "client_id", "client_secret", "refresh_token", "start_date")
+# The ids of metrics look like this; streams of the tap have other names.
+_METRIC_ID = re.compile(r"[A-Za-z0-9]{6}")
+# What a message has beside the state in it.
+_OF_A_MESSAGE = {"type", "stream", "time_extracted"}
 _EXAMPLE = '{"bookmarks": {"open": {"timestamp": "2026-11-20T12:00:00Z"}}}'
 
 
@@ -40,8 +44,7 @@ def read_state(value: Any, streams: Sequence[Stream] = STREAMS) -> State:
         raise StateError(f"Invalid state: it must be a JSON object such as {_EXAMPLE}.")
     if isinstance(value.get("streams"), list):
         raise StateError("Invalid state: this file is a catalog. Pass it with --catalog.")
-    if any(key in value for key in _OF_A_CONFIG):
-        raise StateError("Invalid state: this file is a config. Pass it with --config.")
+    _refuse_config(value)
     if "bookmarks" not in value:
         value = _with_level(value, names)
     if not isinstance(value["bookmarks"], dict | None):
@@ -50,13 +53,24 @@ def read_state(value: Any, streams: Sequence[Stream] = STREAMS) -> State:
 
 
 def _unwrap_state(value: Any, names: Iterable[str]) -> Any:
-    """Return the state inside the wrappers."""
+    """Return the state inside the wrappers, and name what they hold beside it."""
     while isinstance(value, dict) and not _is_state(value, names):
-        inner = [value[key] for key in _WRAPPERS if key in value]
+        inner = [key for key in _WRAPPERS if key in value]
         if not inner:
             break
-        value = next(filter(None, inner), inner[0])
+        _refuse_config(value)
+        chosen = next((key for key in inner if value[key]), inner[0])
+        beside = (key for key, each in value.items() if each and key != chosen and key not in _OF_A_MESSAGE)
+        ignored = Ignored()
+        ignored.add(f'Ignored beside "{chosen}" in the state', *map(str, beside))
+        ignored.log()
+        value = value[chosen]
     return value
+
+
+def _refuse_config(value: Mapping[str, Any]) -> None:
+    if any(key in value for key in _OF_A_CONFIG):
+        raise StateError("Invalid state: this file is a config. Pass it with --config.")
 
 
 def _is_state(value: Mapping[str, Any], names: Iterable[str]) -> bool:
@@ -84,13 +98,20 @@ def _with_level(value: Mapping[str, Any], names: Iterable[str]) -> State:
     return {"bookmarks": rest, **beside}
 
 
-def name_odd_parts(state: State, metric_ids: Mapping[str, Iterable[str]], streams: Sequence[Stream] = STREAMS) -> None:
+def name_odd_parts(
+    state: State,
+    metric_ids: Mapping[str, Iterable[str]],
+    streams: Sequence[Stream] = STREAMS,
+    all_metrics: Collection[str] | None = (),
+) -> None:
     """Name the parts of a state that have no effect, in a warning for each reason.
 
     Args:
         state: from `read_state`.
         metric_ids: the ids of the metrics that feed each stream, by the stream's name.
         streams: all that the catalog has.
+        all_metrics: the ids of all metrics, which may name bookmarks of streams that are not selected; None if they are
+            not known.
     """
     ignored, names = Ignored(), known_names(streams)
     known = dict(names)
@@ -101,15 +122,21 @@ def name_odd_parts(state: State, metric_ids: Mapping[str, Iterable[str]], stream
     for name, entry in state.get("bookmarks", {}).items():
         if name in known:
             _name_odd_bookmark(name, entry, known[name], ignored)
-        else:
+        elif not _may_be_metric(name, all_metrics):
             shown = f"{name or show_value(name)}{_nearest_name(name, names)}"
             ignored.add("Ignored bookmarks of the state, which belong to no stream", shown)
     current = state.get("currently_syncing")
     if current is not None and current not in list(names):
         ignored.add("Ignored currently_syncing of the state, which is not a stream", show_value(current))
-    for key in ("full_tables", "day_limits"):
-        _name_odd_memory(state, key, [stream.name for stream in streams], ignored)
+    own = {stream.name for stream in streams}
+    for key, owners in (("full_tables", own), ("recounts", own), ("day_limits", {at.endpoint.path for at in streams})):
+        _name_odd_memory(state, key, owners, ignored)
     ignored.log()
+
+
+def _may_be_metric(name: str, all_metrics: Collection[str] | None) -> bool:
+    """Return whether a bookmark has the id of a metric as its name, as those of some taps have."""
+    return bool(_METRIC_ID.fullmatch(name)) if all_metrics is None else name in all_metrics
 
 
 def _nearest_name(name: str, names: Iterable[str]) -> str:
@@ -131,28 +158,29 @@ def _name_odd_bookmark(name: str, entry: Any, stream: Stream, ignored: Ignored) 
             ignored.add("Ignored bookmarks of the state, which have no date", name)
 
 
-def _name_odd_memory(state: State, key: str, names: Iterable[str], ignored: Ignored) -> None:
+def _name_odd_memory(state: State, key: str, owners: Collection[str], ignored: Ignored) -> None:
     """Add the entries of what the tap remembers beside the bookmarks, if they are not as it wrote them."""
     reason, memory = f'Ignored parts of "{key}" in the state', state.get(key)
     if not isinstance(memory, dict | None):
         ignored.add(reason, show_value(memory))
         return
-    streams = list(names)
     for name, entry in (memory or {}).items():
-        if key == "full_tables" and name not in streams:
-            ignored.add(reason, f"{name} (not a stream)")
+        if name not in owners:
+            ignored.add(reason, f"{name} (not {'an endpoint' if key == 'day_limits' else 'a stream'})")
         elif not isinstance(entry, dict):
             ignored.add(reason, name)
-        else:
+        elif key != "recounts":
             odd = (part for part, value in entry.items() if not _is_as_written(part, value))
             ignored.add(reason, *(f"{name}: {part}" for part in odd))
 
 
 def _is_as_written(part: str, value: Any) -> bool:
     """Return whether a part of an entry of `full_tables` or `day_limits` has the form that the tap gives it."""
-    if part in ("version", "pages"):
+    if part == "version":
+        return whole_number(value) is not None
+    if part == "pages":
         return type(value) is int
     if part == "rows":
-        return isinstance(value, dict) and all(type(each) is int for each in value.values())
+        return isinstance(value, dict) and all(whole_number(each) is not None for each in value.values())
     is_list = part == "requests" and isinstance(value, list)
     return is_list and all(isinstance(span, list) and len(span) == 3 and type(span[2]) is int for span in value)

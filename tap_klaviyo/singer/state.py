@@ -137,20 +137,26 @@ def with_currently_syncing(state: State, stream: Stream | None) -> State:
 
 
 def last_version(state: State, stream: Stream) -> int:
-    """Return the version that the stream was last read with, 0 if it never was.
-
-    Programs that keep states may write a whole number as a float. What no target can hold was not written by the tap.
-    """
-    version = _full_table(state, stream).get("version")
-    if not isinstance(version, int | float) or isinstance(version, bool):
-        return 0
-    return int(version) if 0 <= version < _NO_VERSION else 0
+    """Return the version that the stream was last read with, 0 if it never was."""
+    return whole_number(_full_table(state, stream).get("version")) or 0
 
 
 def rows_by_query(state: State, stream: Stream) -> Mapping[str, int]:
     """Return how many rows each of the stream's queries found when it was last read in full."""
     rows = _full_table(state, stream).get("rows")
-    return {query: count for query, count in rows.items() if isinstance(count, int)} if isinstance(rows, dict) else {}
+    counts = {query: whole_number(count) for query, count in rows.items()} if isinstance(rows, dict) else {}
+    return {query: count for query, count in counts.items() if count is not None}
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a number that the tap wrote into a state, None for anything else.
+
+    Programs that keep states may write a whole number as a float. The tap writes no negative numbers there, and none
+    that a target cannot hold in 64 bits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _NO_VERSION:
+        return None
+    return int(value) if value == int(value) else None
 
 
 def with_full_table(state: State, stream: Stream, version: int, rows: Mapping[str, int]) -> State:
