@@ -112,7 +112,8 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const=2000,
         type=int,
-        help="read from the built-in sandbox, with this many events (2000)",
+        help="read from the built-in sandbox, with this many events (2000); a --config beside it is used, except for "
+        "credentials and base_url",
     )
     group.add_argument(
         "--format",
@@ -123,7 +124,7 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
 
 
 def contradictions_in(options: argparse.Namespace) -> list[str]:
-    """Return a sentence for each argument that another one excludes."""
+    """Return a sentence for each argument that is wrong, or that another one excludes."""
     is_verifying = options.verify is not None
     rules = {
         "--config, --catalog and --state need the name of a file.": (
@@ -136,6 +137,9 @@ def contradictions_in(options: argparse.Namespace) -> list[str]:
             options.format and not (options.about or options.metrics or is_verifying)
         ),
         "--verify cannot print Markdown; --format json lists all days.": options.format == "markdown" and is_verifying,
+        "--metrics cannot print Markdown; without --format, it prints a table.": (
+            options.format == "markdown" and options.metrics
+        ),
         "--metrics lists the metrics of the account; it takes no catalog, selection or state.": (
             options.metrics and _given_inputs(options) - {"--config"}
         ),
@@ -159,6 +163,11 @@ def unused_arguments(options: argparse.Namespace) -> list[str]:
 
 def _given_inputs(options: argparse.Namespace) -> set[str]:
     return {f"--{name}" for name in _INPUTS if getattr(options, name) not in (None, [])}
+
+
+def is_sync(options: argparse.Namespace) -> bool:
+    """Return whether no mode takes the place of a sync."""
+    return not (options.discover or options.test or options.metrics or options.about or options.verify is not None)
 
 
 def log_level_of(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tap_klaviyo import about, check, config, display, log
 from tap_klaviyo.account_metrics import list_metrics, metrics_json, metrics_table
-from tap_klaviyo.arguments import ALL_DAYS, log_level_of, unused_arguments
+from tap_klaviyo.arguments import ALL_DAYS, is_sync, log_level_of, unused_arguments
 from tap_klaviyo.config import Config
 from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
 from tap_klaviyo.files import exposed_files, parse_json, read_config, read_json, read_text
@@ -53,7 +53,8 @@ def run_command(options: argparse.Namespace) -> int:
         log.log_last(logging.CRITICAL, "%s", problem)
         return problem.exit_code
     except Ended as ended:
-        log.log_last(logging.WARNING, "Ended by %s; the next run resumes from the last STATE.", ended.name)
+        then = "; the next run resumes from the last STATE" if is_sync(options) else ""
+        log.log_last(logging.WARNING, "Ended by %s%s.", ended.name, then)
         return 128 + ended.number
     except MemoryError:
         log.log_last(logging.CRITICAL, "The system gives this process no more memory; raise its limit.")

@@ -126,6 +126,12 @@ class Verification:
             ConfigError: no stream has days to compare.
         """
         streams = [each.stream for each in selections if each.stream.has_events]
+        others = [each.stream.name for each in selections if not each.stream.has_events]
+        if not streams:
+            listed = ", ".join(others)
+            raise ConfigError([f"--verify compares event streams only, and none is selected, only {listed}."])
+        if others:
+            logger.info("--verify compares event streams only; it leaves out %s.", ", ".join(others))
         account = read_account(self._client, streams, self._clock.wall)
         if account.problem:
             raise account.problem
@@ -134,7 +140,13 @@ class Verification:
         state = adopt_bookmarks(given, account.metric_ids, table)
         parts = [part for stream in streams for part in self._parts(account, stream, state, days)]
         if not parts:
-            raise ConfigError(["There are no events to compare: no selected event stream has any in these days."])
+            raise ConfigError(
+                [
+                    "There is nothing to compare: no selected event stream was read in these days. Days count from "
+                    f"start_date ({format_time(self._settings.start_date)[:10]}) to the bookmark, or to now "
+                    f"({format_time(account.now)[:10]} by Klaviyo's clock)."
+                ]
+            )
         self.progress.now = account.now
         self.progress.names = [part.name for part in parts]
         with self._pipeline() as pipeline:

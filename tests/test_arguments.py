@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from tap_klaviyo.arguments import argument_parser, contradictions_in, log_level_of, unused_arguments
+from tap_klaviyo.arguments import argument_parser, contradictions_in, is_sync, log_level_of, unused_arguments
 from tap_klaviyo.cli import main
 
 
@@ -75,6 +75,7 @@ def test_wrong_usage_is_one_error_with_all_that_is_wrong(
         ("--format json", "--format is for"),
         ("--verify --format markdown", "--verify cannot print Markdown"),
         ("--metrics --select=", "--metrics lists"),
+        ("--metrics --format markdown", "--metrics cannot print Markdown"),
         ("--metrics --catalog a.json", "--metrics lists"),
         ("--metrics --state a.json", "--metrics lists"),
         ("--discover --sandbox", "--sandbox needs a command that asks Klaviyo"),
@@ -121,6 +122,14 @@ def test_arguments_that_go_together(line: str) -> None:
 )
 def test_arguments_without_effect_are_named(line: str, sentence: str) -> None:
     assert unused_arguments(parse(line)) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("", True), ("--select open", True), ("--verify", False), ("--test", False), ("--metrics", False), ("-d", False)],
+)
+def test_only_a_sync_resumes_from_a_state(line: str, expected: bool) -> None:
+    assert is_sync(parse(line)) is expected
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_secrets_beside_bookmarks_or_a_wrapper_are_refused(name: str, around: Ca
         read_state(around({name: "x", "state": {}}))
 
 
-def test_states_beside_the_one_that_counts_are_named(said: pytest.LogCaptureFixture) -> None:
+def test_a_second_state_in_a_wrapper_is_named_and_ignored(said: pytest.LogCaptureFixture) -> None:
     partial = {"singer_state": {"bookmarks": {"click": {"timestamp": DATE}}}}
     read_state({"completed": {"singer_state": {"bookmarks": BOOKMARKS}}, "partial": partial, "type": "STATE"})
     assert [each.getMessage() for each in said.records] == ['Ignored beside "completed" in the state: partial.']
@@ -106,7 +106,7 @@ def test_numbers_that_a_program_wrote_as_floats_are_used_without_a_word(said: py
 
 
 @pytest.mark.parametrize("value", [-1, 2.5, float("nan"), float("inf"), 2**63, True, "3", None])
-def test_other_values_are_no_numbers_of_a_state(value: object) -> None:
+def test_other_values_are_not_numbers_of_a_state(value: object) -> None:
     assert state.whole_number(value) is None
 
 

@@ -111,6 +111,7 @@ def test_a_metric_that_the_account_lacks_is_told_once(sandbox: Sandbox, caplog: 
     assert run.error is None
     assert run.records("placed_ordr") == []
     assert 'no metric named Placed Ordr, so no records; did you mean "Placed Order"' in caplog.text
+    assert [each.levelname for each in caplog.records if "no metric named" in each.getMessage()] == ["WARNING"]
 
 
 @pytest.mark.parametrize(

@@ -245,10 +245,15 @@ def test_days_without_counts_or_events_cannot_be_compared(sandbox: Sandbox) -> N
 
 
 def test_nothing_to_compare_is_an_error(sandbox: Sandbox) -> None:
-    with pytest.raises(ConfigError, match="no events to compare"):
-        verify(sandbox, "lists")
-    with pytest.raises(ConfigError, match="no events to compare"):
+    with pytest.raises(ConfigError, match=r"only, and none is selected, only lists, campaigns\.$"):
+        verify(sandbox, "lists", "campaigns")
+    with pytest.raises(ConfigError, match=r"Days count from start_date \(20..-..-..\) to the bookmark, or to now \(20"):
         verify(sandbox, "receive", days=(BEGIN - 4000 * DAY, BEGIN - 3999 * DAY))
+
+
+def test_streams_that_are_not_compared_are_named(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(verify(sandbox, "lists", "receive")) == 1
+    assert "--verify compares event streams only; it leaves out lists." in caplog.text
 
 
 def test_all_days_are_listed_for_programs(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -39,6 +40,7 @@ from tap_klaviyo.singer.state import (
 )
 from tap_klaviyo.streams.events import missing_metric, project_metric, project_metrics
 from tap_klaviyo.streams.model import (
+    METRIC_STREAMS,
     AllMetrics,
     DailyCounts,
     Metrics,
@@ -235,7 +237,9 @@ class Planner:
         plan = self._covering(self._bookmarked(selection), metrics)
         if not metrics:
             # A missing metric may have been renamed: its rows must not be removed because of that.
-            logger.info("%s: %s", stream.name, missing_metric(split, account.all_metrics))
+            # The user named it, while most accounts lack some metric of the core streams.
+            level = logging.WARNING if stream.group == METRIC_STREAMS else logging.INFO
+            logger.log(level, "%s: %s", stream.name, missing_metric(split, account.all_metrics))
             return replace(plan, version=None)
         if self.recount is not None and selection.replication_key:
             return self._recounted(plan, queries, self.recount)

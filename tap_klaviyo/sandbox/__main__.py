@@ -11,10 +11,16 @@ from contextlib import contextmanager, suppress
 
 from tap_klaviyo.sandbox import Account, Sandbox
 
+_PORTS = 65_536
+
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; print the tap's config as one line of JSON."""
     options = _argument_parser().parse_args()
+    if options.events < 0:
+        _argument_parser().error("--events must not be negative")
+    if not 0 <= options.port < _PORTS:
+        _argument_parser().error(f"--port must be from 0 to {_PORTS - 1}")
     account = Account.build(
         events=options.events,
         seed=options.seed,
@@ -25,8 +31,6 @@ def main() -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    if options.events < 0:
-        _argument_parser().error("--events must not be negative")
     with (
         _explain_failure(options.port),
         Sandbox(
@@ -55,7 +59,8 @@ def _argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tap_klaviyo.sandbox",
         description="A small Klaviyo on this machine. Prints the config for tap-klaviyo, and serves until Ctrl-C.",
-        epilog="example: python -m tap_klaviyo.sandbox --port 8010 > config.json & tap-klaviyo --config config.json",
+        epilog="Example: in one terminal, python -m tap_klaviyo.sandbox > sandbox.json; in another, "
+        "tap-klaviyo --config sandbox.json.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
