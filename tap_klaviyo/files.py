@@ -14,6 +14,8 @@ from tap_klaviyo.errors import ConfigError, TapError
 
 PREFIX = "TAP_KLAVIYO_"
 _DOTENV = Path(".env")
+# What only a catalog or only a state has at its top.
+_OF_OTHER_FILES = {"streams": "catalog", "bookmarks": "state"}
 # Permissions that let other users of the machine read a file.
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
@@ -98,13 +100,16 @@ def read_config(paths: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
         known: the names of all settings, for the environment.
 
     Raises:
-        ConfigError: a file is missing, or not a JSON object.
+        ConfigError: a file is missing, not a JSON object, or a catalog or state.
     """
     merged: dict[str, Any] = {}
     for path in paths:
         values = _read_environment(set(known)) if path == "ENV" else read_json(path, "config", ConfigError)
         if not isinstance(values, dict):
             raise ConfigError([f"The config file {path} holds {_kind_of(values)}, not a JSON object of settings."])
+        for key, kind in _OF_OTHER_FILES.items():
+            if isinstance(values.get(key), dict | list):
+                raise ConfigError([f"The config file {path} is a {kind}. Pass it with --{kind}."])
         merged.update(values)
     return merged
 

@@ -78,6 +78,15 @@ def test_a_config_that_is_not_an_object_is_refused(folder: Path, text: str, kind
         read_config(["config.json"], setting_names())
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [('{"streams": []}', "catalog"), ('{"bookmarks": {}, "currently_syncing": null}', "state")]
+)
+def test_another_file_is_not_a_config(folder: Path, text: str, kind: str) -> None:
+    (folder / "other.json").write_text(text)
+    with pytest.raises(ConfigError, match=rf"^The config file other\.json is a {kind}\. Pass it with --{kind}\.$"):
+        read_config(["other.json"], setting_names())
+
+
 def test_the_last_of_several_files_counts(folder: Path) -> None:
     (folder / "one.json").write_text('{"start_date": "2026-01-01", "page_size": 1}')
     (folder / "two.json").write_text('{"start_date": "2026-02-02"}')

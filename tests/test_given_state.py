@@ -196,8 +196,8 @@ DATE = "2026-11-20T12:00:00Z"
             'Ignored parts of "full_tables" in the state: lists: rows.',
         ),
         (
-            {"bookmarks": {}, "day_limits": {SERIES: {"requests": [[DATE, DATE, "9"]], "pages": 1}, VALUES: 3}},
-            f'Ignored parts of "day_limits" in the state: {SERIES}: requests, {VALUES}.',
+            {"bookmarks": {}, "day_limits": {SERIES: {"requests": [[DATE, DATE, "9"]], "pages": "1"}, VALUES: 3}},
+            f'Ignored parts of "day_limits" in the state: {SERIES}: requests, {SERIES}: pages, {VALUES}.',
         ),
         (
             {"bookmarks": {}, "day_limits": {"x": {}}},

@@ -503,6 +503,15 @@ def test_unknown_streams_are_named_with_the_nearest(said: pytest.LogCaptureFixtu
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [({"bookmarks": {}}, "state"), ({"api_key": "pk_secret"}, "config"), ({"start_date": 1}, "config")],
+)
+def test_another_file_is_not_a_catalog(value: Json, kind: str) -> None:
+    with pytest.raises(CatalogError, match=f"this file is a {kind}. Pass it with --{kind}.$"):
+        read_catalog(value)
+
+
 BREADCRUMBS: list[object] = ["x", [1], None, {}]
 METADATA: list[object] = [1, {}, ["x"], [{"breadcrumb": []}], [{"metadata": {}}], [{"breadcrumb": [], "metadata": []}]]
 SCHEMAS: list[object] = [[], "x", {"properties": []}]
