@@ -31,7 +31,7 @@ from tap_klaviyo.times import DAY, parse_time
 DEFAULT_REVISION = "2026-07-15"
 DEFAULT_BASE_URL = "https://a.klaviyo.com"
 OAUTH = ("client_id", "client_secret", "refresh_token")
-# Where Klaviyo is, and what it lets the tap in by.
+# The settings that give access to an account.
 ACCESS = ("api_key", "auth_token", *OAUTH, "base_url")
 _LOOKBACK, _RECOUNT = "lookback", "recount"
 SAMPLE_KEY = "pk_your_private_key"
@@ -63,12 +63,12 @@ class Config:
 
     @property
     def recount_seconds(self) -> int | None:
-        """How late an event may be, if late events are found by a recount; else None."""
+        """The seconds within which a recount finds late events. None without recounts."""
         return int(self.recount_days * DAY) if self.late_events == _RECOUNT else None
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The values that no message may show."""
+        """The values to mask in messages."""
         return tuple(filter(None, (self.api_key, self.client_secret, self.refresh_token)))
 
 
@@ -84,7 +84,7 @@ class Setting:
     required: bool = False
     secret: bool = False
     aliases: tuple[str, ...] = ()
-    # A required setting may be left out if these are set.
+    # These settings together replace a required one.
     unless: tuple[str, ...] = ()
 
 
@@ -244,7 +244,7 @@ def _wrong_credentials(values: Mapping[str, Any]) -> list[str]:
 
 
 def read_setting(name: str, values: Mapping[str, Any]) -> Any:
-    """Return one setting, checked, where the others are not needed.
+    """Return one setting, without a check of the others.
 
     Raises:
         ConfigError: it is wrong.
@@ -279,7 +279,9 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
     except ValueError:
         pass  # `check_settings` refuses it.
     if revision and revision != DEFAULT_REVISION:
-        sentences.append(f"api_revision {revision} is not the one this version is written for ({DEFAULT_REVISION}).")
+        sentences.append(
+            f"api_revision {revision} differs from the one that this version supports ({DEFAULT_REVISION})."
+        )
     if values.get("recount_days") not in (None, "") and values.get("late_events") in (None, "", _LOOKBACK):
         sentences.append("recount_days has no effect: late_events is not recount.")
     key = str(_given_value(SETTINGS[0], values)[1] or "").strip()

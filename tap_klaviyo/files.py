@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tap_klaviyo.errors import ConfigError, TapError
+from tap_klaviyo.file_kinds import name_other_kind
 
 PREFIX = "TAP_KLAVIYO_"
 _DOTENV = Path(".env")
-# What only a catalog or only a state has at its top.
-_OF_OTHER_FILES = {"streams": "catalog", "bookmarks": "state"}
 # Permissions that let other users of the machine read a file.
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
@@ -107,9 +106,8 @@ def read_config(paths: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
         values = _read_environment(set(known)) if path == "ENV" else read_json(path, "config", ConfigError)
         if not isinstance(values, dict):
             raise ConfigError([f"The config file {path} holds {_kind_of(values)}, not a JSON object of settings."])
-        for key, kind in _OF_OTHER_FILES.items():
-            if isinstance(values.get(key), dict | list):
-                raise ConfigError([f"The config file {path} is a {kind}. Pass it with --{kind}."])
+        if other := name_other_kind(values, "config"):
+            raise ConfigError([f"The config file {path} {other}"])
         merged.update(values)
     return merged
 

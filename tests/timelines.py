@@ -124,7 +124,7 @@ class Memory:
         following = json.dumps([metric, start, end, [page[-1].time, page[-1].id]]) if has_more else None
         document = {"data": [each.as_json() for each in page], "links": {"self": url, "next": following}}
         page_read = replace(parse_page(json.dumps(document).encode(), decoder), next=following)
-        yield Answer(page_read, following, None, size, False)
+        yield Answer(replace(page_read, next=following), None, size, False)
         if self.late:
             event = self.late.pop()
             self.of_metric.setdefault(event.metric, []).append(event)

@@ -41,8 +41,7 @@ class Answer:
     """One page, and what it took to get it.
 
     Args:
-        page: the page.
-        next: the URL of the page after it, None after the last.
+        page: the page; its `next` is a URL at `base_url`.
         server_time: Klaviyo's clock in epoch seconds; None if it did not say.
         page_size: the size that the page was asked for in the end.
         queued: whether it waited for its turn to be parsed, for a fair part of the time that it took to come.
@@ -50,7 +49,6 @@ class Answer:
     """
 
     page: Page
-    next: str | None
     server_time: int | None
     page_size: int | None
     queued: bool
@@ -307,7 +305,7 @@ class Client:
             queued = self._clock.monotonic() - came > (came - began) * _FAIR_PART
             page = self._parsed(request, asked, body)
             lent.enter_context(room.pop_all())
-        return Answer(page, page.next, server_time, request.size, queued)
+        return Answer(page, server_time, request.size, queued)
 
     def _parsed(self, request: _Request, url: str, body: bytes) -> Page:
         """Return the page in a body; if the body is not a page, or its links are wrong, the request is retried."""
@@ -315,15 +313,7 @@ class Client:
             page = parse_page(body, request.decoder)
         except MalformedError as problem:
             raise TryAgainError(f"Klaviyo sent something that isn't a page ({problem})", 200) from None
-        is_empty = request.has_items and not (page.data or page.set_aside or page.next)
-        if not request.may_be_incomplete:
-            if not page.has_links:
-                raise IncompletePageError("an answer without links, so that more pages may follow", 200)
-            if is_empty:
-                raise IncompletePageError("an empty answer, although earlier ones show that there is more", 200)
-        elif is_empty:
-            path = request.endpoint.path
-            logger.warning("GET %s: a page stays empty although more was announced; it counts as the last.", path)
+        _check_complete(request, page)
         if page.next is None:
             return page
         following = at_origin(page.next, self._base_url)
@@ -332,3 +322,16 @@ class Client:
         if following == url or following in request.visited:
             raise TryAgainError("an answer whose next page is one that came before", 200)
         return replace(page, next=following)
+
+
+def _check_complete(request: _Request, page: Page) -> None:
+    """Have a page that seems incomplete requested again, until it has been so often enough to count as the last."""
+    is_empty = request.has_items and not (page.data or page.set_aside or page.next)
+    if not request.may_be_incomplete:
+        if not page.has_links:
+            raise IncompletePageError("an answer without links, so that more pages may follow", 200)
+        if is_empty:
+            raise IncompletePageError("an empty answer, although earlier ones show that there is more", 200)
+    elif is_empty:
+        path = request.endpoint.path
+        logger.warning("GET %s: a page stays empty although more was announced; it counts as the last.", path)

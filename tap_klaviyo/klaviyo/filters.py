@@ -1,4 +1,4 @@
-"""Filters in Klaviyo's own language; pure."""
+"""Filters in the syntax of Klaviyo's API; pure."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ def filter_between(
 ) -> tuple[str, str]:
     """Return the conditions for resources with start <= time < end (epoch seconds).
 
-    If an endpoint has no operator for just that, a condition finds up to a second more on its side of the range.
+    Some endpoints lack these operators. With the nearest ones, a condition also finds resources up to a
+    second outside the range.
     """
     return filter_from(field, start, after), f"{before}({field},{format_time(end)})"
 
 
 def filter_from(field: str, start: int, after: After = "greater-or-equal") -> str:
-    """Return the condition for resources with start <= time (epoch seconds), and perhaps a second before."""
+    """Return the condition for resources with start <= time (epoch seconds), and perhaps one second earlier."""
     return f"{after}({field},{format_time(start - (after == 'greater-than'))})"
 
 
 def filter_all(*conditions: str | None) -> str | None:
-    """Return the filter for resources that meet all conditions that are not None; None without any."""
+    """Return the filter for resources that meet all conditions. Conditions that are None are left out."""
     given = [each for each in conditions if each]
     return f"and({','.join(given)})" if len(given) > 1 else next(iter(given), None)

@@ -97,7 +97,7 @@ class Pages:
             doubled = min(self._endpoint.page_size, answer.page_size * 2)
             self._size = doubled if answer.page_size == self._size else answer.page_size
         self._visited.add(url)
-        self._url = answer.next
+        self._url = answer.page.next
         return answer
 
     def _restart(self, problem: CursorError) -> None:

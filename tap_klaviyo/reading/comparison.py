@@ -1,4 +1,4 @@
-"""The events that were read, compared with Klaviyo's counts of them, by metric and day; pure."""
+"""Compares the events that were read with Klaviyo's counts, by metric and day; pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Counted:
         metric: its id.
         start: in epoch seconds.
         end: in epoch seconds.
-        hours: the number of events by the epoch second at which an hour begins; a missing hour has none.
+        hours: the number of events by the epoch second at which an hour begins; a missing hour counts as 0.
     """
 
     metric: str
@@ -31,18 +31,18 @@ class Counted:
         return sum(self.hours.values())
 
     def is_within(self, other: Counted) -> bool:
-        """Return whether another range of the metric has all of this one."""
+        """Return whether this range is part of another range of the same metric."""
         return self.metric == other.metric and other.start <= self.start and self.end <= other.end
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A day of a metric of which Klaviyo counts more or fewer events than were read.
+    """A day on which Klaviyo's count of a metric differs from the number of events that were read.
 
     Args:
         metric: its id.
-        start: where the day begins in the range, in epoch seconds.
-        end: where it ends there.
+        start: the beginning of the day, or of the range if that is later, in epoch seconds.
+        end: the end of the day, or of the range if that is earlier.
         read: how many events were read.
         counted: how many Klaviyo counts.
     """
@@ -58,9 +58,9 @@ def compare_counts(read: HourCounts, counted: Iterable[Counted], until: int | No
     """Return the days that differ, by metric and in order of time.
 
     Args:
-        read: the events that were read; they may reach beyond the counted ranges.
+        read: the events that were read, some perhaps outside the counted ranges.
         counted: Klaviyo's counts.
-        until: an epoch second; its hour and those after it are not compared, because they were not read to their end.
+        until: in epoch seconds. The hour of this time and later hours are not compared, because they are incomplete.
     """
     return [
         difference
@@ -79,7 +79,7 @@ def _day_differences(read: Mapping[int, int], counted: Counted, until: int | Non
 
 
 def counted_again(differences: Iterable[Difference]) -> list[tuple[str, int, int]]:
-    """Return for each metric that differs the range to count once more: from its first day that differs to its last."""
+    """Return the range to count again for each metric that differs: from the first such day to the last."""
     found: dict[str, tuple[int, int]] = {}
     for each in differences:
         start, end = found.get(each.metric, (each.start, each.end))
@@ -88,7 +88,7 @@ def counted_again(differences: Iterable[Difference]) -> list[tuple[str, int, int
 
 
 def add_counts(counted: Sequence[Counted], new: Counted) -> list[Counted]:
-    """Return counts with those of one more range; within a range that was counted before, they replace the older."""
+    """Add the counts of a range. They replace older counts of the same hours."""
     if any(map(new.is_within, counted)):
         return [_refresh_counts(old, new) if new.is_within(old) else old for old in counted]
     return [*counted, new]
@@ -100,5 +100,5 @@ def _refresh_counts(old: Counted, new: Counted) -> Counted:
 
 
 def unread_metrics(read: HourCounts, counted: Iterable[Counted]) -> Mapping[str, int]:
-    """Return the metrics of which Klaviyo counts events although none was read, and how many it counts."""
+    """Return Klaviyo's counts of the metrics that it counts events of but returned no events of."""
     return {each.metric: each.total for each in counted if each.total and not any(read.get(each.metric, {}).values())}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+from tap_klaviyo.errors import ApiError
 from tap_klaviyo.klaviyo.endpoints import METRICS, Endpoint
 from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.cursor import Change
-from tap_klaviyo.reading.prefetch import Fetch
+from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import charged_endpoint, query_parameters
 from tap_klaviyo.singer.selection import Selection, select_key
 from tap_klaviyo.streams.model import AllMetrics, DailyCounts, Filters, Metrics, Report, Sizes, Stream
@@ -119,3 +121,12 @@ def with_parents(selections: Iterable[Selection]) -> list[tuple[Selection, bool]
     for name in by_name:
         add_stream(name)
     return list(found.values())
+
+
+def failing_fetches(problem: ApiError) -> Mapping[str, Fetch[Batch]]:
+    """Return the fetches of a stream that cannot be read: the problem ends the stream when its turn comes."""
+    return {"": partial(_raise_problem, problem)}
+
+
+def _raise_problem(problem: ApiError) -> Fetched[Batch]:
+    raise problem

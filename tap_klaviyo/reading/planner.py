@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
-from tap_klaviyo.errors import ApiError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.filters import filter_all, filter_between, filter_from, filter_metric
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.account import CLOCK_MARGIN, Account
-from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.children import definition_digests, range_children, table_children
 from tap_klaviyo.reading.counted_range import count_again
 from tap_klaviyo.reading.counts import count_events
 from tap_klaviyo.reading.cursor import Children, FullTable, changed_fetches, full_table_fetches, table_queries
 from tap_klaviyo.reading.omnichannel import changed_omnichannel_fetches, omnichannel_fetches
-from tap_klaviyo.reading.plan import ChangedFetches, Plan, with_parents
-from tap_klaviyo.reading.prefetch import Fetched
+from tap_klaviyo.reading.plan import ChangedFetches, Plan, failing_fetches, with_parents
 from tap_klaviyo.reading.query import Query, charged_endpoint, query_parameters
 from tap_klaviyo.reading.recount import Recount, recount_fetch
 from tap_klaviyo.reading.report_plans import ReportPlanner
@@ -227,7 +224,7 @@ class Planner:
     def _events(self, selection: Selection, split: Metrics | AllMetrics) -> Plan:
         stream, account = selection.stream, self.account
         if account.problem:
-            return Plan(selection, stream.endpoint.path, {"": partial(_raise_problem, account.problem)})
+            return Plan(selection, stream.endpoint.path, failing_fetches(account.problem))
         queries = event_queries(stream, stream.project(selection.schema), account)
         if isinstance(split, AllMetrics):
             if self.recount is not None:
@@ -346,7 +343,3 @@ def event_queries(stream: Stream, projection: Projection, account: Account) -> l
         return metric_queries(projection, account.metrics[stream.name])
     metrics = account.all_metrics
     return [Query("", project_metrics(projection, metrics), metrics=tuple(metric.id for metric in metrics))]
-
-
-def _raise_problem(problem: ApiError) -> Fetched[Batch]:
-    raise problem

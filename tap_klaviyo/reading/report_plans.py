@@ -1,11 +1,10 @@
-"""Selected reports and the state to plans: which periods are asked for, and what they are asked for."""
+"""Selected reports and the state to plans: the periods that are requested, and their statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import partial
 from zoneinfo import ZoneInfo
 
 from tap_klaviyo.errors import ApiError
@@ -18,8 +17,8 @@ from tap_klaviyo.reading.batch import Batch
 from tap_klaviyo.reading.daily_counts import CountRequests, count_fetch
 from tap_klaviyo.reading.day_limit import DayLimit
 from tap_klaviyo.reading.periods import Unit, cut_windows, midnight_of, period_after, periods_between
-from tap_klaviyo.reading.plan import Plan
-from tap_klaviyo.reading.prefetch import Fetch, Fetched
+from tap_klaviyo.reading.plan import Plan, failing_fetches
+from tap_klaviyo.reading.prefetch import Fetch
 from tap_klaviyo.reading.report_account import ReportAccount
 from tap_klaviyo.reading.reports import ReportRequests, Window, report_fetch
 from tap_klaviyo.reading.sizes import SizeRequests, size_fetches
@@ -38,14 +37,14 @@ class ReportPlanner:
 
     Args:
         client: asks Klaviyo.
-        account: its metrics and its clock.
-        known: its time zone, and the metric that counts as a conversion.
-        state: where the last run ended.
+        account: the account's metrics, and the time.
+        known: the account's time zone, and the metric that counts as a conversion.
+        state: the state that the last run ended with.
         start_date: where a report without a bookmark begins, in epoch seconds.
-        end_date: periods that begin before it are read, in epoch seconds; None for all up to now.
-        lookback: periods that ended within this many seconds are asked for again.
+        end_date: in epoch seconds; only periods that begin before it are read. None reads up to now.
+        lookback: periods that ended within this many seconds are requested again.
         wall: the clock, in epoch seconds.
-        limits: the limits of a day that the planned requests count towards, by the endpoint's path.
+        limits: the daily limits that the planned requests count towards, by the endpoint's path.
     """
 
     client: Client
@@ -59,7 +58,7 @@ class ReportPlanner:
     limits: dict[str, DayLimit] = field(default_factory=dict)
 
     def limit_of(self, endpoint: Endpoint) -> DayLimit:
-        """Return the requests of a day to an endpoint."""
+        """Return the daily limit of an endpoint."""
         if endpoint.path not in self.limits:
             self.limits[endpoint.path] = DayLimit(self.client, endpoint, self.state, self.wall)
         return self.limits[endpoint.path]
@@ -76,8 +75,8 @@ class ReportPlanner:
         """Return the plan of a report with its fetches.
 
         Args:
-            plan: of the same stream, with its bookmark and version.
-            covering: returns a plan with all metrics of the account, as those that it covers.
+            plan: the stream's plan so far, with its bookmark and version.
+            covering: returns a plan that covers all metrics of the account.
         """
         zone, problem = self.known.zone, self.known.zone_problem
         if zone is None:
@@ -118,7 +117,7 @@ class ReportPlanner:
         return replace(plan, queries={"0": report_fetch(requests, found)} if found else {})
 
     def _with_metric(self, plan: Plan, metric: str) -> Plan:
-        """Return the plan from a bookmark for this metric: the figures of another say nothing about it."""
+        """Return the plan for a conversion metric. A bookmark of another metric does not count."""
         covered = covered_metrics(self.state, plan.stream)
         if plan.mark and covered is not None and metric not in covered:
             logger.info("%s: another metric counts as a conversion now; reading from start_date.", plan.stream.name)
@@ -126,7 +125,7 @@ class ReportPlanner:
         return replace(plan, metrics=frozenset({metric}), covered=frozenset({metric}))
 
     def _start(self, plan: Plan, unit: Unit, zone: ZoneInfo) -> int:
-        """Return where a report is read from, in epoch seconds: behind the last settled period."""
+        """Return the start of a report in epoch seconds: the end of the last settled period."""
         if not plan.mark or not plan.selection.replication_key:
             return self.start_date
         # A user can have raised the lookback since the last run.
@@ -180,7 +179,7 @@ def _report_query(selection: Selection, report: Report, metric: str | None) -> R
 
 
 def _selected_statistics(selection: Selection) -> tuple[str, ...]:
-    """Return the selected statistics; Klaviyo wants one at least."""
+    """Return the selected statistics. Klaviyo requires at least one."""
     stream = selection.stream
     own = [name for name in stream.schema["properties"] if name not in stream.key]
     return tuple(name for name in own if name in selection.fields) or (own[0],)
@@ -188,8 +187,4 @@ def _selected_statistics(selection: Selection) -> tuple[str, ...]:
 
 def _refused_plan(plan: Plan, problem: ApiError | None) -> Plan:
     assert problem, f"{plan.stream.name}: nothing says why it cannot be read"
-    return replace(plan, queries={"": partial(_raise_problem, problem)})
-
-
-def _raise_problem(problem: ApiError) -> Fetched[Batch]:
-    raise problem
+    return replace(plan, queries=failing_fetches(problem))

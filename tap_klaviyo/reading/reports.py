@@ -106,8 +106,8 @@ def _read_report_page(
         with requests.client.page(
             requests.stream.endpoint, url, None, decoder, visited, body=_report_body(requests, window)
         ) as answer:
-            batch = _page_batch(requests, window, answer.page, is_last=answer.next is None)
-            following = answer.next
+            batch = _page_batch(requests, window, answer.page, is_last=answer.page.next is None)
+            following = answer.page.next
     except UnavailableError as problem:
         if problem.status != 429:
             raise

@@ -1,4 +1,4 @@
-"""A column's type, and how a value of another type is made to fit it; pure."""
+"""The type of a column, and the conversion of values that do not fit it; pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tap_klaviyo.records.dates import to_utc
 _KINDS = {b'"': "string", b"{": "object", b"[": "array", b"n": "null", b"t": "boolean", b"f": "boolean"}
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"(-?)0*(\d{1,100})(?:\.0+)?", re.ASCII)
-# Types that a Struct checks while it decodes; all other columns stay bytes, and are checked page by page.
+# A Struct checks these types while it decodes. All other columns stay bytes, and are checked page by page.
 _DECODED: Mapping[frozenset[str], Any] = {
     frozenset({"string"}): str | None,
     frozenset({"boolean"}): bool | None,
@@ -27,15 +27,15 @@ _DECODED: Mapping[frozenset[str], Any] = {
 
 @dataclass(frozen=True)
 class Column:
-    """What a schema says of a value that has no schema within.
+    """The schema of a value without fields.
 
     Args:
-        types: the JSON types that it may have beside null; if there are none, it may have any.
-        is_date: whether its texts are date-times.
-        items: what the items of an array are; None if they may be anything.
-        takes_numbers: whether Klaviyo documents numbers beside text, so that turning them into text is not remarkable.
-        is_loose: whether values of other types were seen, so that a Struct should not check it while it decodes.
-        max_length: the most characters that a text may have; longer ones are cut. None if there is no limit.
+        types: the JSON types that are allowed besides null. Empty allows all types.
+        is_date: whether text must be a date-time.
+        items: the schema of the items of an array. None allows any items.
+        takes_numbers: whether Klaviyo documents numbers as well as text. Numbers then become text without a report.
+        is_loose: whether values of other types were seen. A Struct then does not check the type while it decodes.
+        max_length: the maximum number of characters. Longer text is cut. None allows any length.
     """
 
     types: frozenset[str]
@@ -47,7 +47,7 @@ class Column:
 
     @cached_property
     def decoded_as(self) -> Any:
-        """The type that a Struct decodes the value as: `Raw` if it stays bytes."""
+        """The type that a Struct decodes the value as. With `Raw`, the value stays bytes."""
         if self.is_loose or self.is_date or self.takes_numbers:
             return Raw
         if self.types == {"array"} and self.items and self.items.decoded_as is not Raw:
@@ -57,10 +57,10 @@ class Column:
         return _DECODED.get(self.types, Raw)
 
     def fit(self, value: Raw) -> tuple[Raw, bool]:
-        """Return a JSON value that fits the column, and whether that is remarkable: its type or its date changed.
+        """Return a JSON value that fits the column, and whether to report a change of its type, date or length.
 
-        In a text column, a scalar or structure becomes its JSON text. Text that spells a number or a truth value
-        becomes one, and a single value an array of one, if the column wants that. Anything else becomes null.
+        In a text column, a scalar or structure becomes its JSON text. In other columns, text such as "5" or "true"
+        becomes a number or boolean, and a single value becomes an array with one item. Anything else becomes null.
         """
         text = bytes(value).decode()
         kind = _KINDS.get(text[:1].encode(), "number")

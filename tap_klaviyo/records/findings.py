@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-# Where a value is: the names from its resource down.
+# The place of a value: the names of its resource, and of the fields that lead to it.
 Path = tuple[str, ...]
 
-# A name for each attribute of a deep structure would fill a log: the line names the most frequent, and counts the rest.
+# A deep structure can have thousands of attributes. The line names the most frequent ones, and counts the rest.
 _MOST_NAMES = 20
 _LONGEST_LIST = 280
 _LONGEST_NAME = 80
@@ -19,9 +19,9 @@ class Findings:
     """Unexpected contents of a page or a stream.
 
     Args:
-        unknown: ignored attributes that no schema defines, by place, such as ("profile", "mood").
-        changed: values that were changed to fit the schema, by their place.
-        set_aside: items that have no key, by what they are.
+        unknown: ignored attributes that the schemas do not define, by place, such as ("profile", "mood").
+        changed: values that were changed to fit the schema, by place.
+        set_aside: items without a key, by the type of the item.
     """
 
     unknown: Counter[Path] = field(default_factory=Counter)
@@ -35,7 +35,7 @@ class Findings:
         self.set_aside.update(other.set_aside)
 
     def summary(self) -> str:
-        """Return the findings in one line of up to about a thousand characters; empty if there are none."""
+        """Return the findings in one line of about 1,000 characters or less; without findings, an empty string."""
         parts = (
             ("ignored attributes that the schema does not define", _name_paths(self.unknown)),
             ("changed values that do not fit the schema", _name_paths(self.changed)),

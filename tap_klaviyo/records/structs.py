@@ -149,9 +149,9 @@ def record_type_of(
             if wanted is not None and not is_like_own:
                 refitted[attribute] = column_of(wanted)
                 wanted = own
-            inner = _object_definition(wanted) if wanted is not None else None
+            inner = object_definition(wanted) if wanted is not None else None
             nested[attribute] = record_type_of(
-                _object_definition(own), inner, attribute, seen=seen.within(attribute), keeps_text=keeps_text
+                object_definition(own), inner, attribute, seen=seen.within(attribute), keeps_text=keeps_text
             )
             within: Any = nested[attribute].struct
             types[attribute] = (list[within | None] if "items" in own else within) | None
@@ -171,14 +171,15 @@ def record_type_of(
     )
 
 
-def _object_definition(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+def object_definition(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the JSON schema of an object, or of the objects of an array."""
     inner: Mapping[str, Any] = definition.get("items", definition)
     return inner
 
 
 def _objects_in(definition: Mapping[str, Any]) -> bool:
     """Return whether a field holds an object, or an array of objects, with its own schema."""
-    return bool(_object_definition(definition).get("properties"))
+    return bool(object_definition(definition).get("properties"))
 
 
 def _define_struct(

@@ -7,6 +7,7 @@ from typing import Any
 
 import singer
 
+from tap_klaviyo.records.structs import object_definition
 from tap_klaviyo.streams.model import DEFAULT_GROUPS, Stream
 from tap_klaviyo.streams.table import STREAMS
 
@@ -73,7 +74,7 @@ def _nested_breadcrumbs(breadcrumb: list[str], definition: Mapping[str, Any]) ->
 
 def inner_properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the definitions of the fields within an object or an array's objects; empty if it is taken whole."""
-    properties: Mapping[str, Any] | None = definition.get("items", definition).get("properties")
+    properties: Mapping[str, Any] | None = object_definition(definition).get("properties")
     return properties or {}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tap_klaviyo.errors import CatalogError
+from tap_klaviyo.file_kinds import name_other_kind
 from tap_klaviyo.singer.ignored import Ignored
 
 # The names of a field and of the fields around it, such as ("profile", "email"); () is the stream itself.
@@ -21,8 +22,6 @@ _NO = frozenset({"false", "no", "off", "n", "f", "0"})
 _INCLUSIONS = ("available", "automatic", "unsupported")
 
 CATALOG_KEYS = frozenset({"streams"})
-# What only a state or a config has at its top.
-_OF_OTHER_FILES = {"bookmarks": "state", "api_key": "config", "auth_token": "config", "start_date": "config"}
 ENTRY_KEYS = frozenset(
     {
         *("tap_stream_id", "stream", "schema", "metadata", "selected"),
@@ -75,9 +74,8 @@ def read_entries(catalog: Any, ignored: Ignored) -> list[Entry]:
     """
     streams = catalog.get("streams") if isinstance(catalog, dict) else None
     if not isinstance(streams, list):
-        for key, kind in _OF_OTHER_FILES.items():
-            if isinstance(catalog, dict) and key in catalog:
-                raise CatalogError(f"Invalid catalog: this file is a {kind}. Pass it with --{kind}.")
+        if isinstance(catalog, dict) and (other := name_other_kind(catalog, "catalog")):
+            raise CatalogError(f"Invalid catalog: this file {other}")
         raise CatalogError('Invalid catalog: "streams" must be an array. Create a catalog with --discover.')
     ignored.add("Ignored keys at the top of the catalog", *sorted(map(str, catalog.keys() - CATALOG_KEYS)))
     return [_read_entry(values, position, ignored) for position, values in enumerate(streams)]

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tap_klaviyo.errors import StateError
+from tap_klaviyo.file_kinds import name_other_kind
 from tap_klaviyo.singer.entries import show_value
 from tap_klaviyo.singer.ignored import Ignored
 from tap_klaviyo.singer.other_taps import known_names
@@ -21,8 +22,6 @@ from tap_klaviyo.streams.table import STREAMS
 _WRAPPERS = ("singer_state", "value", "completed", "completed_state", "state", "data", "partial", "partial_state")
 # What a state has beside the bookmarks.
 _BESIDE = ("currently_syncing", "full_tables", "day_limits", "recounts")
-# A file with one of these is a config. Its key must not end up in a STATE message.
-_OF_A_CONFIG = ("api_key", "auth_token", "client_id", "client_secret", "refresh_token", "start_date")
 # The ids of metrics look like this; streams of the tap have other names.
 _METRIC_ID = re.compile(r"[A-Za-z0-9]{6}")
 # What a message has beside the state in it.
@@ -42,9 +41,7 @@ def read_state(value: Any, streams: Sequence[Stream] = STREAMS) -> State:
         return {}
     if not isinstance(value, dict):
         raise StateError(f"Invalid state: it must be a JSON object such as {_EXAMPLE}.")
-    if isinstance(value.get("streams"), list):
-        raise StateError("Invalid state: this file is a catalog. Pass it with --catalog.")
-    _refuse_config(value)
+    _refuse_other_kind(value)
     if "bookmarks" not in value:
         value = _with_level(value, names)
     if not isinstance(value["bookmarks"], dict | None):
@@ -58,7 +55,7 @@ def _unwrap_state(value: Any, names: Iterable[str]) -> Any:
         inner = [key for key in _WRAPPERS if key in value]
         if not inner:
             break
-        _refuse_config(value)
+        _refuse_other_kind(value)
         chosen = next((key for key in inner if value[key]), inner[0])
         beside = (key for key, each in value.items() if each and key != chosen and key not in _OF_A_MESSAGE)
         ignored = Ignored()
@@ -68,9 +65,9 @@ def _unwrap_state(value: Any, names: Iterable[str]) -> Any:
     return value
 
 
-def _refuse_config(value: Mapping[str, Any]) -> None:
-    if any(key in value for key in _OF_A_CONFIG):
-        raise StateError("Invalid state: this file is a config. Pass it with --config.")
+def _refuse_other_kind(value: Mapping[str, Any]) -> None:
+    if other := name_other_kind(value, "state"):
+        raise StateError(f"Invalid state: this file {other}")
 
 
 def _is_state(value: Mapping[str, Any], names: Iterable[str]) -> bool:

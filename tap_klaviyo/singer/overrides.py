@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tap_klaviyo.errors import CatalogError
+from tap_klaviyo.records.structs import object_definition
 from tap_klaviyo.singer.catalog import inner_properties
 from tap_klaviyo.singer.entries import FieldPath, show_value
 from tap_klaviyo.singer.ignored import Ignored
@@ -53,14 +54,8 @@ def omitted_fields(own: Mapping[str, Any], given: Mapping[str, Any]) -> set[Fiel
         elif inner_properties(definition) and not is_text(properties[name]):
             inner = properties[name]
             inner = inner.get("items", inner)
-            omitted.update((name, *path) for path in omitted_fields(_object_definition(definition), inner))
+            omitted.update((name, *path) for path in omitted_fields(object_definition(definition), inner))
     return omitted
-
-
-def _object_definition(definition: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the definition of an object, or of the objects of an array."""
-    inner: Mapping[str, Any] = definition.get("items", definition)
-    return inner
 
 
 def _override_object(

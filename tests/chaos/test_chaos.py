@@ -167,6 +167,7 @@ def test_whole_runs_under_faults_lose_nothing(chaos_seed: int) -> None:
     drawn = plan(chaos_seed)
     with drawn.sandbox() as sandbox:
         result = run(sandbox, selections=selected(drawn.names), width=drawn.width, **drawn.settings)
+        assert as_sets(result.keys()) == as_sets(drawn.ledger())
         check_whole(result, drawn.ledger(), repeats=demands_repetition(sandbox))
         check_states(result, sandbox.now)
         check_versions(result)

@@ -36,7 +36,8 @@ import json, sys, yaml
 from importlib.resources import files
 from jsonschema import Draft202012Validator
 schema = json.loads(files("meltano.schemas").joinpath("meltano.schema.json").read_text())
-Draft202012Validator(schema).validate(yaml.safe_load(open(sys.argv[1])))
+errors = Draft202012Validator(schema).iter_errors(yaml.safe_load(open(sys.argv[1])))
+print(json.dumps([each.message for each in errors]))
 """
 _YAML = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))"
 
@@ -273,8 +274,8 @@ def test_definitions_have_the_taps_settings() -> None:
 
 
 def test_definitions_fit_the_schemas_of_meltano_and_of_its_hub() -> None:
-    Draft4Validator(EXTRACTOR).validate(_yaml(EXAMPLE / "hub.yml"))
-    output_of(program("meltano", "python"), "-c", _VALIDATE, EXAMPLE / "meltano.yml")
+    assert [each.message for each in Draft4Validator(EXTRACTOR).iter_errors(_yaml(EXAMPLE / "hub.yml"))] == []
+    assert output_of(program("meltano", "python"), "-c", _VALIDATE, EXAMPLE / "meltano.yml") == "[]\n"
 
 
 def test_tap_added_to_another_project_keeps_the_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
