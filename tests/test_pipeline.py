@@ -184,6 +184,18 @@ def test_a_watched_call_gives_its_result_or_its_error() -> None:
         run_watched(lambda: 1 // 0, lambda: None)
 
 
+def test_calls_one_after_the_other_need_one_thread_at_a_time() -> None:
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if any(each.is_alive() for each in started):
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        thread.start()
+
+    assert [run_watched(lambda: 7, lambda: None, start=start) for _ in range(300)] == [7] * 300
+
+
 def test_a_thread_that_is_waited_for_does_not_keep_the_process() -> None:
     threads = Threads[int, bool]()
     threads.start_call(0, lambda: threading.current_thread().daemon)

@@ -101,6 +101,11 @@ class Threads(Generic[Key, Result]):
         for _ in self._threads:
             self._todo.put(None)
 
+    def await_end(self) -> None:
+        """Wait for the threads to end after `stop`, when no call runs: the system may allow no others before."""
+        for thread in self._threads:
+            thread.join()
+
     def _work(self) -> None:
         while (todo := self._todo.get()) is not None:
             key, call = todo
@@ -112,24 +117,31 @@ class Threads(Generic[Key, Result]):
             del todo, key, call
 
 
-def run_watched(call: Callable[[], Result], watch: Callable[[], None], interval: float = 1.0) -> Result:
+def run_watched(
+    call: Callable[[], Result],
+    watch: Callable[[], None],
+    interval: float = 1.0,
+    start: Callable[[threading.Thread], None] = threading.Thread.start,
+) -> Result:
     """Return what a call returns, and look out for something else while it runs.
 
     Args:
         call: runs in a separate thread.
         watch: called regularly; an exception that it raises ends the wait, and the thread is abandoned.
         interval: seconds between two calls of `watch`.
+        start: starts a thread; raises RuntimeError if the system refuses.
 
     Raises:
         BaseException: what the call or `watch` raises.
     """
-    threads = Threads[None, Result]()
+    threads = Threads[None, Result](start)
     threads.start_call(None, call)
     try:
         while (outcome := threads.next_outcome(interval)) is None:
             watch()
     finally:
         threads.stop()
+    threads.await_end()
     result = outcome[2]
     if isinstance(result, BaseException):
         raise result
@@ -165,6 +177,7 @@ def call_in_parallel(calls: Sequence[Callable[[], Result]], at_once: int) -> lis
                 start_calls(1)
     finally:
         threads.stop()
+    threads.await_end()
     return [results[number] for number in range(len(calls))]
 
 
