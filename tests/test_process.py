@@ -20,9 +20,11 @@ from tests.chaos.harness import as_sets, messages
 from tests.running import last_line
 
 ROOT = Path(__file__).parent.parent
-# A user that has no other processes, since the limit on threads counts those of all; it may read all files.
+# A user that has no other processes, since the limit on threads counts those of all: each process of tests has another
+# one, because they run in parallel. It may read all files.
 _CAPABILITIES = "+dac_override,+dac_read_search"
-AS_OTHER_USER = ["setpriv", "--reuid", "65533", "--inh-caps", _CAPABILITIES, "--ambient-caps", _CAPABILITIES, "--"]
+_USER = str(20_000 + os.getpid() % 40_000)
+AS_OTHER_USER = ["setpriv", "--reuid", _USER, "--inh-caps", _CAPABILITIES, "--ambient-caps", _CAPABILITIES, "--"]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -13,6 +14,9 @@ from tap_klaviyo.errors import ThreadLimitError
 
 # Seconds of one wait for a call to end; after it, the next wait begins.
 _PATIENCE = 60.0
+# Seconds between the attempts to start the first thread. A thread that has just ended counts against the system's
+# limit for some milliseconds more, and so does another process of the user.
+_PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)
 Key = TypeVar("Key")
 Result = TypeVar("Result")
 
@@ -39,13 +43,19 @@ class Workers(Protocol[Key, Result]):
 class Threads(Generic[Key, Result]):
     """Workers that are threads: as many as calls ever ran at once."""
 
-    def __init__(self, start: Callable[[threading.Thread], None] = threading.Thread.start) -> None:
+    def __init__(
+        self,
+        start: Callable[[threading.Thread], None] = threading.Thread.start,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Start no thread yet.
 
         Args:
             start: starts a thread; raises RuntimeError if the system refuses.
+            pause: waits for some seconds before the next attempt to start the first thread.
         """
         self._start = start
+        self._pause = pause
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._todo: SimpleQueue[tuple[Key, Callable[[], Result]] | None] = SimpleQueue()
@@ -64,18 +74,26 @@ class Threads(Generic[Key, Result]):
         """Start one more thread; if the system refuses, the existing ones do the work.
 
         Raises:
-            ThreadLimitError: there are none.
+            ThreadLimitError: there are none, and the system goes on refusing.
         """
+        if self._try_to_start() or self._threads:
+            return
+        for seconds in _PAUSES:
+            self._pause(seconds)
+            if self._try_to_start():
+                return
+        raise ThreadLimitError(
+            "The system lets this process start no threads; raise its limit, such as with ulimit -u."
+        )
+
+    def _try_to_start(self) -> bool:
         thread = threading.Thread(target=self._work, daemon=True, name=f"fetch-{len(self._threads)}")
         try:
             self._start(thread)
         except RuntimeError:
-            if not self._threads:
-                raise ThreadLimitError(
-                    "The system lets this process start no threads; raise its limit, such as with ulimit -u."
-                ) from None
-        else:
-            self._threads.append(thread)
+            return False
+        self._threads.append(thread)
+        return True
 
     def next_outcome(self, timeout: float) -> tuple[Key, Callable[[], Result], Result | BaseException] | None:
         """Wait up to `timeout` seconds for a call to end."""
@@ -101,11 +119,6 @@ class Threads(Generic[Key, Result]):
         for _ in self._threads:
             self._todo.put(None)
 
-    def await_end(self) -> None:
-        """Wait for the threads to end after `stop`, when no call runs: the system may allow no others before."""
-        for thread in self._threads:
-            thread.join()
-
     def _work(self) -> None:
         while (todo := self._todo.get()) is not None:
             key, call = todo
@@ -117,31 +130,24 @@ class Threads(Generic[Key, Result]):
             del todo, key, call
 
 
-def run_watched(
-    call: Callable[[], Result],
-    watch: Callable[[], None],
-    interval: float = 1.0,
-    start: Callable[[threading.Thread], None] = threading.Thread.start,
-) -> Result:
+def run_watched(call: Callable[[], Result], watch: Callable[[], None], interval: float = 1.0) -> Result:
     """Return what a call returns, and look out for something else while it runs.
 
     Args:
         call: runs in a separate thread.
         watch: called regularly; an exception that it raises ends the wait, and the thread is abandoned.
         interval: seconds between two calls of `watch`.
-        start: starts a thread; raises RuntimeError if the system refuses.
 
     Raises:
         BaseException: what the call or `watch` raises.
     """
-    threads = Threads[None, Result](start)
+    threads = Threads[None, Result]()
     threads.start_call(None, call)
     try:
         while (outcome := threads.next_outcome(interval)) is None:
             watch()
     finally:
         threads.stop()
-    threads.await_end()
     result = outcome[2]
     if isinstance(result, BaseException):
         raise result
@@ -177,7 +183,6 @@ def call_in_parallel(calls: Sequence[Callable[[], Result]], at_once: int) -> lis
                 start_calls(1)
     finally:
         threads.stop()
-    threads.await_end()
     return [results[number] for number in range(len(calls))]
 
 
