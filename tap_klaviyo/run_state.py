@@ -67,7 +67,9 @@ class RunState:
         if plan.metrics is not None and tally.limited(plan.mark) == plan.mark:
             self.value = state.cover_metrics(self.value, plan.stream, plan.metrics - tally.uncovered)
         if plan.stream.parent and not plan.is_ordered:
-            self.value = state.cover_parents(self.value, plan.stream, parents)
+            # A parent that answers 404 now may answer again: its rows are read in full then.
+            found = {id: digest for id, digest in parents.items() if id not in tally.parents_gone}
+            self.value = state.cover_parents(self.value, plan.stream, found)
 
     def keep_counts(self, plan: Plan, tally: Tally) -> None:
         """Record Klaviyo's counts of the hours that were read to their end."""

@@ -112,9 +112,10 @@ class Settling:
         lost = sum(before[query] for query in empty if not tally.rows_by_query[query])
         if lost:
             logger.warning(
-                "%s: Klaviyo returned no rows for a query that found %s in the last run. The target keeps its rows; if "
-                "the next run finds none either, they are removed.",
+                "%s: Klaviyo returned no rows for a query that found %s in the last run. The target keeps %s; if the "
+                "next run finds none either, they are removed.",
                 plan.stream.name,
                 f"{lost:,}",
+                "the rows that are read for these" if plan.is_silent else "its rows",
             )
         return not lost

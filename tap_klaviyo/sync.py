@@ -180,7 +180,8 @@ class Sync:
 
     def _read_silently(self, plan: Plan, tally: Tally) -> None:
         self._read(plan, tally)
-        self._outcomes.settle(plan, tally, self._settling.settle_changes(plan, tally))
+        if self._outcomes.has_parents(plan, tally):
+            self._settle(plan, tally, self._settling.settle_changes(plan, tally))
 
     def _begins_at(self, plan: Plan) -> int | None:
         """Return where a stream's time range begins, for the progress; None if it has no range."""
@@ -215,12 +216,19 @@ class Sync:
         self._state.keep_counts(plan, tally)
         is_settled = self._settling.settle_changes(plan, tally)
         self._settling.read_missed(plan, tally)
+        self._settle(plan, tally, is_settled)
+
+    def _settle(self, plan: Plan, tally: Tally, is_settled: bool) -> None:
+        """Keep whether a stream was read whole, and what the next run compares with; activate its version.
+
+        A parent that is not written is judged as well: of rows that it lacks, the children would be removed.
+        """
         before = state.rows_by_query(self._state.value, plan.stream) if plan.version is not None else {}
         is_certain = is_settled and self._settling.settle_empty_queries(plan, tally, before)
         self._outcomes.settle(plan, tally, is_certain)
         if plan.version is None:
             return
-        if self._outcomes.is_certain(plan, tally):
+        if self._outcomes.is_certain(plan, tally) and not plan.is_silent:
             self._writer.activate_version(plan.stream.name, plan.version)
         self._state.finish_version(plan, tally, plan.version)
 

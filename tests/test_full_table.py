@@ -134,6 +134,35 @@ def test_rows_are_removed_only_when_two_runs_find_none(sandbox: Sandbox, caplog:
     assert version_of(third, "lists") > version_of(first, "lists")
 
 
+@pytest.mark.parametrize("streams", [["flow_actions"], ["flow_messages"], ["flows", "flow_actions", "flow_messages"]])
+def test_an_empty_answer_of_a_parent_removes_none_of_its_children(sandbox: Sandbox, streams: list[str]) -> None:
+    first = sync(sandbox, catalog=catalog_of(*streams))
+    sandbox.faults = lambda request: (
+        Fault("empty_page") if request.path == "/api/flows" and "archived,false" in request.query["filter"] else None
+    )
+    second = sync(sandbox, first.state, catalog_of(*streams))
+    assert second.error is None
+    assert 0 < len(second.records(streams[-1])) < len(first.records(streams[-1]))
+    assert second.of("ACTIVATE_VERSION") == []
+    third = sync(sandbox, second.state, catalog_of(*streams))
+    assert version_of(third, streams[-1]) > version_of(first, streams[-1])
+
+
+def test_an_empty_answer_of_a_parent_that_is_read_silently_is_read_again(sandbox: Sandbox) -> None:
+    first = sync(sandbox, catalog=catalog_of("flow_messages"))
+    sandbox.faults = empties("/api/flows", 1)
+    second = sync(sandbox, first.state, catalog_of("flow_messages"))
+    assert sorted(second.keys()["flow_messages"]) == sorted(first.keys()["flow_messages"])
+    assert version_of(second, "flow_messages") > version_of(first, "flow_messages")
+
+
+def test_what_a_run_keeps_of_its_silent_parents_is_not_odd(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    first = sync(sandbox, catalog=catalog_of("campaign_audiences"))
+    assert "omnichannel_campaigns" in first.state["full_tables"]
+    sync(sandbox, first.state, catalog_of("campaign_audiences"))
+    assert "Ignored" not in caplog.text
+
+
 def test_a_row_that_two_pages_in_a_row_contain_comes_once() -> None:
     with Sandbox(Account.build(events=100, seed=3), limits=False, largest_page=10) as sandbox:
         sandbox.faults = lambda request: Fault("duplicate") if "page[cursor]" in request.query else None

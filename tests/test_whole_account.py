@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -439,6 +440,45 @@ def test_children_are_incomplete_if_their_parent_is(sandbox: Sandbox) -> None:
     run = sync(sandbox, catalog=catalog_of("flow_actions", "flow_messages", "tags"))
     assert "Incomplete streams: flow_actions, flow_messages" in str(run.error)
     assert [each["stream"] for each in run.of("ACTIVATE_VERSION")] == ["tags"]
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_children_are_incomplete_if_the_parent_of_their_parent_is(sandbox: Sandbox, status: int) -> None:
+    """Some flows are read, so their messages are; those of the other flows must not be removed."""
+    sandbox.faults = lambda request: (
+        error_status(status) if request.path == "/api/flows" and "archived,true" in request.query["filter"] else None
+    )
+    run = sync(sandbox, catalog=catalog_of("flow_messages"))
+    assert run.records("flow_messages")
+    assert "Incomplete streams: flow_messages" in str(run.error)
+    assert run.of("ACTIVATE_VERSION") == []
+
+
+@pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
+@pytest.mark.parametrize("page", [1, 2])
+def test_a_parent_that_goes_while_its_rows_are_read_ends_no_other_and_is_read_in_full_if_it_returns(
+    account: Account, method: str, page: int
+) -> None:
+    catalog = catalog_of("list_members")
+    (root,) = (each for each in catalog["streams"][0]["metadata"] if not each["breadcrumb"])
+    root["metadata"]["replication-method"] = method
+    with Sandbox(account, limits=False, largest_page=5) as sandbox:
+        whole = sync(sandbox, catalog=catalog)
+        rows = Counter(each["list_id"] for each in whole.records("list_members"))
+        going = rows.most_common(1)[0][0]
+
+        def go_away(request: Request) -> Fault | None:
+            is_later = "page[cursor]" in request.query
+            return error_status(404) if going in request.path and is_later == (page > 1) else None
+
+        sandbox.faults = go_away
+        run = sync(sandbox, catalog=catalog)
+        assert run.error is None
+        left = Counter(each["list_id"] for each in run.records("list_members"))
+        assert {**left, going: 0} == {**rows, going: 0}
+        sandbox.faults = None
+        then = sync(sandbox, run.state, catalog)
+    assert Counter(each["list_id"] for each in then.records("list_members"))[going] == rows[going]
 
 
 def test_the_bookmark_of_children_stays_if_not_all_their_parents_are_known(account: Account) -> None:

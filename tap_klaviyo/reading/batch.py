@@ -65,7 +65,7 @@ class Batch:
         changes: the rows that changed during the run: their ids, with the time of the change as Klaviyo writes it.
         definitions: in a stream that others are read for, digests of what decides which rows belong to which, by id.
         parents: how many parents' rows begin here.
-        parents_gone: how many parents Klaviyo no longer has.
+        parents_gone: the ids of parents that Klaviyo no longer has.
         denied: the ids of metrics that Klaviyo lists but says do not exist.
         problem: a sentence about something that was skipped here: the run continues and ends with exit code 1.
         left_over: a sentence about what is left to the next run, because Klaviyo's limit of a day is used up.
@@ -75,6 +75,7 @@ class Batch:
         uncounted: why Klaviyo's counts could not be had, if they were wanted.
         recounted: by metric, what Klaviyo's counts of the last weeks led to, if the settings ask for a recount.
         expected: how many rows Klaviyo counts in a range of which the reading has begun.
+        silent_rows: how many rows it has that are read for other streams only, and are not written.
     """
 
     lines: bytes | ParkedLines
@@ -87,7 +88,7 @@ class Batch:
     changes: frozenset[tuple[str, str]] = frozenset()
     definitions: Mapping[str, str] = field(default_factory=dict)
     parents: int = 0
-    parents_gone: int = 0
+    parents_gone: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
     problem: str | None = None
     left_over: str | None = None
@@ -97,6 +98,7 @@ class Batch:
     uncounted: str | None = None
     recounted: Mapping[str, Recounted] = field(default_factory=dict)
     expected: int = 0
+    silent_rows: int = 0
 
     def read_lines(self) -> bytes:
         """Return the RECORD lines; parked ones can be read once.

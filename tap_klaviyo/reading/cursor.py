@@ -14,7 +14,7 @@ from tap_klaviyo.klaviyo.filters import filter_all, filter_from
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource
-from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.records.build import build_records
@@ -127,8 +127,13 @@ def _start_child(table: FullTable, query: Query) -> Fetched[Batch]:
     try:
         started = _start_query(table, query)
     except GoneError:
-        return Fetched(Batch(b"", 0, 0, parents_gone=1), 0)
+        return _without_parent(query)
     return replace(started, item=replace(started.item, parents=1))
+
+
+def _without_parent(query: Query) -> Fetched[Batch]:
+    """Return that the parent has gone, which may happen before its first page and between two of its pages."""
+    return Fetched(replace(NO_ROWS, parents_gone=query.parent_ids), 0)
 
 
 def _read_next_page(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
@@ -139,8 +144,17 @@ def _read_next_page(table: FullTable, query: Query, pages: Pages, seen: frozense
         page.data = [resource for resource in page.data if resource.id not in seen]
         children = _child_fetches(table, page)
         batch = _page_batch(table, query, page)
-    then = [] if pages.ended else [partial(_read_next_page, table, query, pages, ids)]
+    then = [] if pages.ended else [partial(_continue_query, table, query, pages, ids)]
     return Fetched(batch, batch.size, then, answer.attempts, answer.queued, children)
+
+
+def _continue_query(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
+    try:
+        return _read_next_page(table, query, pages, seen)
+    except GoneError:
+        if not query.parent:
+            raise
+        return _without_parent(query)
 
 
 def _read_included(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetched[Batch]:
@@ -155,7 +169,8 @@ def _join_batches(batches: Sequence[Batch], children: Mapping[Hashable, Sequence
         findings.add(batch.findings)
     lines = b"".join(batch.read_lines() for batch in batches)
     rows = sum(batch.rows for batch in batches)
-    whole = Batch(lines, len(lines), rows, findings=findings, query="0", parents=len(batches))
+    silent_rows = sum(batch.silent_rows for batch in batches)
+    whole = Batch(lines, len(lines), rows, silent_rows=silent_rows, findings=findings, query="0", parents=len(batches))
     return Fetched(whole, whole.size, children=children)
 
 
@@ -171,7 +186,7 @@ def _page_batch(table: FullTable, query: Query, page: Page) -> Batch:
     ids = frozenset(each.id for each in page.data) if table.notes_ids else frozenset[str]()
     noticed = Batch(b"", 0, 0, query=query.name, ids=ids, changes=frozenset(changes.items()), definitions=digests)
     if table.is_silent:
-        return noticed
+        return replace(noticed, silent_rows=len(page.data))
     findings = Findings()
     records = build_records(page, query.projection, findings, query.parent)
     lines = encode_records(table.stream.name, records, table.version)

@@ -33,6 +33,11 @@ class Query:
     metrics: tuple[str, ...] = field(default=(), repr=False)
 
     @property
+    def parent_ids(self) -> frozenset[str]:
+        """The ids of the parent that it asks for the rows of; empty if it has none."""
+        return frozenset(self.parent.values())
+
+    @property
     def is_looked_up(self) -> bool:
         """Whether each row names its metric, because the query finds the events of several."""
         return self.projection.source.lookup is not None

@@ -47,7 +47,7 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
     if isinstance(problem, MetricDeniedError) and part.is_first:
         return Detour(replace(NO_ROWS, denied=frozenset(query.name for query in part.queries)))
     if isinstance(problem, GoneError) and part.queries[0].parent:
-        return Detour(replace(NO_ROWS, parents_gone=1))
+        return Detour(replace(NO_ROWS, parents_gone=part.queries[0].parent_ids))
     if isinstance(problem, UnreadablePageError):
         return _around_unreadable(timeline, part, problem, query or part.queries[0])
     if _is_refused_end(part, problem):

@@ -24,7 +24,7 @@ class Tally:
     # By id: the digest of what decides which rows belong to a row, for the streams that are read for it.
     definitions: dict[str, str] = field(default_factory=dict)
     parents: int = 0
-    parents_gone: int = 0
+    parents_gone: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
@@ -44,11 +44,11 @@ class Tally:
         """Add what a batch shows."""
         self.rows += batch.rows
         self.newest = max(self.newest, batch.newest or 0)
-        self.rows_by_query[batch.query] += batch.rows
+        self.rows_by_query[batch.query] += batch.rows + batch.silent_rows
         self.changes.update(batch.changes)
         self.definitions.update(batch.definitions)
         self.parents += batch.parents
-        self.parents_gone += batch.parents_gone
+        self.parents_gone |= batch.parents_gone
         self.ids |= batch.ids
         self.denied |= batch.denied
         self.findings.add(batch.findings)

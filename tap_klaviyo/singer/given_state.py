@@ -15,7 +15,7 @@ from tap_klaviyo.singer.ignored import Ignored
 from tap_klaviyo.singer.other_taps import known_names
 from tap_klaviyo.singer.state import DATE_KEYS, OTHER_KEYS, State, whole_number
 from tap_klaviyo.streams.model import Stream
-from tap_klaviyo.streams.table import STREAMS
+from tap_klaviyo.streams.table import PARENTS, STREAMS
 
 # What programs put around a state: a STATE message, and what Meltano and Airbyte keep. Of several, the first that is
 # not empty counts: Meltano's completed state is never ahead of its partial one.
@@ -126,7 +126,12 @@ def name_odd_parts(
     if current is not None and current not in list(names):
         ignored.add("Ignored currently_syncing of the state, which is not a stream", show_value(current))
     own = {stream.name for stream in streams}
-    for key, owners in (("full_tables", own), ("recounts", own), ("day_limits", {at.endpoint.path for at in streams})):
+    read_in_full = own | {stream.name for stream in PARENTS}
+    for key, owners in (
+        ("full_tables", read_in_full),
+        ("recounts", own),
+        ("day_limits", {at.endpoint.path for at in streams}),
+    ):
         _name_odd_memory(state, key, owners, ignored)
     ignored.log()
 
