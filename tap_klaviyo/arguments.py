@@ -24,7 +24,7 @@ Without an account, using the built-in sandbox:
   tap-klaviyo --sandbox 2000 --select open,lists | head
 
 Exit codes: 0 complete; 1 incomplete; 2 wrong usage or configuration;
-130 or 143 ended by a signal.
+129, 130 or 143 ended by a signal.
 """
 
 # The value of --verify without days.

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from tap_klaviyo import log
 from tap_klaviyo.progress import Progress, StreamProgress
@@ -35,7 +35,26 @@ def stderr_terminal() -> Console | None:
         return None
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(file=cast("IO[str]", _Terminal(sys.stderr)))
+
+
+class _Terminal:
+    """The text stream of a terminal, which the user may close while the tap runs: the run goes on to its last STATE."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def can_redraw(console: Console) -> bool:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a last STATE where that is possible, and an end within seconds in any case."""
+"""SIGINT, SIGTERM and SIGHUP: a last STATE where that is possible, and an end within seconds in any case."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Signals:
 
 @contextmanager
 def handled_signals(interrupt: Callable[[BaseException], None]) -> Iterator[Signals]:
-    """Let SIGINT and SIGTERM interrupt a run, which writes a last STATE; a second one ends it at once.
+    """Let SIGINT, SIGTERM and SIGHUP interrupt a run, which writes a last STATE; a second one ends it at once.
 
     Args:
         interrupt: makes the run raise an exception between two pages.
     """
-    numbers, signals = (signal.SIGINT, signal.SIGTERM), Signals()
+    numbers, signals = (signal.SIGINT, signal.SIGTERM, *_hang_up()), Signals()
     has_timer = hasattr(signal, "setitimer")
 
     def end_now(number: int, _: FrameType | None) -> None:
@@ -74,3 +74,9 @@ def handled_signals(interrupt: Callable[[BaseException], None]) -> Iterator[Sign
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def _hang_up() -> list[signal.Signals]:
+    """Return SIGHUP, by which a terminal says that it closes; not where it does not exist, or if nohup ignores it."""
+    number = getattr(signal, "SIGHUP", None)
+    return [number] if number is not None and signal.getsignal(number) != signal.SIG_IGN else []

@@ -191,7 +191,7 @@ class SignalAt:
 
 
 @pytest.mark.parametrize("request_number", [2, 8, 20, 30])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_run_with_a_state(
     tmp_path: Path, account: Account, number: signal.Signals, request_number: int
 ) -> None:
@@ -210,7 +210,7 @@ def test_a_signal_ends_the_run_with_a_state(
         assert (code, target.keys()) == (0, wanted(sandbox))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_before_the_first_record(tmp_path: Path, account: Account, number: signal.Signals) -> None:
     schedule = SignalAt(number, 0)
     with Sandbox(account, limits=False, faults=schedule, latency=0.2) as sandbox:

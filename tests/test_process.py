@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import resource
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -123,7 +127,7 @@ def test_a_stdout_that_does_not_block_gets_every_line(sandbox: Sandbox, command:
     assert rows_of(written) == ledger(sandbox)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_tap_though_the_target_has_stopped_reading(
     sandbox: Sandbox, command: list[str], number: signal.Signals, code: int
 ) -> None:
@@ -135,6 +139,55 @@ def test_a_signal_ends_the_tap_though_the_target_has_stopped_reading(
         tap.send_signal(number)
         assert tap.wait(10) == code
         assert time.monotonic() - asked < 3
+
+
+def start_on_a_terminal(command: Sequence[str], out: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a command that writes into a file, in a session whose terminal is its stderr; return our end of that."""
+    ours, theirs = pty.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+
+    environment = {**os.environ, "TERM": "xterm"}
+    with out.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=file, stderr=theirs, preexec_fn=take_terminal, env=environment
+        )
+    os.close(theirs)
+    return process, ours
+
+
+def close_after_records(terminal: int, out: Path) -> None:
+    """Close a terminal once the command has written something, and read what it shows until then."""
+    until = time.monotonic() + 20
+    while out.stat().st_size < 100_000 and time.monotonic() < until:
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 65536)
+    os.close(terminal)
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]], ids=["table", "quiet"])
+def test_a_terminal_that_closes_ends_the_run_with_a_state(
+    sandbox: Sandbox, command: list[str], tmp_path: Path, quiet: list[str]
+) -> None:
+    sandbox.faults = lambda request: Fault("stall", seconds=1) if request.index > 15 else None
+    out = tmp_path / "out"
+    tap, terminal = start_on_a_terminal([*command, *quiet], out)
+    close_after_records(terminal, out)
+    assert tap.wait(20) == 128 + signal.SIGHUP
+    written = out.read_bytes()
+    assert written.endswith(b"\n")
+    assert messages(written.splitlines())[-1].type == "STATE"
+
+
+def test_a_run_under_nohup_outlives_its_terminal(sandbox: Sandbox, command: list[str], tmp_path: Path) -> None:
+    sandbox.faults = lambda request: Fault("stall", seconds=1) if request.index == 20 else None
+    out = tmp_path / "out"
+    tap, terminal = start_on_a_terminal(["bash", "-c", 'trap "" HUP; exec "$@"', "bash", *command], out)
+    close_after_records(terminal, out)
+    assert tap.wait(30) == 0
+    assert rows_of(out.read_bytes()) == ledger(sandbox)
 
 
 def test_ctrl_c_ends_a_test_of_the_key_whatever_it_waits_for(sandbox: Sandbox, command: list[str]) -> None:
