@@ -153,7 +153,32 @@ def test_inclusion_is_used(inclusion: object, is_there: bool) -> None:
 def test_the_order_is_the_catalogs_and_a_stream_counts_once(said: pytest.LogCaptureFixture) -> None:
     catalog = {"streams": [entry_of("lists"), entry_of("open"), entry_of("lists")]}
     assert [each.stream.name for each in read_catalog(catalog)] == ["lists", "open"]
-    assert said.messages == ["Only the first of several catalog entries counts for these streams: lists."]
+    assert said.messages == ["Of several catalog entries, the first that is selected counts for these streams: lists."]
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_second_entry_that_is_not_selected_is_named(first: bool, said: pytest.LogCaptureFixture) -> None:
+    entries = [{**entry_of("lists"), "metadata": [], "selected": is_selected} for is_selected in (first, not first)]
+    assert [each.stream.name for each in read_catalog({"streams": entries})] == ["lists"]
+    assert said.messages == ["Of several catalog entries, the first that is selected counts for these streams: lists."]
+
+
+@pytest.mark.parametrize("change", [{"selected": False}, {"selected": "no"}, {"inclusion": "unsupported"}])
+def test_a_key_that_is_deselected_is_emitted_and_named(
+    change: dict[str, object], said: pytest.LogCaptureFixture
+) -> None:
+    entry = entry_of("global_exclusions")
+    metadata_of(entry, "email").update(change)
+    with said.at_level("INFO", "tap_klaviyo"):
+        assert "email" in read_entry(entry).fields
+    named = "Emitted though the catalog deselects them, because they are keys: global_exclusions.email."
+    assert said.messages == [named]
+
+
+def test_a_schema_without_fields_is_named(said: pytest.LogCaptureFixture) -> None:
+    read_entry({**entry_of("open"), "schema": {"properties": {}}})
+    named = "Schemas of the catalog without fields; all fields are emitted, by their metadata: open."
+    assert said.messages == [named]
 
 
 def test_an_entry_by_hand_with_only_the_stream_selected_takes_the_defaults() -> None:
@@ -589,7 +614,7 @@ def says_nothing(entry: Json, place: Place, change: str, key: str, value: object
         # An absent or null value means the default, so nothing changes; except for fields taken out of the schema.
         is_whole = place in (("schema",), ("schema", "properties"), ("schema", "type"))
         return where != "schema" or is_whole or (change == "add" and key == "selected")
-    if value in ([], {}) and place in (("schema",), ("schema", "properties"), ("metadata",)):
+    if (place, value) == (("schema",), {}) or (place, value) == (("metadata",), []):
         return True
     is_selected = str(value).lower() in ("true", "1")
     if where == "metadata" and len(place) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -80,6 +81,7 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
     ignored, known = Ignored(), known_names(streams)
     selections: dict[str, Selection] = {}
     absent = {stream.name for stream in streams if stream.group == METRIC_STREAMS}
+    given = Counter[str]()
     for entry in read_entries(catalog, ignored):
         stream = next((known[name] for name in entry.names if name in known), None)
         if stream is None:
@@ -93,10 +95,11 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
         if entry.name != stream.name:
             logger.info("What the catalog calls %s is read and written as %s.", entry.name, stream.name)
         selection = _select_stream(stream, entry, ignored)
-        if selection and stream.name in selections:
-            ignored.add("Only the first of several catalog entries counts for these streams", stream.name)
-        elif selection:
+        given[stream.name] += 1
+        if selection and stream.name not in selections:
             selections[stream.name] = selection
+    several = [name for name in selections if given[name] > 1]
+    ignored.add("Of several catalog entries, the first that is selected counts for these streams", *several)
     ignored.add("Streams of metric_streams that the catalog does not have; run --discover again", *sorted(absent))
     ignored.log()
     return list(selections.values())
@@ -132,6 +135,8 @@ def _select_stream(stream: Stream, entry: Entry, ignored: Ignored) -> Selection 
     omitted: set[FieldPath] = set()
     definitions: Mapping[str, Any] = stream.schema
     if is_own:
+        if entry.schema.get("properties") == {}:
+            ignored.add("Schemas of the catalog without fields; all fields are emitted, by their metadata", stream.name)
         given = {**entry.schema, "properties": entry.properties or stream.schema["properties"]}
         definitions = override_schema(stream.name, stream.schema, given, ignored, stream.replication_key)
         omitted = omitted_fields(stream.schema, given)
@@ -193,6 +198,9 @@ class _Choices:
         default = field_metadata(self.stream, path[0])["selected-by-default"] if len(path) == 1 else inherited
         chosen = _is_selected(name, metadata, default=default)
         if is_automatic:
+            if _is_refused(metadata, name):
+                # Tools that deselect every field with a pattern deselect the keys with them.
+                self.ignored.add("Emitted though the catalog deselects them, because they are keys", name, level=INFO)
             return {}
         inner = inner_properties(definition)
         if path in self.omitted or (not chosen and (not inner or _is_refused(metadata, name))):
