@@ -121,7 +121,7 @@ def _read_environment(known: set[str]) -> dict[str, Any]:
     """Return the settings in the environment and, overridden by those, in a file .env of the working directory.
 
     Raises:
-        ConfigError: .env cannot be read, or a variable has two values or none.
+        ConfigError: .env cannot be read, or one of its variables has two values or none.
     """
     found = {**_settings_in(_read_dotenv()), **_settings_in(os.environ)}
     # Programs around the tap, such as Meltano, set variables with the same prefix.
@@ -150,11 +150,24 @@ def _read_dotenv() -> dict[str, str | None]:
         return {}
     try:
         # Read once: it may be a pipe that a manager of passwords fills.
-        return dotenv_values(stream=io.StringIO(_DOTENV.read_text("utf-8-sig")))
+        text = _DOTENV.read_text("utf-8-sig")
     except OSError as problem:
         raise ConfigError([f"The file .env cannot be read: {problem.strerror}."]) from None
     except UnicodeDecodeError:
         raise ConfigError(["The file .env is not UTF-8 text."]) from None
+    found = dotenv_values(stream=io.StringIO(text))
+    _refuse_doubled_variables(text)
+    return found
+
+
+def _refuse_doubled_variables(text: str) -> None:
+    """Refuse a file .env that gives a variable of ours two values, as a JSON file that gives a name two is refused."""
+    from dotenv.parser import parse_stream
+
+    found: dict[str, str | None] = {}
+    for each in parse_stream(io.StringIO(text)):
+        if each.key and each.key.startswith(PREFIX) and found.setdefault(each.key, each.value) != each.value:
+            raise ConfigError([f"The file .env sets {each.key} twice, to different values; remove one of them."])
 
 
 def exposed_files(paths: Sequence[str]) -> list[Path]:

@@ -127,13 +127,20 @@ def test_text_is_read_without_a_byte_order_mark(folder: Path, text: bytes, read:
     [
         ("TAP_KLAVIYO_LOOKBACK_DAYS", "has TAP_KLAVIYO_LOOKBACK_DAYS without a value"),
         ("TAP_KLAVIYO_END_DATE=1\nTAP_KLAVIYO_end_date=2", "TAP_KLAVIYO_END_DATE is set twice"),
+        ("TAP_KLAVIYO_API_KEY=pk_1\nexport TAP_KLAVIYO_API_KEY='pk_2'", r"sets TAP_KLAVIYO_API_KEY twice, [^_]+\.$"),
+        ("TAP_KLAVIYO_X=1\nTAP_KLAVIYO_X", "sets TAP_KLAVIYO_X twice"),
     ],
-    ids=["none", "two"],
+    ids=["none", "two cases", "two", "two, one without a value"],
 )
 def test_a_variable_without_a_value_or_with_two_is_refused(folder: Path, text: str, words: str) -> None:
     (folder / ".env").write_text(text)
     with pytest.raises(ConfigError, match=words):
         read_config(["ENV"], setting_names())
+
+
+def test_a_variable_may_come_twice_with_one_value_and_others_in_any_way(folder: Path) -> None:
+    (folder / ".env").write_text("TAP_KLAVIYO_END_DATE=1\nTAP_KLAVIYO_END_DATE='1'\nOTHER=1\nOTHER=2\n# a comment\n\n")
+    assert read_config(["ENV"], setting_names()) == {"end_date": "1"}
 
 
 def test_a_variable_may_be_in_another_case_and_overrides_the_file(
