@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.resources import Resource
+from tap_klaviyo.log import logger
 from tap_klaviyo.reading.account import read_account
-from tap_klaviyo.streams.events import integration_name, is_fed_by, metric_name
+from tap_klaviyo.streams.events import chosen_without_metric, integration_name, is_fed_by, metric_name
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import Clock
 
@@ -27,7 +28,7 @@ class MetricRow:
 
 
 def list_metrics(client: Client, streams: Sequence[Stream]) -> list[MetricRow]:
-    """Return the account's metrics by name.
+    """Return the account's metrics by name, and warn of the streams of `metric_streams` that have none of them.
 
     Raises:
         ApiError: Klaviyo does not say.
@@ -35,6 +36,8 @@ def list_metrics(client: Client, streams: Sequence[Stream]) -> list[MetricRow]:
     account = read_account(client, streams, Clock().wall)
     if account.problem:
         raise account.problem
+    for each in chosen_without_metric(streams, account.all_metrics):
+        logger.warning("%s", each)
     rows = [
         MetricRow(metric_name(each), integration_name(each), each.id, _streams_of(each, streams))
         for each in account.all_metrics

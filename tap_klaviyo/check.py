@@ -10,9 +10,13 @@ from functools import partial
 from tap_klaviyo.errors import ApiError, AuthError, OfflineError, ScopeError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import ACCOUNTS
+from tap_klaviyo.reading.account import read_account
 from tap_klaviyo.reading.plan import FirstRequest, first_requests
 from tap_klaviyo.reading.workers import call_in_parallel
 from tap_klaviyo.singer.selection import Selection
+from tap_klaviyo.streams.events import chosen_without_metric
+from tap_klaviyo.streams.model import METRIC_STREAMS, Stream
+from tap_klaviyo.times import Clock
 
 # Requests at once: fewer than the number of endpoints would make a slow network's time-outs add up.
 _AT_ONCE = 16
@@ -56,9 +60,13 @@ def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Ac
     for selection in selections:
         for request in first_requests(selection):
             streams.setdefault(request, []).append(selection.stream.name)
-    calls: list[Callable[[], str | ApiError | None]] = [partial(_account_or_none, client)]
+    chosen = [selection.stream for selection in selections if selection.stream.group == METRIC_STREAMS]
+    calls: list[Callable[[], str | ApiError | None]] = [
+        partial(_account_or_none, client),
+        partial(_missing_metrics, client, chosen),
+    ]
     calls += [partial(_problem_of, client, request) for request in streams]
-    account, *problems = call_in_parallel(calls, _AT_ONCE)
+    account, missing, *problems = call_in_parallel(calls, _AT_ONCE)
     if stops := [problem for problem in problems if isinstance(problem, AuthError | OfflineError)]:
         what = "the credentials" if isinstance(stops[0], AuthError) else "the connection"
         yield Access(what, ("all streams",), str(stops[0]))
@@ -67,6 +75,8 @@ def check_access(client: Client, selections: Sequence[Selection]) -> Iterator[Ac
         yield str(account)
     for (request, names), problem in zip(streams.items(), problems, strict=True):
         yield Access(" ".join(request.endpoint.scopes), tuple(names), str(problem or ""))
+    if missing:
+        yield str(missing)
 
 
 def _account_or_none(client: Client) -> str | None:
@@ -74,6 +84,16 @@ def _account_or_none(client: Client) -> str | None:
         return account_line(client)
     except ApiError:
         return None
+
+
+def _missing_metrics(client: Client, streams: Sequence[Stream]) -> str | None:
+    """Return a line for each stream of `metric_streams` whose metric the account lacks; a sync warns of the same."""
+    try:
+        account = read_account(client, streams, Clock().wall)
+    except ApiError:
+        return None
+    missing = [] if account.problem else chosen_without_metric(streams, account.all_metrics)
+    return "\n".join(f"note   {each}" for each in missing) or None
 
 
 def _problem_of(client: Client, request: FirstRequest) -> ApiError | None:

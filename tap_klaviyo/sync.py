@@ -29,6 +29,7 @@ from tap_klaviyo.singer.messages import Writer
 from tap_klaviyo.singer.other_taps import adopt_bookmarks
 from tap_klaviyo.singer.selection import Selection
 from tap_klaviyo.singer.state import State
+from tap_klaviyo.streams.events import doubled_metrics
 from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.times import Clock
 
@@ -95,6 +96,8 @@ class Sync:
         account = run_watched(lambda: read_account(self._client, streams, self._clock.wall), self._writer.check_reader)
         self.progress.now = account.now
         self._settling = Settling(account.now, self._server_time, self._pause, self._read_more, account.metric_names)
+        if doubled := doubled_metrics(streams, account.all_metrics):
+            log.logger.info("The events of these metrics are written to two streams: %s.", "; ".join(doubled))
         name_odd_parts(given, account.metric_ids, table, account.listed_ids)
         self._state.value = adopt_bookmarks(given, account.metric_ids, table)
         known = run_watched(

@@ -30,6 +30,7 @@ from tap_klaviyo.singer.given_state import name_odd_parts
 from tap_klaviyo.singer.other_taps import adopt_bookmarks
 from tap_klaviyo.singer.selection import Selection, select_key
 from tap_klaviyo.singer.state import State, bookmark_of
+from tap_klaviyo.streams.events import chosen_without_metric
 from tap_klaviyo.streams.metric_streams import streams_with
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.times import DAY, Clock, format_time, parse_time
@@ -135,6 +136,8 @@ class Verification:
         account = read_account(self._client, streams, self._clock.wall)
         if account.problem:
             raise account.problem
+        for each in chosen_without_metric(streams, account.all_metrics):
+            logger.warning("%s", each)
         table = streams_with(self._settings.metric_streams)
         name_odd_parts(given, account.metric_ids, table, account.listed_ids)
         state = adopt_bookmarks(given, account.metric_ids, table)

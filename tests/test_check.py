@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -11,15 +11,22 @@ from tap_klaviyo.config import check_settings
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
 from tap_klaviyo.sandbox import SCOPES, Account, Fault, Sandbox
+from tap_klaviyo.singer.catalog import discover_catalog
+from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.singer.selection import read_catalog
-from tests.running import Time, catalog_of
+from tap_klaviyo.streams.metric_streams import read_metric_streams, streams_with
+from tests.running import Time
 
 ACCOUNT = Account.build(events=50)
 DENIED = Fault("status", code=403)
 
 
 def checked(
-    *streams: str, faults: Mapping[str, Fault] | None = None, lacks: str = "", base_url: str | None = None
+    *streams: str,
+    faults: Mapping[str, Fault] | None = None,
+    lacks: str = "",
+    base_url: str | None = None,
+    metric_streams: Sequence[str] = (),
 ) -> tuple[list[str], list[Mapping[str, str]]]:
     """Return the lines of a test of some streams, and the queries that it sent."""
     schedule = faults or {}
@@ -28,7 +35,9 @@ def checked(
     ) as sandbox:
         settings = check_settings({**sandbox.config, **({"base_url": base_url} if base_url else {})})
         client = Client(settings, Time().clock, Retries(total=1.0, local=1.0))
-        lines = [str(each) for each in check_access(client, read_catalog(catalog_of(*streams)))]
+        table = streams_with(read_metric_streams(list(metric_streams)))
+        catalog = select_by_names(discover_catalog(table), ",".join(streams), table)
+        lines = [str(each) for each in check_access(client, read_catalog(catalog, table))]
         return lines, [request.query for request in sandbox.requests]
 
 
@@ -87,3 +96,20 @@ def test_a_machine_that_is_offline_is_one_line() -> None:
     lines, _ = checked("lists", "campaigns", base_url="http://127.0.0.1:1")
     assert len(lines) == 1
     assert lines[0].startswith("FAILS  the connection (all streams)")
+
+
+def test_a_stream_whose_metric_the_account_lacks_is_noted_as_in_a_sync() -> None:
+    lines, _ = checked("placed_ordr", "opened_email", "lists", metric_streams=["Placed Ordr", "Opened Email"])
+    assert lines[1:] == [
+        "ok     lists:read (lists)",
+        "ok     metrics:read (placed_ordr, opened_email)",
+        "ok     events:read (placed_ordr, opened_email)",
+        'note   placed_ordr: the account has no metric named Placed Ordr, so no records; did you mean "Placed Order" '
+        "of Shopify?",
+    ]
+
+
+@pytest.mark.parametrize("fault", [DENIED, Fault("status", code=404)])
+def test_a_metric_is_not_missing_if_metrics_cannot_be_read(fault: Fault) -> None:
+    lines, _ = checked("placed_ordr", metric_streams=["Placed Ordr"], faults={"/api/metrics": fault})
+    assert [line[:6] for line in lines[1:]] == ["FAILS ", "ok    "]

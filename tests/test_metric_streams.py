@@ -114,6 +114,20 @@ def test_a_metric_that_the_account_lacks_is_told_once(sandbox: Sandbox, caplog: 
     assert [each.levelname for each in caplog.records if "no metric named" in each.getMessage()] == ["WARNING"]
 
 
+def test_a_metric_whose_events_are_written_to_two_streams_is_named(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = ["Opened Email", "Placed Order", {"metric": "clicked email", "integration": "api", "stream": "clicked"}]
+    with caplog.at_level("INFO", "tap_klaviyo"):
+        run_chosen(sandbox, chosen, "core,metric_streams,events")
+    said = [message for message in caplog.messages if "two streams" in message]
+    assert said == ["The events of these metrics are written to two streams: open and opened_email (Opened Email)."]
+    caplog.clear()
+    with caplog.at_level("INFO", "tap_klaviyo"):
+        run_chosen(sandbox, chosen, "core,placed_order")
+    assert "two streams" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -190,6 +204,14 @@ def test_metrics_are_listed_by_name_whatever_their_case() -> None:
     assert names != sorted(names)
     opened = next(row for row in rows if row.name == "Opened Email" and row.integration == "Klaviyo")
     assert opened.streams == ("open", "events", "opened_email")
+
+
+def test_a_list_of_metrics_warns_of_a_stream_without_one(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "tap_klaviyo"):
+        list_metrics(
+            Client(check_settings(sandbox.config)), streams_with(read_metric_streams(["Placed Order", "Nothing"]))
+        )
+    assert caplog.messages == ["nothing: the account has no metric named Nothing, so no records."]
 
 
 def test_a_table_of_metrics_is_aligned_and_its_json_keeps_all_letters() -> None:

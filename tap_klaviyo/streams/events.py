@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 from msgspec import UNSET, Raw
@@ -15,7 +16,7 @@ from tap_klaviyo.records.conversion import convert_objects
 from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.objects import read_objects
 from tap_klaviyo.records.projection import Lookup, Projection, Related
-from tap_klaviyo.streams.model import KLAVIYO, AllMetrics, Metrics, Split
+from tap_klaviyo.streams.model import KLAVIYO, METRIC_STREAMS, AllMetrics, Metrics, Split, Stream
 
 # An attribution has no attributes; its columns are the ids that its relationships point at.
 ATTRIBUTIONS = Related(
@@ -104,6 +105,26 @@ def missing_metric(split: Metrics, metrics: Sequence[Resource]) -> str:
         return f"{sentence}."
     name = by_lower[near[0]]
     return f'{sentence}; did you mean "{name}" of {known[name] or "no integration"}?'
+
+
+def chosen_without_metric(streams: Iterable[Stream], metrics: Sequence[Resource]) -> list[str]:
+    """Return a sentence for each stream of the setting `metric_streams` whose metric an account lacks."""
+    return [
+        f"{stream.name}: {missing_metric(stream.split, metrics)}"
+        for stream in streams
+        if stream.group == METRIC_STREAMS
+        if isinstance(stream.split, Metrics) and not metrics_of(stream.split, metrics)
+    ]
+
+
+def doubled_metrics(streams: Iterable[Stream], metrics: Sequence[Resource]) -> list[str]:
+    """Return a phrase for each two streams that write the events of one metric, such as a core and a chosen stream."""
+    split = [stream for stream in streams if isinstance(stream.split, Metrics)]
+    return [
+        f"{one.name} and {other.name} ({', '.join(names)})"
+        for one, other in combinations(split, 2)
+        if (names := sorted({metric_name(each) for each in metrics_of(one.split, metrics_of(other.split, metrics))}))
+    ]
 
 
 def integration_name(metric: Resource) -> str:
