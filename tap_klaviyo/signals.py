@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from types import FrameType
 
 # Seconds that a run has for its last STATE: stdout may be blocked by a target that reads nothing more.
 _GRACE = 1.5
+# Seconds after that for the last lines of the log: stderr may be blocked, too.
+_LAST_LINES = 0.4
 # Seconds in which the same Ctrl-C reaches tap and target: a pipe that breaks just before a signal broke because of it.
 _SAME_MOMENT = 0.3
 
@@ -48,6 +51,8 @@ class Signals:
 def handled_signals(interrupt: Callable[[BaseException], None]) -> Iterator[Signals]:
     """Let SIGINT, SIGTERM and SIGHUP interrupt a run, which writes a last STATE; a second one ends it at once.
 
+    After the block, the process has a moment left to say why it ends.
+
     Args:
         interrupt: makes the run raise an exception between two pages.
     """
@@ -57,12 +62,24 @@ def handled_signals(interrupt: Callable[[BaseException], None]) -> Iterator[Sign
     def end_now(number: int, _: FrameType | None) -> None:
         raise Ended(signals.asked or number)
 
+    def exit_now(number: int, _: FrameType | None) -> None:
+        os._exit(128 + (signals.asked or number))
+
+    def exit_soon() -> None:
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        signal.signal(signal.SIGALRM, exit_now)
+        signal.setitimer(signal.ITIMER_REAL, max(left, _LAST_LINES))
+
+    def end_late(number: int, frame: FrameType | None) -> None:
+        exit_soon()
+        end_now(number, frame)
+
     def end_run(number: int, _: FrameType | None) -> None:
         signals.asked = number
         for each in numbers:
             signal.signal(each, end_now)
         if has_timer:
-            signal.signal(signal.SIGALRM, end_now)
+            signal.signal(signal.SIGALRM, end_late)
             signal.setitimer(signal.ITIMER_REAL, _GRACE)
         interrupt(Ended(number))
 
@@ -70,8 +87,8 @@ def handled_signals(interrupt: Callable[[BaseException], None]) -> Iterator[Sign
     try:
         yield signals
     finally:
-        if has_timer:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        if has_timer and signals.asked is not None:
+            exit_soon()
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 

@@ -15,6 +15,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,38 @@ def test_a_signal_ends_the_tap_though_the_target_has_stopped_reading(
         tap.send_signal(number)
         assert tap.wait(10) == code
         assert time.monotonic() - asked < 3
+
+
+@pytest.mark.parametrize("is_stdout_read", [False, True])
+@pytest.mark.parametrize("mode", [[], ["--quiet"]], ids=["sync", "quiet"])
+def test_a_signal_ends_the_tap_though_nobody_reads_its_log(
+    sandbox: Sandbox, command: list[str], mode: list[str], is_stdout_read: bool
+) -> None:
+    has_begun = threading.Event()
+
+    def note_beginning(request: Request) -> None:
+        if request.path != "/api/metrics":
+            has_begun.set()
+
+    sandbox.faults = note_beginning
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    stdout = subprocess.DEVNULL if is_stdout_read else subprocess.PIPE
+    with subprocess.Popen([*command, *mode], cwd=ROOT, stdout=stdout, stderr=writing) as tap:
+        try:
+            assert has_begun.wait(30)
+            asked = time.monotonic()
+            tap.send_signal(signal.SIGTERM)
+            assert tap.wait(10) == 143
+            assert time.monotonic() - asked < 3
+        finally:
+            tap.kill()
+    os.close(reading)
+    os.close(writing)
 
 
 def start_on_a_terminal(command: Sequence[str], out: Path) -> tuple[subprocess.Popen[bytes], int]:
