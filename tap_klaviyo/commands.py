@@ -17,7 +17,7 @@ from tap_klaviyo import about, check, config, display, log
 from tap_klaviyo.account_metrics import list_metrics, metrics_json, metrics_table
 from tap_klaviyo.arguments import ALL_DAYS, is_sync, log_level_of, unused_arguments
 from tap_klaviyo.config import Config
-from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError
+from tap_klaviyo.errors import CatalogError, ConfigError, OutputError, StateError, SyncError, TapError, UnavailableError
 from tap_klaviyo.files import exposed_files, parse_json, read_config, read_json, read_text
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.retries import Retries
@@ -40,6 +40,7 @@ from tap_klaviyo.verify import Verdict, Verification, parse_days, verdicts_json
 _BROKEN_PIPE = 141
 # Seconds that one check of --test may take, retries included, so that the whole ends within half a minute.
 _TEST_SECONDS = 15.0
+_RESUMES = "The next run resumes from the last STATE."
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -50,11 +51,11 @@ def run_command(options: argparse.Namespace) -> int:
     except OutputError as problem:
         return _ended_reader(problem)
     except TapError as problem:
-        log.log_last(logging.CRITICAL, "%s", problem)
+        is_cut_short = is_sync(options) and isinstance(problem, UnavailableError)
+        log.log_last(logging.CRITICAL, "%s%s", problem, f" {_RESUMES}" if is_cut_short else "")
         return problem.exit_code
     except Ended as ended:
-        then = "; the next run resumes from the last STATE" if is_sync(options) else ""
-        log.log_last(logging.WARNING, "Ended by %s%s.", ended.name, then)
+        log.log_last(logging.WARNING, "Ended by %s.%s", ended.name, f" {_RESUMES}" if is_sync(options) else "")
         return 128 + ended.number
     except MemoryError:
         log.log_last(logging.CRITICAL, "The system gives this process no more memory; raise its limit.")
@@ -149,7 +150,7 @@ def _ask_klaviyo(options: argparse.Namespace, values: dict[str, Any]) -> None:
     if options.test:
         _run_test(options, settings, selections)
     elif options.verify is not None:
-        _run_verification(options, settings, selections, _read_given_state(options, streams), days)
+        _run_verification(options, settings, selections, _read_given_state(options, streams), days, console)
     else:
         _run_sync(options, settings, selections, _read_given_state(options, streams), console)
 
@@ -214,11 +215,13 @@ def _run_verification(
     selections: Sequence[Selection],
     given: State,
     days: tuple[int, int] | None,
+    console: Console | None,
 ) -> None:
     tune_process()
     client = Client(settings, after_page=stay_small)
     verification, found = Verification(client, settings), list[Verdict]()
-    with handled_signals(_raise_reason), _lines_shown(options, verification.progress, client):
+    width = console.width if console else None
+    with handled_signals(_raise_reason), _lines_shown(options, verification.progress, client, width):
         for each in verification.verdicts(selections, given, days):
             found.append(each)
             if options.format != "json":
@@ -268,6 +271,6 @@ def _progress_shown(
 
 
 def _lines_shown(
-    options: argparse.Namespace, progress: Progress, client: Client, width: int | None = None
+    options: argparse.Namespace, progress: Progress, client: Client, width: int | None
 ) -> AbstractContextManager[None]:
     return nullcontext() if options.quiet else display.shown_in_lines(progress, lambda: client.requests, width)

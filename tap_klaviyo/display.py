@@ -189,7 +189,7 @@ def _place_reached(progress: Progress) -> list[str]:
         return ["starting", f"{format_duration(progress.elapsed)} so far"]
     name, stream = progress.current
     total = max(len(progress.names), len(progress.streams))
-    phrases = [f"stream {len(progress.streams)} of {total}: {name}"]
+    phrases = [f"{progress.unit} {len(progress.streams)} of {total}: {name}"]
     if progress.share is not None:
         phrases.append(f"{progress.share:.0%} of all records")
     elif stream.share is not None and not stream.has_ended:
@@ -202,7 +202,7 @@ def _place_reached(progress: Progress) -> list[str]:
 def _amounts_read(progress: Progress, requests: int) -> list[str]:
     fetched = max(progress.fetched, progress.rows)
     return [
-        f"{progress.rows:,} records written",
+        f"{progress.rows:,} {progress.outcome}",
         f"{fetched:,} fetched",
         f"{requests:,} requests",
         format_duration(progress.elapsed),

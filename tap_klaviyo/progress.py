@@ -64,6 +64,8 @@ class Progress:
         expected: by stream, the number of rows by Klaviyo's count, or by that of the last run.
         fetched: rows fetched from Klaviyo, whether written yet or not.
         now: the start of the run by Klaviyo's clock (epoch seconds).
+        unit: what the names are of: "stream", or "comparison" for the comparisons of `--verify`.
+        outcome: what becomes of the rows: "records written", "events compared".
     """
 
     monotonic: Callable[[], float]
@@ -72,6 +74,8 @@ class Progress:
     expected: dict[str, int] = field(default_factory=dict)
     fetched: int = 0
     now: int | None = None
+    unit: str = "stream"
+    outcome: str = "records written"
 
     def __post_init__(self) -> None:
         """Start the clock."""

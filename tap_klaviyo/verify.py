@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -99,7 +99,7 @@ class _Part:
 
     @property
     def name(self) -> str:
-        return f"{self.stream.name}/{self.query.name}"
+        return f"{self.stream.name}/{self.query.name}" if self.query.name else self.stream.name
 
 
 class Verification:
@@ -110,7 +110,7 @@ class Verification:
         self._client = client
         self._settings = settings
         self._clock = clock or Clock()
-        self.progress = Progress(self._clock.monotonic)
+        self.progress = Progress(self._clock.monotonic, unit="comparison", outcome="events compared")
 
     def verdicts(
         self, selections: Sequence[Selection], given: State, days: tuple[int, int] | None = None
@@ -161,7 +161,16 @@ class Verification:
                 yield from self._judge(pipeline, part, account.metric_names)
 
     def _pipeline(self) -> Pipeline[Batch]:
-        return Pipeline(self._settings.max_concurrency, park_batch, disk=parking_room(), judge=judge_failure)
+        return Pipeline(
+            self._settings.max_concurrency,
+            park_batch,
+            disk=parking_room(),
+            judge=judge_failure,
+            taken=self._note_fetched,
+        )
+
+    def _note_fetched(self, _: Hashable, batch: Batch) -> None:
+        self.progress.fetched += batch.rows
 
     def _parts(self, account: Account, stream: Stream, state: State, days: tuple[int, int] | None) -> Iterator[_Part]:
         mark, now = bookmark_of(state, stream), account.now
@@ -170,9 +179,9 @@ class Verification:
         start, end = max(first, self._settings.start_date), min(last, self._settings.end_date or now, reached)
         if mark is None and state.get("bookmarks"):
             logger.info("%s: no bookmark in the state, so there is nothing to compare yet.", stream.name)
-        elif start < end:
+        elif start < end and (queries := event_queries(stream, stream.project(select_key(stream).schema), account)):
             logger.info("%s: comparing from %s to %s.", stream.name, format_time(start), format_time(end))
-            for query in event_queries(stream, stream.project(select_key(stream).schema), account):
+            for query in queries:
                 yield _Part(stream, query, start, end)
 
     def _fetches(self, part: _Part, query: Query, start: int, end: int) -> list[Fetch[Batch]]:
@@ -217,7 +226,6 @@ class Verification:
         for batch in pipeline.take(part.name):
             tally.add(batch)
             self.progress.add(part.name, batch.rows, batch.newest)
-            self.progress.fetched += batch.rows
         return tally
 
     def _read_again(self, pipeline: Pipeline[Batch], part: _Part, tally: Tally) -> None:

@@ -112,3 +112,16 @@ def test_a_verification_takes_a_day_and_a_state(sandbox: Sandbox, tmp_path: Path
 
     assert verified(days[0]) == [days[0]]
     assert max(verified("-s", str(state))) <= middle < days[-1]
+
+
+@pytest.mark.parametrize(("mode", "resumes"), [([], True), (["--test"], False), (["--metrics"], False)])
+def test_only_a_sync_that_is_cut_short_resumes_from_a_state(tmp_path: Path, mode: list[str], resumes: bool) -> None:
+    path = write_config(
+        tmp_path, api_key=WRONG, start_date="2026-01-01", base_url="http://127.0.0.1:1", request_timeout=1
+    )
+    ended = tap("-c", path, "--select", "lists", *mode) if mode != ["--metrics"] else tap("-c", path, *mode)
+    assert ended.returncode == 1
+    said = ended.stdout + ended.stderr
+    assert "Check the network and the proxy of this machine, then run the tap again." in said
+    assert ("resumes from the last STATE" in said) is resumes
+    assert "STATE" not in tap("-c", path, "--select", "nothing", *mode).stderr

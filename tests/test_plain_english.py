@@ -40,7 +40,7 @@ def test_what_users_read_is_among_the_texts() -> None:
     files = {text.file: " ".join(text.paragraphs) for text in read_texts()}
     assert {"README.md", "CHANGELOG.md", "docs/targets.md", "examples/meltano/README.md", "scripts/demo"} < set(files)
     assert "print the catalog; needs no network" in files["tap_klaviyo/arguments.py"]
-    assert "the next run resumes from the last STATE" in files["tap_klaviyo/commands.py"]
+    assert "The next run resumes from the last STATE" in files["tap_klaviyo/commands.py"]
     assert "Maximum number of parallel requests." in files["tap_klaviyo/config.py"]
     assert "The exit code of a program that wrote to a pipe" in files["tap_klaviyo/commands.py"]
     assert "Identifier of the event" in files["tap_klaviyo/streams/schemas/event.json"]

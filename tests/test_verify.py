@@ -12,6 +12,7 @@ import pytest
 
 from tap_klaviyo import config
 from tap_klaviyo.cli import main
+from tap_klaviyo.display import run_status
 from tap_klaviyo.errors import AuthError, ConfigError, ScopeError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.comparison import Difference
@@ -59,6 +60,21 @@ def test_each_metric_of_each_event_stream_is_compared(sandbox: Sandbox) -> None:
     rows = len(sandbox.account.ledger(sandbox.now - 5)["receive"])
     assert str(found[0]).startswith(f"ok       receive: {rows:,} events of Received Email (")
     assert sum(day.events for day in found[0].days) == sum(day.counted for day in found[0].days) == rows
+
+
+def test_progress_of_a_comparison_does_not_mention_records(sandbox: Sandbox) -> None:
+    clock, checked = Time(sandbox.now).clock, config.check_settings(sandbox.config)
+    verification = Verification(Client(checked, clock), checked, clock)
+    verdicts = verification.verdicts(read_catalog(catalog_of("receive", "events")), {})
+    receive = next(verdicts).days
+    place, rows, fetched, *_ = run_status(verification.progress, 5)
+    compared = sum(day.events for day in receive)
+    assert re.fullmatch(r"comparison 1 of 2: receive/\w+", place)
+    assert rows == f"{compared:,} events compared"
+    assert int(re.sub(r"\D", "", fetched)) >= compared
+    for _ in verdicts:
+        pass
+    assert run_status(verification.progress, 5)[0] == "comparison 2 of 2: events"
 
 
 def test_pages_hold_only_the_times_of_events(sandbox: Sandbox) -> None:

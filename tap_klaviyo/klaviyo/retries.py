@@ -119,10 +119,10 @@ class Budget:
         if trouble.is_local:
             return OfflineError(
                 f"{self.where} failed: {trouble} (try {self.attempt}, after {self._spent:.0f} s). Check the network "
-                "and the proxy of this machine, then run the tap again; it resumes from the last STATE."
+                "and the proxy of this machine, then run the tap again."
             )
         return UnavailableError(
             f"Klaviyo gave no usable answer to {self.where}: {trouble} (try {self.attempt}, after {self._spent:.0f} s)."
-            f"{asks} Run the tap again later; it resumes from the last STATE.",
+            f"{asks} Run the tap again later.",
             trouble.status,
         )
