@@ -1,8 +1,10 @@
-"""Options of the test run: how many seeds the chaos suite tries, and which."""
+"""What all tests share: the seeds of the chaos suite, which tests are slow, and a log that no test leaves changed."""
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -49,3 +51,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         name, _, seed = report.nodeid.rpartition("::")[2].rstrip("]").partition("[")
         if "/chaos/" in report.nodeid and seed.isdecimal():
             terminalreporter.write_line(f"once more: scripts/test -k {name} --chaos-seed {seed}")
+
+
+@pytest.fixture(autouse=True)
+def _log_stays_as_it_is() -> Iterator[None]:
+    """Undo what a test sets up for the whole process: which test follows it in the same process is chance."""
+    loggers = [logging.getLogger(name) for name in ("tap_klaviyo", "tap_klaviyo.metrics")]
+    before = [(each.handlers[:], each.level, each.disabled) for each in loggers]
+    yield
+    for each, (handlers, level, disabled) in zip(loggers, before, strict=True):
+        each.handlers[:] = handlers
+        each.setLevel(level)
+        each.disabled = disabled
