@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -23,7 +22,7 @@ FINE_PAGES = 3
 # Parts are lengthened by this part of a page, then rounded to whole pages, and shortened a little: so the last page of
 # a part is seldom a few rows over.
 _ROUND_UP = 0.25
-_FILL = 0.97
+PAGE_FILL = 0.96
 # Parts that a slice is cut into while enough other fetches wait. The first in order is what the consumer waits for, so
 # it should be able to use every slot.
 _MOST_CUTS = 16
@@ -70,6 +69,7 @@ class Slice:
         seen: ids of rows in the first second, or without a time, that were emitted already.
         emitted: ids of rows without a time that were emitted already; they may lie anywhere in the slice.
         density: the rows a second that the slice was cut by, 0 if nothing was known.
+        expected: the rows from its start to its end by Klaviyo's counts, of the densest query; None if there are none.
         restarts: how often in a row it was read again from this start.
         retreats: how often Klaviyo refused the end of the range, so that it was lowered.
         is_first: whether nothing was read before.
@@ -87,6 +87,7 @@ class Slice:
     seen: frozenset[str] = field(default=frozenset(), repr=False)
     emitted: frozenset[str] = field(default=frozenset(), repr=False)
     density: float = 0.0
+    expected: float | None = None
     restarts: int = 0
     retreats: int = 0
     is_first: bool = False
@@ -105,6 +106,10 @@ class Slice:
     def has_row(self, query: Query) -> bool:
         """Return whether an earlier page had a row of a query that lies in the slice, so that it cannot be empty."""
         return self.start <= self.known.get(query.name, 0) < self.end
+
+    def expected_after(self, rows: int) -> float | None:
+        """Return how many rows are expected after some more were read."""
+        return None if self.expected is None else max(0.0, self.expected - rows)
 
     def knows(self, id: str) -> bool:
         """Return whether a row was emitted already."""
@@ -251,8 +256,8 @@ def follow_page(part: Slice, rows: PlacedRows) -> Slice:
         seen |= part.seen
     if not rows.last or rows.last == part.start:
         return replace(part, seen=seen, is_first=False)
-    known = {part.queries[0].name: rows.last}
-    return replace(part, start=rows.last, seen=seen, restarts=0, is_first=False, known=known)
+    known, expected = {part.queries[0].name: rows.last}, part.expected_after(len(rows.records))
+    return replace(part, start=rows.last, seen=seen, expected=expected, restarts=0, is_first=False, known=known)
 
 
 def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
@@ -265,7 +270,13 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
         idle: how many more fetches could run than there are.
     """
     page_seconds = max(full, 1) / density
-    pages, is_known = (part.end - part.start) / page_seconds, part.density / 2 <= density <= part.density * 2
+    pages = (part.end - part.start) / page_seconds
+    if part.expected:
+        pages = part.expected / max(full, 1)
+    elif part.expected == 0:
+        # Klaviyo counted fewer rows than there are. The density of a burst says too little of what comes behind it.
+        idle = 0
+    is_known = part.density / 2 <= density <= part.density * 2
     fine = min(idle // len(part.queries) + 1, int(pages / FINE_PAGES)) if idle else 1
     coarse = min(_MOST_CUTS if is_known else 2, int(pages / SLICE_PAGES))
     count = min(max(fine, coarse), part.end - part.start, _MOST_CUTS if is_known else _MOST_GUESSES)
@@ -281,6 +292,7 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
             end=end,
             seen=frozenset(),
             density=density,
+            expected=None,
             restarts=0,
             page_size=part.page_size if start == part.start else None,
             is_last=part.is_last and end == part.end,
@@ -297,7 +309,7 @@ def _part_lengths(first: float, count: int, whole: float, is_known: bool) -> lis
     last page is seldom a few rows over.
     """
     steps = [whole * number / count for number in range(count)] if is_known else _growing_steps(first, count, whole)
-    return [max(1, round(end - start + _ROUND_UP)) * _FILL for start, end in pairwise((*steps, whole))]
+    return [max(1, round(end - start + _ROUND_UP)) * PAGE_FILL for start, end in pairwise((*steps, whole))]
 
 
 def _growing_steps(first: float, count: int, whole: float) -> list[float]:
@@ -309,43 +321,6 @@ def _growing_steps(first: float, count: int, whole: float) -> list[float]:
         ratio = (low + high) / 2
         low, high = (ratio, high) if first * (ratio**count - 1) / (ratio - 1) < whole else (low, ratio)
     return [first * (high**number - 1) / (high - 1) for number in range(count)]
-
-
-def plan_slices(part: Slice, counts: Mapping[int, int], full: int, seconds: int, most_pages: float) -> list[Slice]:
-    """Cut a slice by how many rows lie where, as counted by Klaviyo; the counts decide only how it is read.
-
-    Args:
-        part: the slice.
-        counts: the number of rows by the epoch second at which an interval begins; a missing interval counts as 0.
-        full: rows in a full page.
-        seconds: the length of the intervals.
-        most_pages: of a slice.
-    """
-    most = most_pages * full
-    bounds, densities, rows = [part.start], list[float](), 0.0
-    for begin, end, count in _counted_spans(part, counts, seconds):
-        if rows and rows + count > most:
-            densities.append(rows / max(begin - bounds[-1], 1))
-            bounds.append(begin)
-            rows = 0.0
-        pieces = min(max(1, math.ceil(count / most)), end - begin)
-        cuts = [begin + (end - begin) * number // pieces for number in range(1, pieces)]
-        bounds += cuts
-        densities += [count / (end - begin)] * len(cuts)
-        rows += count / pieces
-    densities.append(rows / max(part.end - bounds[-1], 1))
-    return [
-        replace(part, start=start, end=end, density=density, is_counted=True, is_last=part.is_last and end == part.end)
-        for (start, end), density in zip(pairwise([*bounds, part.end]), densities, strict=True)
-    ]
-
-
-def _counted_spans(part: Slice, counts: Mapping[int, int], seconds: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the intervals that have rows, in order, as far as they lie in a slice, and how many rows these are."""
-    for begin in sorted(counts):
-        start, end = max(begin, part.start), min(begin + seconds, part.end)
-        if start < end and counts[begin] > 0:
-            yield start, end, counts[begin]
 
 
 def narrow_slice(part: Slice, runs: Sequence[Run], horizon: int) -> list[Slice]:

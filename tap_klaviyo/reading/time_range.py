@@ -23,6 +23,7 @@ from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.counted_range import count_range, hours_by_metric, late_counts, silent_counts
 from tap_klaviyo.reading.hours import HourCounts, count_by_hour
 from tap_klaviyo.reading.meeting import Meeting
+from tap_klaviyo.reading.planned_slices import plan_slices
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.recovery import Detour, go_around
@@ -39,7 +40,6 @@ from tap_klaviyo.reading.slices import (
     moments_before,
     narrow_slice,
     place_rows,
-    plan_slices,
 )
 from tap_klaviyo.reading.timeline import Timeline, slice_pages
 from tap_klaviyo.records.build import build_records
@@ -224,17 +224,15 @@ def _counted_part(part: Slice, density: float, full: int) -> Slice | None:
 
 
 def _plan_by_counts(timeline: Timeline, part: Slice, full: int) -> Fetched[Batch]:
-    """Plan a slice by Klaviyo's counts. Without them, its pages show how dense it is.
-
-    Pages of several queries are merged as far as the densest of them reaches, so that one decides.
-    """
+    """Plan a slice by Klaviyo's counts. Without them, its pages show how dense it is."""
     assert part.whole
-    batch, densest = count_range(timeline, part.whole), dict[int, int]()
-    for query in part.queries:
-        rows = sum((Counter(each.hours) for each in batch.counted if each.metric in query.metrics), Counter[int]())
-        densest |= {hour: max(count, densest.get(hour, 0)) for hour, count in rows.items()}
-    pages = sum(densest.values()) / full
-    parts = plan_slices(part, densest, full, HOUR, max(FINE_PAGES, pages / _MOST_PLANNED))
+    batch = count_range(timeline, part.whole)
+    counts = [
+        sum((Counter(each.hours) for each in batch.counted if each.metric in query.metrics), Counter[int]())
+        for query in part.queries
+    ]
+    pages = max(counted.total() for counted in counts) / full
+    parts = plan_slices(part, counts, full, HOUR, max(FINE_PAGES, pages / _MOST_PLANNED))
     expected = replace(batch, expected=sum(each.total for each in batch.counted))
     return Fetched(expected, 0, _all_fetches(timeline, parts))
 
@@ -289,7 +287,8 @@ def _merge_runs(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetche
     for run in runs:
         findings.add(run.findings)
     newest = max(moments, default=0)
-    hours = {run.query.name: count_by_hour(moments_before(run, horizon)) for run in runs if part.is_compared}
+    before = {run.query.name: moments_before(run, horizon) for run in runs if part.is_compared}
+    hours = {metric: count_by_hour(times) for metric, times in before.items()}
     batch = _slice_batch(part, lines, len(moments), newest, findings, hours)
     then = silent_counts(timeline, whole, [run.query for run in runs if not run.count]) if moments else []
     live = [run for run in runs if run.reaches(horizon)]
@@ -306,6 +305,7 @@ def _merge_runs(timeline: Timeline, whole: Slice, runs: Sequence[Run]) -> Fetche
         emitted=emitted,
         page_size=page_size,
         known={run.query.name: run.last for run in live},
+        expected=part.expected_after(max(map(len, before.values()), default=0)),
     )
     return Fetched(batch, batch.size, then, rest=partial(_merged_rest, timeline, behind, unfinished))
 
