@@ -412,6 +412,7 @@ def test_the_densest_query_decides_where_a_planned_slice_ends() -> None:
     other = {BEGIN + 3600 * hour: 5 for hour in range(200)} | {BEGIN + 3600 * hour: 100 for hour in range(200, 400)}
     found = plan_slices(Slice((), BEGIN, BEGIN + YEAR), [first, other], 1000, 3600, 5)
     assert [round((each.start - BEGIN) / 3600) for each in found] == [0, 96, 192, 248, 296, 344, 392]
+    assert [each.expected and round(each.expected) for each in found] == [4800] * 6 + [840]
 
 
 def test_batches_hold_what_their_bookmarks_say() -> None:
