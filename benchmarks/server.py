@@ -69,7 +69,7 @@ class Server:
         self._now = account.now
         self._api = Api(account, origin, SCOPES, None)
         self._limits = Limits(time.monotonic) if service.limits else None
-        self._kept: dict[tuple[str, str], Answer] = {}
+        self._kept: dict[tuple[str, str, bytes], Answer] = {}
         self._log: list[Served] = []
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -77,7 +77,8 @@ class Server:
         if http.path == LOG:
             return self._tell(http.method)
         began = time.monotonic()
-        request = Request(len(self._log), 1, http.method, self._asked(http.raw_path), http.headers, began)
+        url, body = self._asked(http.raw_path), await http.read()
+        request = Request(len(self._log), 1, http.method, url, http.headers, began, body=body)
         answer = self._admitted(request)
         # What it took to make the page is part of the time that it takes.
         await asyncio.sleep(began + self._service.latency - time.monotonic())
@@ -107,7 +108,7 @@ class Server:
         return replace(answer, headers={**answer.headers, **told})
 
     def _answer(self, request: Request) -> Answer:
-        key = (request.url, request.headers.get("Accept-Encoding", ""))
+        key = (request.url, request.headers.get("Accept-Encoding", ""), request.body)
         answer = self._kept.get(key) or self._encoded(self._api.answer(request, self._now), request)
         if self._service.keep:
             self._kept[key] = answer

@@ -17,6 +17,7 @@ TapError
     │   └── MetricDeniedError  run again when Klaviyo serves the metric
     └── UnavailableError  run again later
         ├── OfflineError         mend the network of this machine
+        ├── RateLimitedError     nothing: the tap asks again
         └── UnreadablePageError  report it to Klaviyo
 """
 
@@ -118,6 +119,10 @@ class UnavailableError(ApiError):
 
 class OfflineError(UnavailableError):
     """This machine cannot reach Klaviyo, and has not since the run began; no other request can succeed either."""
+
+
+class RateLimitedError(UnavailableError):
+    """The rate limit does not allow a request soon, and the tap can do without for now; nothing was sent."""
 
 
 class UnreadablePageError(UnavailableError):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tap_klaviyo.errors import UnavailableError
+from tap_klaviyo.errors import RateLimitedError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.reading.counted_range import count_again, count_range, late_counts
 from tap_klaviyo.reading.slices import CountedRange, Slice
@@ -21,12 +21,15 @@ END = BEGIN + DAY
 
 
 class Counts:
-    """Counts one event in the first hour of every metric but X, and remembers whether it may wait."""
+    """Counts one event in the first hour of every metric but X, up to a limit, and remembers whether it may wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 99) -> None:
         self.waits: list[bool] = []
+        self.limit = limit
 
     def __call__(self, metric: str, start: int, end: int, is_needed: bool) -> Mapping[int, int]:
+        if len(self.waits) == self.limit:
+            raise RateLimitedError("Klaviyo's rate limit for counts is reached.")
         self.waits.append(is_needed)
         if metric == "X":
             raise UnavailableError("There are no counts.")
@@ -52,6 +55,14 @@ def test_a_metric_without_counts_costs_no_other(is_checked: bool) -> None:
     ]
     # Only a user who wants the comparison waits for it, and is told why there is none.
     assert (batch.uncounted, counts.waits) == ("There are no counts." if is_checked else None, [is_checked] * 3)
+
+
+def test_the_rate_limit_leaves_what_was_counted_before_it() -> None:
+    """Without any count, Klaviyo is asked again later."""
+    batch = count_range(timeline_of(Counts(limit=1)), range_of("M", "N"))
+    assert [each.metric for each in batch.counted] == ["M"]
+    with pytest.raises(RateLimitedError):
+        count_range(timeline_of(Counts(limit=0)), range_of("M", "N"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tap_klaviyo.errors import CursorError, MetricDeniedError, RequestError, UnreadablePageError
+from tap_klaviyo.errors import CursorError, MetricDeniedError, RateLimitedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.client import Answer
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.reading.planned_slices import plan_slices
@@ -261,6 +261,24 @@ def test_klaviyo_counts_a_range_of_more_than_ten_days_once(days: int, questions:
     memory.counts = lambda *asked: {} if (found := memory.count(*asked)) and are_behind else found
     reading = read_timeline(memory, ["M"], BEGIN, BEGIN + days * 86_400)
     assert (len(reading.ids), memory.questions) == (len(events), questions)
+
+
+def test_counts_that_the_rate_limit_denies_are_asked_for_behind_the_next_page() -> None:
+    """The streams begin together, and more of them ask than the limit allows."""
+    memory = Memory(spread(40_000), 100)
+    asked_behind: list[int] = []
+
+    def count(metric: str, start: int, end: int, is_needed: bool = False) -> Mapping[int, int]:
+        asked_behind.append(len(memory.requests))
+        if len(asked_behind) < 4:
+            raise RateLimitedError("Klaviyo's rate limit for counts is reached.")
+        return memory.count(metric, start, end, is_needed)
+
+    memory.counts = count
+    reading = read_timeline(memory, ["M"], BEGIN, BEGIN + YEAR)
+    assert (len(reading.ids), memory.questions, len(asked_behind)) == (40_000, 1, 4)
+    assert len(set(asked_behind)) == 4
+    assert sum(len(batch.counted) for batch in reading.batches) == 1
 
 
 def test_counts_that_are_far_too_high_cut_a_range_into_some_hundred_slices() -> None:

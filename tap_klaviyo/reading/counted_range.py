@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from tap_klaviyo.errors import ApiError
+from tap_klaviyo.errors import ApiError, RateLimitedError
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.resources import related_ids
 from tap_klaviyo.log import logger
@@ -27,6 +27,9 @@ def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False
         whole: the range.
         is_needed: whether to wait for the rate limit.
         is_empty: whether the range was found to be empty: then the first metric that has events says enough.
+
+    Raises:
+        RateLimitedError: Klaviyo may be asked later, and counted no metric yet.
     """
     assert timeline.count
     counted, problem = list[Counted](), None
@@ -37,6 +40,8 @@ def count_range(timeline: Timeline, whole: CountedRange, is_needed: bool = False
             if hours and is_empty:
                 break
         except ApiError as error:
+            if isinstance(error, RateLimitedError) and not counted:
+                raise
             problem = str(error)
             logger.debug("%s: reading without counts. %s", timeline.stream.name, problem)
     return replace(NO_ROWS, counted=counted, uncounted=problem if timeline.is_checked else None)

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from tap_klaviyo.errors import UnavailableError
+from tap_klaviyo.errors import RateLimitedError, UnavailableError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import METRIC_AGGREGATES
 from tap_klaviyo.klaviyo.filters import filter_between
@@ -64,12 +64,13 @@ def count_events(client: Client, metric: str, start: int, end: int, is_needed: b
         is_needed: whether to wait for the rate limit; else Klaviyo is asked only if the limit allows that soon.
 
     Raises:
+        RateLimitedError: the rate limit does not allow to ask soon.
         ApiError: Klaviyo does not provide the counts.
     """
     found: Counter[int] = Counter()
     for begin in range(start, end, _LONGEST):
         if not is_needed and client.delay(METRIC_AGGREGATES) > _PATIENCE:
-            raise UnavailableError("Klaviyo's rate limit for counts is reached.")
+            raise RateLimitedError("Klaviyo's rate limit for counts is reached.")
         stop = min(begin + _LONGEST, end)
         body = client.post(METRIC_AGGREGATES, _count_question(metric, begin, stop), _PATIENT if is_needed else _BRIEF)
         found.update(read_counts(body, begin, stop))

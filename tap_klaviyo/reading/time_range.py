@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
-from tap_klaviyo.errors import ApiError, MetricDeniedError, RequestError, UnreadablePageError
+from tap_klaviyo.errors import ApiError, MetricDeniedError, RateLimitedError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.reading.batch import NO_ROWS, Batch
@@ -220,13 +220,18 @@ def _counted_part(part: Slice, density: float, full: int) -> Slice | None:
     if not part.is_compared or part.is_counted or part.end - part.start < LONG_RANGE:
         return None
     start = part.start + max(1, round(FINE_PAGES * full / density))
-    return replace(part, start=start, seen=frozenset(), restarts=0, page_size=None) if start < part.end else None
+    left = replace(part, start=start, seen=frozenset(), density=density, restarts=0, page_size=None)
+    return left if start < part.end else None
 
 
 def _plan_by_counts(timeline: Timeline, part: Slice, full: int) -> Fetched[Batch]:
     """Plan a slice by Klaviyo's counts. Without them, its pages show how dense it is."""
     assert part.whole
-    batch = count_range(timeline, part.whole)
+    try:
+        batch = count_range(timeline, part.whole)
+    except RateLimitedError:
+        # The streams begin together, so that many ask at once. Behind the next page of the slice, it asks again.
+        return Fetched(NO_ROWS, 0, _slice_fetches(timeline, part))
     counts = [
         sum((Counter(each.hours) for each in batch.counted if each.metric in query.metrics), Counter[int]())
         for query in part.queries

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tap_klaviyo.errors import UnavailableError
+from tap_klaviyo.errors import RateLimitedError, UnavailableError
 from tap_klaviyo.reading.timeline import CountRows
 from tests.timelines import Event, Memory, Reading, ids_in, read_timeline, shown
 
@@ -75,6 +75,8 @@ def wrong_counts(chance: random.Random) -> CountRows:
     def count(metric: str, start: int, end: int, is_needed: bool = False) -> dict[int, int]:
         if chance.random() < 0.2:
             raise UnavailableError("Klaviyo gave no usable answer.")
+        if not is_needed and chance.random() < 0.3:
+            raise RateLimitedError("Klaviyo's rate limit for counts is reached.")
         hours = range(start // 3600 * 3600, end + 7200, 3600)
         return {chance.choice(hours): chance.choice((-1, 0, 1, 30, 10**6)) for _ in range(chance.randrange(40))}
 
