@@ -57,7 +57,7 @@ def test_a_metric_without_counts_costs_no_other(is_checked: bool) -> None:
     assert (batch.uncounted, counts.waits) == ("There are no counts." if is_checked else None, [is_checked] * 3)
 
 
-def test_the_rate_limit_leaves_what_was_counted_before_it() -> None:
+def test_the_rate_limit_leaves_earlier_counts() -> None:
     """Without any count, Klaviyo is asked again later."""
     batch = count_range(timeline_of(Counts(limit=1)), range_of("M", "N"))
     assert [each.metric for each in batch.counted] == ["M"]

@@ -16,13 +16,16 @@ from tap_klaviyo.errors import CursorError, MetricDeniedError, RateLimitedError,
 from tap_klaviyo.klaviyo.client import Answer
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.reading.planned_slices import plan_slices
-from tap_klaviyo.reading.slices import Slice, place_rows
+from tap_klaviyo.reading.query import Query
+from tap_klaviyo.reading.slices import Slice, cut_slice, follow_page, place_rows
 from tap_klaviyo.reading.unreadable import find_unreadable
 from tap_klaviyo.streams.model import TimeRange
+from tap_klaviyo.streams.table import BY_NAME
 from tests.timelines import Event, Memory, ids_in, read_timeline, shown
 
 BEGIN = 1_767_225_600
 YEAR = 31_536_000
+QUERIES = (Query("M", BY_NAME["open"].project(BY_NAME["open"].schema)),)
 
 
 def spread(count: int, metric: str = "M", has_timestamp: bool = True) -> list[Event]:
@@ -422,6 +425,29 @@ def test_an_hour_with_as_many_events_as_its_neighbours_is_cut_where_a_page_ends(
     counts = {BEGIN + 3600 * hour: 1000 for hour in range(30)}
     found = plan_slices(Slice((), BEGIN, BEGIN + YEAR), [counts], 1000, 3600, 10)
     assert [each.start - BEGIN for each in found] == [0, 34_560, 69_120, 103_680]
+
+
+@pytest.mark.parametrize(
+    ("expected", "parts"),
+    [(None, 8), (5000.0, 8), (590.0, 1), (0.0, 2)],
+    ids=["not counted", "fifty pages", "six pages", "all that was counted is read"],
+)
+def test_the_rest_of_a_planned_slice_is_cut_by_its_counts(expected: float | None, parts: int) -> None:
+    """The density of its first page may be that of a burst, with quiet days behind it."""
+    part = Slice(QUERIES, BEGIN, BEGIN + 86_400, expected=expected)
+    found = cut_slice(part, density=1.0, full=100, idle=16)
+    assert (len(found), {each.expected for each in found}) == (parts, {expected if parts == 1 else None})
+
+
+def test_the_rows_that_were_read_are_not_expected_any_more() -> None:
+    ids = [str(place) for place in range(30)]
+    rows = place_rows(ids, ids, [BEGIN + place for place in range(30)], list, BEGIN, BEGIN + 100)
+    part = Slice(QUERIES, BEGIN, BEGIN + 100, expected=40.0)
+    assert [follow_page(replace(part, expected=each), rows).expected for each in (40.0, 20.0, None)] == [
+        10.0,
+        0.0,
+        None,
+    ]
 
 
 def test_the_densest_query_decides_where_a_planned_slice_ends() -> None:

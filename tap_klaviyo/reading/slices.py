@@ -44,7 +44,7 @@ class CountedRange:
         start: in epoch seconds.
         end: in epoch seconds.
         metrics: the ids of the metrics whose events it has.
-        is_compared: whether what is read is compared with the counts.
+        is_compared: whether the rows that are read are compared with the counts.
     """
 
     start: int
@@ -261,7 +261,7 @@ def follow_page(part: Slice, rows: PlacedRows) -> Slice:
 
 
 def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
-    """Cut a slice into parts that are read side by side; what was seen of it is not in them.
+    """Cut a slice into parts that are read side by side; they do not remember the rows seen.
 
     Args:
         part: the slice.
@@ -274,7 +274,7 @@ def cut_slice(part: Slice, density: float, full: int, idle: int) -> list[Slice]:
     if part.expected:
         pages = part.expected / max(full, 1)
     elif part.expected == 0:
-        # Klaviyo counted fewer rows than there are. The density of a burst says too little of what comes behind it.
+        # Klaviyo counted fewer rows than there are. The density of a burst is not that of the rest.
         idle = 0
     is_known = part.density / 2 <= density <= part.density * 2
     fine = min(idle // len(part.queries) + 1, int(pages / FINE_PAGES)) if idle else 1
