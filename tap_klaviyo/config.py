@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from typing import Any
 
 from tap_klaviyo.errors import ConfigError
 from tap_klaviyo.log import mask_secrets
+from tap_klaviyo.nearest import with_nearest_name
 from tap_klaviyo.setting_values import (
-    KEY,
     choice_of,
     number_between,
     parse_base_url,
@@ -266,8 +265,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
     known, sentences = setting_names(), list[str]()
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(str(name).lower(), known, 1)
-            sentences.append(f"'{name}' is not a setting" + (f"; did you mean '{near[0]}'?" if near else "."))
+            sentences.append(with_nearest_name(f'"{name}" is not a setting', str(name), {each: each for each in known}))
     for setting in SETTINGS:
         given = [name for name in (setting.name, *setting.aliases) if values.get(name) not in (None, "")]
         if len({str(values[name]) for name in given}) > 1:
@@ -284,9 +282,12 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
         )
     if values.get("recount_days") not in (None, "") and values.get("late_events") in (None, "", _LOOKBACK):
         sentences.append("recount_days has no effect: late_events is not recount.")
-    key = str(_given_value(SETTINGS[0], values)[1] or "").strip()
-    if key and not key.startswith("pk_") and KEY.fullmatch(key):
-        sentences.append("api_key does not begin with pk_, as Klaviyo's private keys do.")
+    name, key = _given_value(SETTINGS[0], values)
+    try:
+        if key is not None and not parse_key(key).startswith("pk_"):
+            sentences.append(f"{name} does not begin with pk_, as Klaviyo's private keys do.")
+    except ValueError:
+        pass  # `check_settings` refuses it.
     return sentences
 
 

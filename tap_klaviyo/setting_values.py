@@ -19,7 +19,7 @@ _REVISION = re.compile(r"(\d{4}-\d{2}-\d{2})(\.\w+)?", re.ASCII)
 # A name has labels of up to 63 characters, and 253 in all; an IPv6 address has colons.
 _HOST = re.compile(r"(?=.{1,253}\Z)([A-Za-z0-9-]{1,63})(\.[A-Za-z0-9-]{1,63})*\.?|[A-Fa-f0-9:.]+:[A-Fa-f0-9:.]*")
 _NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
-KEY = re.compile(r"[!-~]+")
+_KEY = re.compile(r"[!-~]+")
 
 
 def parse_key(value: Any) -> str:
@@ -34,7 +34,7 @@ def parse_key(value: Any) -> str:
             "a private API key (it begins with pk_), not the six-character public one: "
             "make one with read access in Klaviyo under Settings > API keys"
         )
-    if not KEY.fullmatch(text):
+    if not _KEY.fullmatch(text):
         raise ValueError("a private API key: one word of printable ASCII that begins with pk_")
     return text
 
@@ -46,7 +46,7 @@ def parse_word(value: Any) -> str:
         ValueError: with the expected form.
     """
     text = _stripped_text(value)
-    if not KEY.fullmatch(text):
+    if not _KEY.fullmatch(text):
         raise ValueError("one word of printable ASCII")
     return text
 

@@ -90,7 +90,7 @@ def test_the_test_hides_its_retries_and_the_debug_option_shows_them(tmp_path: Pa
 def test_odd_settings_are_named_before_wrong_ones(tmp_path: Path) -> None:
     ended = tap("-c", write_config(tmp_path, api_key=WRONG, startdate="2026-01-01"))
     assert_sentence(ended, 2, "start_date is missing")
-    assert "'startdate' is not a setting; did you mean 'start_date'?" in ended.stderr
+    assert '"startdate" is not a setting; did you mean "start_date"?' in ended.stderr
 
 
 def test_quiet_runs_say_nothing_even_of_long_ones(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -111,10 +111,15 @@ def test_http_is_accepted_on_loopback_only(url: str) -> None:
     assert config.check_settings({**GOOD, "base_url": url}).base_url == url.rstrip("/")
 
 
+@pytest.mark.parametrize("key", ["AbC123", "two words", 5, "", "pk_0123456789"])
+def test_a_key_that_is_refused_or_good_has_no_warning(key: object) -> None:
+    assert config.odd_settings({"api_key": key}) == []
+
+
 def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
     assert config.odd_settings({"startdate": 1, "zzz": 2, "auth_token": "pk_3"}) == [
-        "'startdate' is not a setting; did you mean 'start_date'?",
-        "'zzz' is not a setting.",
+        '"startdate" is not a setting; did you mean "start_date"?',
+        '"zzz" is not a setting.',
     ]
 
 
@@ -192,7 +197,7 @@ def test_the_samples_key_is_refused_where_the_real_klaviyo_would_get_it() -> Non
     ("values", "words"),
     [
         ({"api_key": "pk_1", "auth_token": "pk_2"}, "auth_token has another value and is ignored"),
-        ({"LOOKBACK_DAYS": 3}, "did you mean 'lookback_days'"),
+        ({"LOOKBACK_DAYS": 3}, 'did you mean "lookback_days"'),
         ({"api_key": "0123456789"}, "does not begin with pk_"),
     ],
 )

@@ -520,10 +520,12 @@ def test_a_warning_is_one_line_however_many_names_it_has(said: pytest.LogCapture
 
 
 def test_unknown_streams_are_named_with_the_nearest(said: pytest.LogCaptureFixture) -> None:
-    assert read_catalog({"streams": [{"tap_stream_id": "opens"}, {"tap_stream_id": None}], "version": 1}) == []
+    names = ["Opens", "opened_emails", None]
+    assert read_catalog({"streams": [{"tap_stream_id": each} for each in names], "version": 1}) == []
     assert said.messages == [
-        "The catalog names a stream that this tap does not have: opens. Did you mean open?",
-        "The catalog names a stream that this tap does not have: streams[1]. It is ignored.",
+        'Ignored a stream of the catalog that this tap does not have: "Opens"; did you mean "open"?',
+        'Ignored a stream of the catalog that this tap does not have: "opened_emails"; did you mean "open"?',
+        'Ignored a stream of the catalog that this tap does not have: "streams[2]".',
         "Ignored keys at the top of the catalog: version.",
     ]
 

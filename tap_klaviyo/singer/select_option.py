@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from tap_klaviyo.errors import ConfigError
+from tap_klaviyo.nearest import with_nearest_name
 from tap_klaviyo.singer.entries import FieldPath, path_of
 from tap_klaviyo.singer.other_taps import other_names
 from tap_klaviyo.streams.model import CORE, METRIC_STREAMS, Stream
@@ -107,17 +107,16 @@ def _streams_named(name: str, entries: Mapping[str, _Fields]) -> list[str]:
         return [stream for stream, fields in entries.items() if name in (ALL, fields.row.group)]
     found = [stream for stream in entries if fnmatchcase(stream, name)]
     if not found:
-        raise ConfigError([f'--select: unknown stream "{name}"{_nearest_name(name, entries)}'])
+        raise ConfigError([with_nearest_name(f'--select: unknown stream "{name}"', name, _streams_by_word(entries))])
     return found
 
 
-def _nearest_name(name: str, entries: Mapping[str, _Fields]) -> str:
-    """Return the end of a sentence, with the nearest stream by its name, its metrics, or what another tap calls it."""
+def _streams_by_word(entries: Mapping[str, _Fields]) -> dict[str, str]:
+    """Return the streams and groups by their names, by those of their metrics, and by what other taps call them."""
     by_word = {each: each for each in (*entries, *GROUPS, ALL)}
     for stream in (fields.row for fields in entries.values()):
         by_word |= {word.lower(): stream.name for word in (*other_names(stream), *stream.metric_names)}
-    near = difflib.get_close_matches(name.lower(), [*by_word, *entries], 1)
-    return f'; did you mean "{by_word[near[0]]}"?' if near else "."
+    return by_word
 
 
 def _unknown_field(streams: Iterable[str], path: FieldPath, entries: Mapping[str, _Fields]) -> ConfigError:
@@ -128,10 +127,9 @@ def _unknown_field(streams: Iterable[str], path: FieldPath, entries: Mapping[str
     while any(len(each) > depth and all(map(fnmatchcase, each, path[: depth + 1])) for each in known):
         depth += 1
     beside = {each[depth] for each in known if len(each) == depth + 1 and all(map(fnmatchcase, each, path[:depth]))}
-    near = difflib.get_close_matches(path[depth].lower(), sorted(beside), 1)
     where = ".".join((streams[0] if len(streams) == 1 else "any of these streams", *path[:depth]))
-    hint = f'; did you mean "{near[0]}"?' if near else "."
-    return ConfigError([f'--select: unknown field "{path[depth]}" in {where}{hint}'])
+    sentence = f'--select: unknown field "{path[depth]}" in {where}'
+    return ConfigError([with_nearest_name(sentence, path[depth], {each: each for each in sorted(beside)})])
 
 
 def _entry_with(entry: Mapping[str, Any], choice: _Choice | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.log import logger
+from tap_klaviyo.nearest import with_nearest_name
 from tap_klaviyo.records.projection import Fields
 from tap_klaviyo.singer.catalog import field_metadata, inner_properties
 from tap_klaviyo.singer.entries import (
@@ -85,10 +85,9 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
     for entry in read_entries(catalog, ignored):
         stream = next((known[name] for name in entry.names if name in known), None)
         if stream is None:
+            sentence = f'Ignored a stream of the catalog that this tap does not have: "{entry.name}"'
             logger.warning(
-                "The catalog names a stream that this tap does not have: %s.%s",
-                entry.name,
-                _nearest_stream(entry, known),
+                "%s", with_nearest_name(sentence, entry.name, {name: each.name for name, each in known.items()})
             )
             continue
         absent.discard(stream.name)
@@ -116,11 +115,6 @@ def prune_schema(schema: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
             definition = prune_schema(definition, inner)
         properties[name] = definition
     return {**schema, "properties": properties}
-
-
-def _nearest_stream(entry: Entry, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(entry.name, list(known), 1)
-    return f" Did you mean {near[0]}?" if near else " It is ignored."
 
 
 def _select_stream(stream: Stream, entry: Entry, ignored: Ignored) -> Selection | None:
