@@ -33,7 +33,8 @@ def flat(
 ) -> tuple[Json, list[Json]]:
     """Return the flat campaign of these parts, and what is included with it."""
     campaign = resource("campaign", "c", {"name": "Spring", "archived": False}, created_at="a", updated_at="b")
-    document = json.loads(flat_page([Omnichannel(campaign, audiences, messages, variations or {}, tags)]))
+    ids = [["gone", *(each.id for each in parts)] for parts in (messages, tags)]
+    document = json.loads(flat_page([Omnichannel(campaign, audiences, messages, variations or {}, tags, *ids)]))
     (found,) = document["data"]
     return found, document["included"]
 
@@ -119,10 +120,11 @@ def test_messages_and_tags_are_included() -> None:
     tag = resource("tag", "g", name="Spring")
     campaign, (first, second, third) = flat([message, bare], variations, tags=[tag])
     assert campaign["relationships"]["campaign-messages"]["data"] == [
+        {"type": "campaign-message", "id": "gone"},
         {"type": "campaign-message", "id": "m"},
         {"type": "campaign-message", "id": "n"},
     ]
-    assert campaign["relationships"]["tags"]["data"] == [{"type": "tag", "id": "g"}]
+    assert campaign["relationships"]["tags"]["data"] == [{"type": "tag", "id": "gone"}, {"type": "tag", "id": "g"}]
     assert first == {
         "type": "campaign-message",
         "id": "m",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, error_status
+from tap_klaviyo.sandbox import Account, Fault, Request, Sandbox, error_status, fail_first
 from tap_klaviyo.singer.catalog import discover_catalog
 from tap_klaviyo.singer.select_option import select_by_names
 from tap_klaviyo.streams.model import CORE, Metrics, Stream
@@ -339,6 +339,19 @@ def test_campaigns_that_only_the_newer_revision_lists_are_rows_like_the_others(s
         assert each["name"] == whole[each["id"]]["attributes"]["definition"].get("name")
         assert len(each["campaign_messages"]) == len(whole[each["id"]]["campaign_messages"])
         assert [tag["name"] for tag in each["tags"]] == [tag["attributes"]["name"] for tag in whole[each["id"]]["tags"]]
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_message_that_a_campaign_names_leaves_its_id_if_it_does_not_come(sandbox: Sandbox, times: int) -> None:
+    whole = sync(sandbox, catalog=catalog_of("campaigns")).records("campaigns")
+    # The run before asked for each page once.
+    sandbox.faults = fail_first(1 + times, Fault("empty_page"), "/api/campaign-messages")
+    run = sync(sandbox, catalog=catalog_of("campaigns"))
+    assert run.error is None
+    ids = {each["id"]: [message["id"] for message in each["campaign_messages"]] for each in run.records("campaigns")}
+    assert ids == {each["id"]: [message["id"] for message in each["campaign_messages"]] for each in whole}
+    statuses = {each["id"]: each["status"] for each in run.records("campaigns")}
+    assert (statuses == {each["id"]: each["status"] for each in whole}) is (times == 1)
 
 
 def test_with_the_newer_revision_campaigns_are_read_from_it_alone(sandbox: Sandbox) -> None:

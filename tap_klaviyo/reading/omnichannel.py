@@ -36,6 +36,7 @@ class _Listed:
     audiences: Sequence[Resource]
     message_ids: Sequence[str]
     tags: Sequence[Resource]
+    tag_ids: Sequence[str]
 
 
 def omnichannel_fetches(table: FullTable, known: frozenset[str] = frozenset()) -> list[Fetch[Batch]]:
@@ -79,6 +80,7 @@ def _list_campaigns(campaigns: Sequence[Resource], included: Sequence[Resource])
             [came["campaign-audience", id] for id in audiences if ("campaign-audience", id) in came],
             messages,
             [came["tag", id] for id in tags if ("tag", id) in came],
+            tags,
         )
 
 
@@ -109,6 +111,8 @@ def _build_campaigns(table: FullTable, listed: Sequence[_Listed]) -> Fetched[Bat
             [messages[id] for id in each.message_ids if id in messages],
             variations,
             each.tags,
+            each.message_ids,
+            each.tag_ids,
         )
         for each in listed
     ]
@@ -130,7 +134,8 @@ def _read_messages(
         "filter": f"any(id,[{wanted}])",
     }
     decoder = PageDecoder(plain_resource(("campaign-variations",)))
-    pages = Pages(table.client, CAMPAIGN_MESSAGES, parameters, decoder)
+    # The campaigns name these messages, so an answer without any is not taken at its word.
+    pages = Pages(table.client, CAMPAIGN_MESSAGES, parameters, decoder, has_items=True)
     while not pages.ended:
         with pages.next() as answer:
             data, came = answer.page.data, {each.id: each for each in answer.page.included}

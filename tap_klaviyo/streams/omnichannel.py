@@ -31,6 +31,8 @@ class Omnichannel:
         messages: what is sent, in order.
         variations: by the id of a message, its contents.
         tags: the campaign's tags.
+        message_ids: the ids of all messages that the campaign names, in order, whether or not they came.
+        tag_ids: the same for its tags.
     """
 
     campaign: Resource
@@ -38,6 +40,8 @@ class Omnichannel:
     messages: Sequence[Resource]
     variations: Mapping[str, Sequence[Resource]]
     tags: Sequence[Resource]
+    message_ids: Sequence[str] = ()
+    tag_ids: Sequence[str] = ()
 
 
 def flat_page(campaigns: Sequence[Omnichannel]) -> bytes:
@@ -69,8 +73,8 @@ def _flat_campaign(parts: Omnichannel) -> dict[str, Any]:
         "send_time": options.get("send_time"),
     }
     related = {
-        "campaign-messages": [{"type": "campaign-message", "id": each.id} for each in parts.messages],
-        "tags": [{"type": "tag", "id": each.id} for each in parts.tags],
+        "campaign-messages": [{"type": "campaign-message", "id": id} for id in parts.message_ids],
+        "tags": [{"type": "tag", "id": id} for id in parts.tag_ids],
     }
     return _resource_object(
         parts.campaign.id, "campaign", flat, {name: {"data": data} for name, data in related.items()}
