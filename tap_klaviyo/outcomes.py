@@ -10,6 +10,9 @@ from tap_klaviyo.reading.plan import Plan
 from tap_klaviyo.reading.prefetch import Failure
 from tap_klaviyo.reading.tally import Tally
 
+# Errors of one stream that are logged: each of many parents can have one.
+_MOST_PROBLEMS = 20
+
 
 class Outcomes:
     """How the streams of one run ended; what ends one stream ends no other."""
@@ -54,13 +57,14 @@ class Outcomes:
         parent = plan.stream.parent
         if parent is None:
             return True
+        problems = len(tally.problems)
         if parent.stream in self._incomplete:
             tally.problems.append(f"It is read for each row of {parent.stream}, which could not be read to its end.")
         elif tally.parents_gone and not tally.parents:
             tally.problems.append(f"Klaviyo answers 404 for every row of {parent.stream}, which proves nothing.")
         if parent.stream in self._uncertain:
             self._uncertain.add(plan.stream.name)
-        return not tally.problems
+        return len(tally.problems) == problems
 
     def parents_of(self, plan: Plan) -> Mapping[str, str]:
         """Return digests of the definitions of the parents that a stream's rows belong to, by id."""
@@ -93,8 +97,10 @@ class Outcomes:
 
     def note_problems(self, plan: Plan, tally: Tally) -> bool:
         """Log what kept a stream from being read to its end, and return whether something did."""
-        for problem in tally.problems:
+        for problem in tally.problems[:_MOST_PROBLEMS]:
             logger.error("%s: %s", plan.stream.name, problem)
+        if left := len(tally.problems[_MOST_PROBLEMS:]):
+            logger.error("%s: %d more errors like these.", plan.stream.name, left)
         is_incomplete = bool(tally.problems) or tally.lacks_scope
         if is_incomplete:
             self._incomplete.add(plan.stream.name)

@@ -67,8 +67,9 @@ class RunState:
         if plan.metrics is not None and tally.limited(plan.mark) == plan.mark:
             self.value = state.cover_metrics(self.value, plan.stream, plan.metrics - tally.uncovered)
         if plan.stream.parent and not plan.is_ordered:
-            # A parent that answers 404 now may answer again: its rows are read in full then.
-            found = {id: digest for id, digest in parents.items() if id not in tally.parents_gone}
+            # A parent that answers 404 or an error now may answer again: its rows are read in full then.
+            unread = tally.parents_gone | tally.parents_refused
+            found = {id: digest for id, digest in parents.items() if id not in unread}
             self.value = state.cover_parents(self.value, plan.stream, found)
 
     def keep_counts(self, plan: Plan, tally: Tally) -> None:

@@ -236,7 +236,7 @@ def test_the_bookmark_of_members_moves_at_the_end(sandbox: Sandbox) -> None:
 
     def fail(request: Request) -> Fault | None:
         members = [each for each in sandbox.requests if each.path.endswith("/profiles")]
-        return error_status(400) if request.path.endswith("/profiles") and len(members) > 10 else None
+        return error_status(403) if request.path.endswith("/profiles") and len(members) > 10 else None
 
     sandbox.requests.clear()
     sandbox.faults = fail
@@ -504,6 +504,50 @@ def test_the_bookmark_of_children_stays_if_not_all_their_parents_are_known(accou
     assert run.error is not None
     assert run.records("list_members")
     assert run.state["bookmarks"] == {}
+
+
+@pytest.mark.parametrize("page", [1, 2])
+@pytest.mark.parametrize(
+    ("stream", "method"),
+    [("list_members", "INCREMENTAL"), ("list_members", "FULL_TABLE"), ("coupon_codes", "FULL_TABLE")],
+)
+def test_a_parent_whose_rows_klaviyo_refuses_costs_no_other(
+    account: Account, stream: str, method: str, page: int
+) -> None:
+    catalog, key = catalog_of(stream), BY_NAME[stream].key[0] if stream == "list_members" else "coupon_id"
+    (root,) = (each for each in catalog["streams"][0]["metadata"] if not each["breadcrumb"])
+    root["metadata"]["replication-method"] = method
+    with Sandbox(account, limits=False, largest_page=5) as sandbox:
+        rows = Counter(each[key] for each in sync(sandbox, catalog=catalog).records(stream))
+        odd = rows.most_common(1)[0][0]
+
+        def refuse(request: Request) -> Fault | None:
+            is_its_own = odd in request.path or f'"{odd}"' in request.query.get("filter", "")
+            return error_status(400) if is_its_own and ("page[cursor]" in request.query) == (page > 1) else None
+
+        sandbox.faults = refuse
+        run = sync(sandbox, catalog=catalog)
+        assert f"Incomplete streams: {stream}" in str(run.error)
+        left = Counter(each[key] for each in run.records(stream))
+        assert {**left, odd: 0} == {**rows, odd: 0}
+        assert run.of("ACTIVATE_VERSION") == []
+        sandbox.faults = None
+        then = sync(sandbox, run.state, catalog)
+    assert then.error is None
+    read_again = Counter(each[key] for each in then.records(stream))
+    assert read_again[odd] == rows[odd]
+    assert (read_again == rows) is (method == "FULL_TABLE")
+
+
+def test_a_list_whose_size_klaviyo_refuses_costs_no_other(sandbox: Sandbox) -> None:
+    whole = {each["id"] for each in sync(sandbox, catalog=catalog_of("list_sizes")).records("list_sizes")}
+    odd = sandbox.account.lists[0].id
+    sandbox.faults = lambda request: error_status(400) if request.path == f"/api/lists/{odd}" else None
+    run = sync(sandbox, catalog=catalog_of("list_sizes"))
+    assert run.error is not None
+    assert {each["id"] for each in run.records("list_sizes")} == whole - {odd}
+    sandbox.faults = None
+    assert odd in {each["id"] for each in sync(sandbox, run.state, catalog_of("list_sizes")).records("list_sizes")}
 
 
 def test_parents_that_have_all_gone_prove_nothing(sandbox: Sandbox) -> None:

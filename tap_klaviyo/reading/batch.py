@@ -76,6 +76,7 @@ class Batch:
         recounted: by metric, what Klaviyo's counts of the last weeks led to, if the settings ask for a recount.
         expected: how many rows Klaviyo counts in a range of which the reading has begun.
         silent_rows: how many rows it has that are read for other streams only, and are not written.
+        parents_refused: the ids of parents whose rows cannot be read; `problem` says why.
     """
 
     lines: bytes | ParkedLines
@@ -99,6 +100,7 @@ class Batch:
     recounted: Mapping[str, Recounted] = field(default_factory=dict)
     expected: int = 0
     silent_rows: int = 0
+    parents_refused: frozenset[str] = frozenset()
 
     def read_lines(self) -> bytes:
         """Return the RECORD lines; parked ones can be read once.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tap_klaviyo.errors import GoneError
+from tap_klaviyo.errors import ApiError, GoneError, RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.filters import filter_all, filter_from
@@ -126,14 +126,26 @@ def _start_query(table: FullTable, query: Query) -> Fetched[Batch]:
 def _start_child(table: FullTable, query: Query) -> Fetched[Batch]:
     try:
         started = _start_query(table, query)
-    except GoneError:
-        return _without_parent(query)
+    except (RequestError, UnreadablePageError) as problem:
+        return Fetched(without_parent(query, problem), 0)
     return replace(started, item=replace(started.item, parents=1))
 
 
-def _without_parent(query: Query) -> Fetched[Batch]:
-    """Return that the parent has gone, which may happen before its first page and between two of its pages."""
-    return Fetched(replace(NO_ROWS, parents_gone=query.parent_ids), 0)
+def without_parent(query: Query, problem: ApiError) -> Batch:
+    """Return what an error of one parent's page means, so that it ends no other parent.
+
+    A parent can go (404) before its first page, and between two of its pages.
+
+    Raises:
+        ApiError: the query has no parent.
+    """
+    if not query.parent:
+        raise problem
+    if isinstance(problem, GoneError):
+        return replace(NO_ROWS, parents_gone=query.parent_ids)
+    (key, id), *_ = query.parent.items()
+    sentence = f"{problem} Skipped for the {key} {id}; the others are read."
+    return replace(NO_ROWS, problem=sentence, parents_refused=query.parent_ids)
 
 
 def _read_next_page(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
@@ -151,10 +163,8 @@ def _read_next_page(table: FullTable, query: Query, pages: Pages, seen: frozense
 def _continue_query(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
     try:
         return _read_next_page(table, query, pages, seen)
-    except GoneError:
-        if not query.parent:
-            raise
-        return _without_parent(query)
+    except (RequestError, UnreadablePageError) as problem:
+        return Fetched(without_parent(query, problem), 0)
 
 
 def _read_included(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetched[Batch]:

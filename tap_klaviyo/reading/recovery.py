@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tap_klaviyo.errors import ApiError, CursorError, GoneError, MetricDeniedError, RequestError, UnreadablePageError
+from tap_klaviyo.errors import ApiError, CursorError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.batch import NO_ROWS, Batch
+from tap_klaviyo.reading.cursor import without_parent
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.slices import Slice, split_by_query
 from tap_klaviyo.reading.timeline import Timeline, range_parameters
@@ -40,16 +41,21 @@ def go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query |
     Raises:
         ApiError: no detour is possible.
     """
+    try:
+        return _go_around(timeline, part, problem, query or part.queries[0])
+    except (RequestError, UnreadablePageError) as lasting:
+        return Detour(without_parent(part.queries[0], lasting))
+
+
+def _go_around(timeline: Timeline, part: Slice, problem: ApiError, query: Query) -> Detour:
     where = f"{timeline.stream.name}: {problem}"
     if part.restarts < _MOST_RESTARTS and (isinstance(problem, CursorError) or _is_refused_beyond(part, problem)):
         logger.warning("%s Rows are read again from %s.", where, format_time(part.start))
         return _restarted_detour(part)
     if isinstance(problem, MetricDeniedError) and part.is_first:
         return Detour(replace(NO_ROWS, denied=frozenset(query.name for query in part.queries)))
-    if isinstance(problem, GoneError) and part.queries[0].parent:
-        return Detour(replace(NO_ROWS, parents_gone=part.queries[0].parent_ids))
     if isinstance(problem, UnreadablePageError):
-        return _around_unreadable(timeline, part, problem, query or part.queries[0])
+        return _around_unreadable(timeline, part, problem, query)
     if _is_refused_end(part, problem):
         again = replace(part, end=part.end - _RETREATS[part.retreats], retreats=part.retreats + 1)
         logger.warning("%s Rows are read up to %s only; the next run reads the rest.", where, format_time(again.end))

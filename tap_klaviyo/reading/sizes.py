@@ -6,7 +6,7 @@ Klaviyo offers no report on lists. A run reads only new members, so counting the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Raw
 
-from tap_klaviyo.errors import GoneError
+from tap_klaviyo.errors import GoneError, RequestError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import LISTS, SEGMENT_VALUES
 from tap_klaviyo.klaviyo.json_values import decode_object
@@ -109,6 +109,10 @@ def _read_list(requests: SizeRequests, id: str) -> Fetched[Batch]:
             batch = _size_batch(requests, [_size_row("list", Raw(msgspec.json.encode(id)), count)], Findings())
     except GoneError:
         return Fetched(NO_ROWS, 0)
+    except RequestError as problem:
+        # Without the bookmark of today, the next run asks for all of it again.
+        sentence = f"{problem} Skipped for the list {id}; the others are read."
+        return Fetched(replace(NO_ROWS, problem=sentence, bookmark_limit=requests.today.start - 1), 0)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued)
 
 

@@ -25,6 +25,7 @@ class Tally:
     definitions: dict[str, str] = field(default_factory=dict)
     parents: int = 0
     parents_gone: set[str] = field(default_factory=set)
+    parents_refused: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Tally:
         self.definitions.update(batch.definitions)
         self.parents += batch.parents
         self.parents_gone |= batch.parents_gone
+        self.parents_refused |= batch.parents_refused
         self.ids |= batch.ids
         self.denied |= batch.denied
         self.findings.add(batch.findings)
