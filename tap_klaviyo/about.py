@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from textwrap import fill
 from typing import Any
 
 from tap_klaviyo import __version__
 from tap_klaviyo.config import SETTINGS, Setting
+from tap_klaviyo.display import fitted_table
 from tap_klaviyo.streams.model import Stream
 from tap_klaviyo.streams.table import GROUPS, STREAMS
 
 CAPABILITIES = ("catalog", "discover", "properties", "state", "about", "activate-version", "structured-logging")
+
+_SETTING_HEAD = ("setting", "what it is", "default")
+_STREAM_HEAD = ("stream", "replication", "key", "from")
 
 
 def as_json() -> str:
@@ -33,18 +39,36 @@ def as_markdown() -> str:
     )
 
 
+def as_text(width: int) -> str:
+    """Return the same for a terminal with `width` columns."""
+    plain = [[cell.replace("`", "") for cell in row] for row in _setting_rows()]
+    parts = [f"tap-klaviyo {__version__}", fill(f"Capabilities: {', '.join(CAPABILITIES)}", width)]
+    parts.append(fitted_table(_SETTING_HEAD, plain, width))
+    for group, what in GROUPS.items():
+        parts += [fill(f"{group}: {what}.", width), fitted_table(_STREAM_HEAD, _stream_rows(group), width)]
+    return "\n\n".join(parts)
+
+
 def streams_table() -> str:
     """Return the tables of streams, one for each group."""
     return "\n\n".join(f"**`{group}`**: {what}.\n\n{_group_table(group)}" for group, what in GROUPS.items())
 
 
 def _group_table(group: str) -> str:
-    rows = [
-        f"| {each.name} | {each.replication_method} | {', '.join(each.key)} | {_source_of(each)} |"
+    return _markdown_table(_STREAM_HEAD, _stream_rows(group))
+
+
+def _stream_rows(group: str) -> list[list[str]]:
+    return [
+        [each.name, each.replication_method, ", ".join(each.key), _source_of(each)]
         for each in STREAMS
         if each.group == group
     ]
-    return "\n".join(["| stream | replication | key | from |", "|---|---|---|---|", *rows])
+
+
+def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *lines])
 
 
 def _source_of(stream: Stream) -> str:
@@ -54,8 +78,11 @@ def _source_of(stream: Stream) -> str:
 
 def settings_table() -> str:
     """Return the table of settings."""
-    rows = [f"| {_names_of(each)} | {each.description} | {_default_of(each)} |" for each in SETTINGS]
-    return "\n".join(["| setting | what it is | default |", "|---|---|---|", *rows])
+    return _markdown_table(_SETTING_HEAD, _setting_rows())
+
+
+def _setting_rows() -> list[list[str]]:
+    return [[_names_of(each), each.description, _default_of(each)] for each in SETTINGS]
 
 
 def _setting_entry(setting: Setting) -> dict[str, Any]:

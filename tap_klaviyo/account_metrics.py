@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from tap_klaviyo.display import fitted_table
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.resources import Resource
 from tap_klaviyo.log import logger
@@ -45,9 +46,17 @@ def list_metrics(client: Client, streams: Sequence[Stream]) -> list[MetricRow]:
     return sorted(rows, key=lambda row: (row.name.casefold(), row.integration.casefold(), row.id))
 
 
-def metrics_table(rows: Sequence[MetricRow]) -> str:
-    """Return metrics as an aligned table, without blanks at the ends of lines."""
-    cells = [_HEAD, *((row.name, row.integration, row.id, ", ".join(row.streams)) for row in rows)]
+def metrics_table(rows: Sequence[MetricRow], width: int | None = None) -> str:
+    """Return metrics as an aligned table, without blanks at the ends of lines.
+
+    Args:
+        rows: the metrics.
+        width: the columns of the terminal that the table has to fit; None to keep each metric on one line.
+    """
+    lines = [(row.name, row.integration, row.id, ", ".join(row.streams)) for row in rows]
+    if width is not None:
+        return fitted_table(_HEAD, lines, width)
+    cells = [_HEAD, *lines]
     widths = [max(len(line[place]) for line in cells) for place in range(len(_HEAD))]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 

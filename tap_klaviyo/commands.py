@@ -79,7 +79,7 @@ def _run_mode(options: argparse.Namespace) -> None:
     for sentence in unused_arguments(options):
         log.logger.warning("%s", sentence)
     if options.about:
-        print_text(about.as_json() if options.format == "json" else about.as_markdown())
+        _print_about(options.format)
         return
     values = read_config(options.config, config.setting_names())
     if options.discover:
@@ -94,6 +94,14 @@ def _run_mode(options: argparse.Namespace) -> None:
         values = _settings_for(values, settings)
         _warn_of_settings(values)
         _ask_klaviyo(options, values)
+
+
+def _print_about(form: str | None) -> None:
+    width = None if form else display.stdout_width()
+    if width is not None:
+        print_text(about.as_text(width))
+    else:
+        print_text(about.as_json() if form == "json" else about.as_markdown())
 
 
 def _warn_of_settings(values: Mapping[str, Any]) -> None:
@@ -191,7 +199,7 @@ def _read_given_state(options: argparse.Namespace, streams: Sequence[Stream]) ->
 
 def _list_metrics(options: argparse.Namespace, settings: Config) -> None:
     rows = list_metrics(Client(settings), streams_with(settings.metric_streams))
-    print_text(metrics_json(rows) if options.format == "json" else metrics_table(rows))
+    print_text(metrics_json(rows) if options.format == "json" else metrics_table(rows, display.stdout_width()))
 
 
 def _run_test(options: argparse.Namespace, settings: Config, selections: Sequence[Selection]) -> None:

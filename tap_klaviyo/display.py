@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,13 @@ def stderr_terminal() -> Console | None:
     from rich.console import Console
 
     return Console(file=cast("IO[str]", _Terminal(sys.stderr)))
+
+
+def stdout_width() -> int | None:
+    """Return the columns of the terminal on stdout; None if stdout goes elsewhere."""
+    import sys
+
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 
 class _Terminal:
@@ -170,6 +178,25 @@ def stream_table(progress: Progress, console: Console, rows: int | None = None) 
     for name, stream in streams[-rows:] if rows else streams:
         found.add_row(name, *(each.value(stream) for each in columns))
     return found
+
+
+def fitted_table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """Return an aligned table of text that wraps within its columns to fit a terminal's width."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style=None)
+    # Names of the first column are for copying, so they are not cut.
+    least = max((len(word) for row in rows for word in row[0].split()), default=0)
+    for place, name in enumerate(head):
+        table.add_column(name, overflow="fold", min_width=None if place else least)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(width=width, color_system=None)
+    with console.capture() as shown:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in shown.get().splitlines())
 
 
 def pack_phrases(phrases: Sequence[str], width: int) -> list[str]:

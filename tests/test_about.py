@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
-from tap_klaviyo.about import as_json, as_markdown, settings_table, streams_table
+import pytest
+
+from tap_klaviyo.about import as_json, as_markdown, as_text, settings_table, streams_table
 from tap_klaviyo.config import SETTINGS
+from tap_klaviyo.display import fitted_table
 from tap_klaviyo.streams.table import GROUPS, STREAMS
 
 
@@ -35,3 +38,24 @@ def test_each_stream_is_in_the_table_of_its_group_alone() -> None:
         for group, table in tables.items():
             assert (f"| {stream.name} |" in table) == (group == stream.group), (stream.name, group)
     assert streams_table() in as_markdown()
+
+
+@pytest.mark.parametrize("width", [80, 100, 132])
+def test_what_a_terminal_gets_fits_it_and_names_every_setting_and_stream(width: int) -> None:
+    lines = as_text(width).splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    assert {name for each in SETTINGS for name in (each.name, *each.aliases)} < set(words)
+    assert {each.name for each in STREAMS} < set(words)
+    assert not any("`" in word or word == "|" for word in words)
+
+
+def test_a_table_wraps_between_words_and_names_are_whole() -> None:
+    rows = [["a_long_name", "one two three"], ["b", "[bold]x"]]
+    assert fitted_table(("name", "what"), rows, 20).splitlines() == [
+        "name         what",
+        "a_long_name  one two",
+        "             three",
+        "b            [bold]x",
+    ]
+    assert max(map(len, fitted_table(("name", "what"), [["x" * 50, "y" * 50]], 20).splitlines())) <= 20

@@ -221,5 +221,9 @@ def test_a_table_of_metrics_is_aligned_and_its_json_keeps_all_letters() -> None:
         "Pedido ñ      API          a",
         "Opened Email  Klaviyo      bcdef  open, events",
     ]
+    assert metrics_table(rows, 80).split("\n") == metrics_table(rows).split("\n")
+    fitted = metrics_table(rows, 42)
+    assert max(map(len, fitted.splitlines())) <= 42
+    assert {"Pedido", "Email", "Klaviyo", "bcdef", "open,", "events"} < set(fitted.split())
     assert '"name": "Pedido ñ"' in metrics_json(rows)
     assert json.loads(metrics_json(rows))[1]["streams"] == ["open", "events"]

@@ -233,3 +233,23 @@ def test_a_stream_whose_range_is_empty_has_no_share() -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
+
+
+@pytest.mark.parametrize(("form", "widest"), [([], 80), (["--format", "markdown"], 240)])
+def test_the_command_fits_its_text_to_a_terminal_unless_a_format_is_given(form: list[str], widest: int) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-m", "tap_klaviyo", "--about", *form]
+    with subprocess.Popen(command, stdout=theirs, env=inherited) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:  # on Linux, this means that the other side is closed
+            pass
+    os.close(ours)
+    assert process.returncode == 0
+    longest = max(len(line) for line in shown.decode().splitlines())
+    assert 80 * bool(form) < longest <= widest
