@@ -88,7 +88,10 @@ def _run_mode(options: argparse.Namespace) -> None:
         return
     if options.sandbox is None and not options.config:
         raise ConfigError(
-            ["No configuration. Pass --config FILE with api_key and start_date, or try the tap with --sandbox."]
+            [
+                "No configuration. Pass --config FILE with api_key and start_date, or --config ENV to read "
+                "TAP_KLAVIYO_API_KEY and TAP_KLAVIYO_START_DATE; or try the tap with --sandbox."
+            ]
         )
     with _served_sandbox(options.sandbox) as settings:
         values = _settings_for(values, settings)

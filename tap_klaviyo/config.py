@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from tap_klaviyo.errors import ConfigError
+from tap_klaviyo.files import PREFIX
 from tap_klaviyo.log import mask_secrets
 from tap_klaviyo.nearest import with_nearest_name
 from tap_klaviyo.setting_values import (
@@ -85,6 +86,9 @@ class Setting:
     aliases: tuple[str, ...] = ()
     # These settings together replace a required one.
     unless: tuple[str, ...] = ()
+    # For the message that a required setting is missing, and where to get its value.
+    example: str = ""
+    source: str = ""
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -97,6 +101,8 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
         aliases=("auth_token",),
         unless=OAUTH,
+        example="pk_...",
+        source=" Create a private key in Klaviyo under Settings > API keys.",
     ),
     Setting(
         "start_date",
@@ -104,6 +110,7 @@ SETTINGS: tuple[Setting, ...] = (
         "date",
         'Read events from this date on if there is no bookmark, such as "2026-01-01" (UTC; RFC 3339 or MM/DD/YYYY).',
         required=True,
+        example="2026-01-01",
     ),
     Setting(
         "end_date",
@@ -295,8 +302,10 @@ def _read_one(setting: Setting, values: Mapping[str, Any]) -> Any:
     name, value = _given_value(setting, values)
     if value is None:
         if setting.required and not any(values.get(name) for name in setting.unless):
-            also = "".join(f" (or {alias})" for alias in setting.aliases)
-            raise ValueError(f"{setting.name}{also} is missing: {setting.description}")
+            raise ValueError(
+                f'{setting.name} is missing. Add "{setting.name}": "{setting.example}" to the config, or pass --config '
+                f"ENV and set {PREFIX}{setting.name.upper()}.{setting.source}"
+            )
         return setting.parse(setting.default) if setting.default is not None else None
     try:
         return setting.parse(value)

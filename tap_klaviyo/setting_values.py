@@ -32,7 +32,7 @@ def parse_key(value: Any) -> str:
     if _PUBLIC_KEY.fullmatch(text):
         raise ValueError(
             "a private API key (it begins with pk_), not the six-character public one: "
-            "make one with read access in Klaviyo under Settings > API keys"
+            "create one with read access in Klaviyo under Settings > API keys"
         )
     if not _KEY.fullmatch(text):
         raise ValueError("a private API key: one word of printable ASCII that begins with pk_")
@@ -59,7 +59,7 @@ def parse_past_time(value: Any) -> int:
     """
     seconds = parse_time(value)
     if seconds > (datetime.now(timezone.utc) + _CLOCK_TOLERANCE).timestamp():
-        raise ValueError("a date that is not in the future")
+        raise ValueError("a date up to today")
     return seconds
 
 

@@ -305,9 +305,9 @@ def test_an_argument_without_effect_is_a_warning() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, ["api_key (or auth_token) is missing", "start_date is missing"]),
+        ({}, ["api_key is missing.", "start_date is missing."]),
         ({"api_key": PUBLIC, "start_date": "2026-01-01"}, ["private", "not the six-character public one"]),
-        ({"api_key": WRONG, "start_date": "2999-01-01"}, ["start_date", "future"]),
+        ({"api_key": WRONG, "start_date": "2999-01-01"}, ["start_date", "up to today"]),
         ({"api_key": WRONG, "start_date": "2026-02-31"}, ["start_date", '"2026-02-31"']),
     ],
 )

@@ -80,7 +80,7 @@ def test_all_problems_are_reported_at_once() -> None:
     [
         ("api_key", "AbC123", "not the six-character public one"),
         ("api_key", "pk_1\npk_2", "one word"),
-        ("start_date", "2999-01-01", "is not in the future"),
+        ("start_date", "2999-01-01", "start_date must be a date up to today"),
         ("start_date", "tomorrow", 'not "tomorrow"'),
         ("end_date", "2026-01-30", "end_date must come after start_date"),
         ("lookback_days", -1, "a number from 0"),
@@ -98,6 +98,18 @@ def test_all_problems_are_reported_at_once() -> None:
 )
 def test_wrong_values_are_explained(setting: str, value: object, sentence: str) -> None:
     assert sentence in problems(**{setting: value})
+
+
+def test_a_missing_setting_says_where_to_put_it_with_an_example() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.check_settings({})
+    assert caught.value.problems == (
+        'api_key is missing. Add "api_key": "pk_..." to the config, or pass --config ENV and set TAP_KLAVIYO_API_KEY. '
+        "Create a private key in Klaviyo under Settings > API keys.",
+        'start_date is missing. Add "start_date": "2026-01-01" to the config, or pass --config ENV and set '
+        "TAP_KLAVIYO_START_DATE.",
+    )
+    assert all(each.example for each in config.SETTINGS if each.required)
 
 
 def test_a_wrong_key_is_not_repeated() -> None:
