@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import socket
 import ssl
 from typing import Any
@@ -82,6 +83,21 @@ UNTRUSTED = SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed
             "a TLS connection to a.klaviyo.com cannot be set up: wrong version number",
             LOCAL,
         ),
+        (
+            requests.ConnectionError(ProtocolError("Aborted.", http.client.BadStatusLine("\x15\x03" + "a" * 90))),
+            f"a.klaviyo.com answers with something that is not HTTP: '\\x15\\x03{'a' * 58}'",
+            PASSING,
+        ),
+        (
+            requests.ConnectionError(ProtocolError("Aborted.", http.client.HTTPException("got more than 100 headers"))),
+            "answers with something that is not HTTP: 'got more than 100 headers'",
+            PASSING,
+        ),
+        (
+            requests.ConnectionError(ProtocolError("Aborted.", http.client.RemoteDisconnected("Without response"))),
+            "the connection failed",
+            PASSING,
+        ),
         (wrapped(SSLError(tls_problem("UNEXPECTED_EOF", ssl.SSLEOFError))), "the answer was cut", PASSING),
         (
             LocationParseError("'a..b', label empty or too long"),
@@ -91,7 +107,7 @@ UNTRUSTED = SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed
     ],
     ids=[
         *("certificate", "name", "port", "no connection", "no answer", "time-out", "reset", "cut"),
-        *("TLS", "TLS that ends", "host"),
+        *("TLS", "not HTTP", "headers", "disconnected", "TLS that ends", "host"),
     ],
 )
 def test_a_cause_has_words_and_an_outlook(problem: Exception, words: str, outlook: Outlook) -> None:

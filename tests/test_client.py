@@ -248,6 +248,12 @@ def test_what_never_passes_ends_in_a_sentence(sandbox: Sandbox, kind: Any) -> No
         ids(client_of(sandbox.url, retries=Retries(total=5)))
 
 
+def test_a_web_page_in_the_place_of_an_answer_is_named(sandbox: Sandbox) -> None:
+    sandbox.faults = fail_first(999, Fault("html_200"))
+    with pytest.raises(UnavailableError, match=r'something that isn\'t a page \(a web page titled "Maintenance"\)'):
+        ids(client_of(sandbox.url, retries=Retries(total=5)))
+
+
 def test_a_cursor_that_is_always_refused_ends(sandbox: Sandbox) -> None:
     sandbox.faults = fail_first(999, Fault("invalid_cursor"))
     with pytest.raises(CursorError, match=r"Invalid cursor provided\."):

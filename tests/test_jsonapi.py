@@ -5,7 +5,14 @@ import json
 import pytest
 from msgspec import Raw, defstruct
 
-from tap_klaviyo.klaviyo.jsonapi import ErrorWords, MalformedError, PageDecoder, parse_page, read_errors
+from tap_klaviyo.klaviyo.jsonapi import (
+    ErrorWords,
+    MalformedError,
+    PageDecoder,
+    describe_body,
+    parse_page,
+    read_errors,
+)
 from tap_klaviyo.klaviyo.resources import UndeclaredRelationshipError, plain_resource, related_ids, typed_resource
 
 
@@ -241,3 +248,21 @@ def test_an_included_resource_of_another_type_keeps_its_type() -> None:
     body = b'{"data":[],"links":{},"included":[{"id":"1","type":"tag","attributes":{"name":"a"}}]}'
     profile = typed_resource(defstruct("Profile", [("name", Raw, Raw(b"null"))]), "profile")
     assert [each.type for each in parse_page(body, PageDecoder(plain_resource(()), profile)).included] == ["tag"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"errors":[{"detail":"The gateway is closed."}]}', "it says: The gateway is closed."),
+        (
+            b" <!DOCTYPE html><HEAD><Title lang=en>Sign  in\n\x1b to &amp; use Wi-Fi</title>",
+            'a web page titled "Sign in to & use Wi-Fi"',
+        ),
+        (b"<html><body>Hello</body></html>", "a web page"),
+        (b'{"data":{}}', ""),
+        (b"\x8b\x02\x80<title>no</title>", ""),
+        (b"", ""),
+    ],
+)
+def test_a_body_that_is_no_page_is_described(body: bytes, words: str) -> None:
+    assert describe_body(body) == words

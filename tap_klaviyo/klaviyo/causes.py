@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 import re
 import socket
@@ -17,6 +18,9 @@ import urllib3
 from requests.utils import get_environ_proxies, select_proxy
 
 from tap_klaviyo.log import mask_secrets
+
+# Characters of an answer that is not HTTP which a message shows.
+_LONGEST_ODDITY = 60
 
 
 class Outlook(Enum):
@@ -86,10 +90,19 @@ def _connection_cause(chain: list[BaseException], texts: str, host: str, url: st
         return Cause(f"cannot connect to {host}{through}: no answer in time", Outlook.PASSING)
     if any(isinstance(each, TimeoutError | urllib3.exceptions.TimeoutError | requests.Timeout) for each in chain):
         return Cause("no answer in time", Outlook.PASSING)
+    if odd := next(filter(_is_not_http, chain), None):
+        shown = ascii(str(odd)[:_LONGEST_ODDITY])
+        return Cause(f"{nearest} answers with something that is not HTTP: {shown}", Outlook.PASSING)
     if any(isinstance(each, urllib3.exceptions.ProtocolError | ConnectionError) for each in chain):
         detail = f" ({system.strerror})" if system else ""
         return Cause(f"the connection failed{detail}", Outlook.PASSING)
     return Cause("the answer was cut", Outlook.PASSING)
+
+
+def _is_not_http(problem: BaseException) -> bool:
+    """Return whether an answer cannot be understood, other than one that was cut or did not come at all."""
+    is_cut = isinstance(problem, http.client.IncompleteRead | ConnectionError)
+    return isinstance(problem, http.client.HTTPException) and not is_cut
 
 
 def _tls_reason(chain: Sequence[BaseException]) -> str:

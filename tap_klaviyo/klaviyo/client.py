@@ -12,7 +12,7 @@ import msgspec
 
 from tap_klaviyo.errors import ApiError, CursorError, UnavailableError, UnreadablePageError
 from tap_klaviyo.klaviyo.endpoints import Endpoint
-from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, parse_page
+from tap_klaviyo.klaviyo.jsonapi import PLAIN, MalformedError, Page, PageDecoder, describe_body, parse_page
 from tap_klaviyo.klaviyo.ratelimit import RateLimits
 from tap_klaviyo.klaviyo.retries import Budget, IncompletePageError, Retries, TryAgainError
 from tap_klaviyo.klaviyo.session import at_origin
@@ -312,7 +312,8 @@ class Client:
         try:
             page = parse_page(body, request.decoder)
         except MalformedError as problem:
-            raise TryAgainError(f"Klaviyo sent something that isn't a page ({problem})", 200) from None
+            words = self._transport.without_secrets(describe_body(body) or str(problem))
+            raise TryAgainError(f"Klaviyo sent something that isn't a page ({words})", 200) from None
         _check_complete(request, page)
         if page.next is None:
             return page

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import reduce
+from html import unescape
 from operator import or_
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +26,9 @@ Included = TypeVar("Included")
 
 _LONGEST_DETAIL = 1000
 _LONGEST_ID = 80
+# Bytes of a web page in which its title is looked for.
+_LONGEST_HEAD = 20_000
+_TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 
 class MalformedError(TapError):
@@ -178,3 +183,15 @@ def read_errors(body: bytes | bytearray) -> ErrorWords:
     said = " ".join(dict.fromkeys(error.detail or error.title or error.code for error in errors))
     number = next((error.id for error in errors if error.id), "")
     return ErrorWords(" ".join(said.split())[:_LONGEST_DETAIL], "".join(number.split())[:_LONGEST_ID])
+
+
+def describe_body(body: bytes | bytearray) -> str:
+    """Return what shows where a body came from that is no page: its errors, or a web page's title; else empty."""
+    if detail := read_errors(body).detail:
+        return f"it says: {detail}"
+    if not body.lstrip().startswith(b"<"):
+        return ""
+    found = _TITLE.search(body, 0, _LONGEST_HEAD)
+    text = unescape(found[1].decode("utf-8", "replace")) if found else ""
+    title = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return f'a web page titled "{title}"' if title else "a web page"

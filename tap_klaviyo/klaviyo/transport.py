@@ -119,6 +119,10 @@ class Transport:
                 duration = round(self._clock.monotonic() - began, 3)
                 log.log_metric("timer", "http_request_duration", duration, endpoint=endpoint.path, status=status)
 
+    def without_secrets(self, text: str) -> str:
+        """Return a text in which the key or the tokens are masked, should an answer repeat them."""
+        return log.mask_secrets(text, *self._authorization.secrets)
+
     def _judge_authorization(self, response: Response) -> None:
         """Note whether Klaviyo accepted the key or token; if a token has ended, replace it and retry the request."""
         header = str(response.request.headers.get("Authorization"))
@@ -140,7 +144,7 @@ class Transport:
 
     def _no_answer(self, problem: Exception, url: str) -> Exception:
         cause = cause_of(problem, url)
-        words = log.mask_secrets(cause.words, *self._authorization.secrets)
+        words = self.without_secrets(cause.words)
         # Until Klaviyo has answered once, no other request can succeed either.
         is_offline = not self._has_answered
         if cause.outlook is Outlook.LASTING:
