@@ -58,7 +58,7 @@ def run_command(options: argparse.Namespace) -> int:
         log.log_last(logging.WARNING, "Ended by %s.%s", ended.name, f" {_RESUMES}" if is_sync(options) else "")
         return 128 + ended.number
     except MemoryError:
-        log.log_last(logging.CRITICAL, "The system gives this process no more memory; raise its limit.")
+        log.log_last(logging.CRITICAL, "Out of memory; raise the memory limit of this process.")
         return 1
     except Exception:
         log.logger.exception("Unexpected error.")

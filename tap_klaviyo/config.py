@@ -285,7 +285,7 @@ def odd_settings(values: Mapping[str, Any]) -> list[str]:
         pass  # `check_settings` refuses it.
     if revision and revision != DEFAULT_REVISION:
         sentences.append(
-            f"api_revision {revision} differs from the one that this version supports ({DEFAULT_REVISION})."
+            f"api_revision {revision} is not the revision that this version supports ({DEFAULT_REVISION})."
         )
     if values.get("recount_days") not in (None, "") and values.get("late_events") in (None, "", _LOOKBACK):
         sentences.append("recount_days has no effect: late_events is not recount.")

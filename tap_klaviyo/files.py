@@ -62,7 +62,7 @@ def parse_json(text: str, path: str, what: str, error: type[TapError]) -> Any:
     except _ConstantError as problem:
         sentence = f"The {what} file {path} holds {problem}, which is not JSON."
     except (RecursionError, ValueError):
-        sentence = f"The {what} file {path} is not JSON that can be read."
+        sentence = f"The {what} file {path} is not valid JSON, or is nested too deeply."
     raise _problem_of_file(sentence, error)
 
 

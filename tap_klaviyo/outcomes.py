@@ -59,9 +59,11 @@ class Outcomes:
             return True
         problems = len(tally.problems)
         if parent.stream in self._incomplete:
-            tally.problems.append(f"It is read for each row of {parent.stream}, which could not be read to its end.")
+            tally.problems.append(f"It is read for each row of {parent.stream}, which could not be read completely.")
         elif tally.parents_gone and not tally.parents:
-            tally.problems.append(f"Klaviyo answers 404 for every row of {parent.stream}, which proves nothing.")
+            tally.problems.append(
+                f"Klaviyo answers 404 for every row of {parent.stream}, so whether it has rows is unknown."
+            )
         if parent.stream in self._uncertain:
             self._uncertain.add(plan.stream.name)
         return len(tally.problems) == problems

@@ -130,7 +130,7 @@ class Verification:
         others = [each.stream.name for each in selections if not each.stream.has_events]
         if not streams:
             listed = ", ".join(others)
-            raise ConfigError([f"--verify compares event streams only, and none is selected, only {listed}."])
+            raise ConfigError([f"--verify compares event streams only, but the selection has only {listed}."])
         if others:
             logger.info("--verify compares event streams only; it leaves out %s.", ", ".join(others))
         account = read_account(self._client, streams, self._clock.wall)

@@ -74,7 +74,7 @@ def test_a_parked_page_that_comes_back_short_ends_the_run() -> None:
     parked = park_batch(batch())
     assert not isinstance(parked.lines, bytes)
     os.ftruncate(parked.lines.file.fileno(), 1000)
-    with pytest.raises(ParkingError, match=r"1,000 of its .* bytes\. Set TMPDIR"):
+    with pytest.raises(ParkingError, match=r"1,000 of the .* are still there\. Set TMPDIR"):
         parked.read_lines()
 
 

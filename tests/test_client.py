@@ -353,7 +353,7 @@ def test_an_empty_page_behind_another_is_the_last_if_it_stays_empty(caplog: pyte
 
     with answering(answer) as origin:
         assert ids(client_of(origin)) == ["a"]
-    assert "GET /api/lists: a page stays empty although more was announced; it counts as the last." in caplog.text
+    assert "GET /api/lists: a page is still empty although more was announced; treating it as the last." in caplog.text
 
 
 def test_a_connection_that_is_lost_after_an_answer_without_a_date_is_retried_for_minutes() -> None:
@@ -395,7 +395,7 @@ def test_pages_that_lead_back_to_an_earlier_one_end_in_a_sentence() -> None:
 
     with answering(answer) as origin:
         client = client_of(origin, retries=Retries(total=5))
-        with pytest.raises(UnavailableError, match="next page is one that came before"):
+        with pytest.raises(UnavailableError, match="next page leads back to an earlier one"):
             ids(client, LISTS, {"at": "a"})
     assert asked[:2] == ["a", "b"]
     assert set(asked[2:]) == {"c"}

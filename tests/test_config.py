@@ -141,7 +141,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
         (b'{"a": 1,\n "b" 2}', "line 2, column 6"),
         (b"[1]", "not a JSON object"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000, "not valid JSON"),
     ],
 )
 def test_an_unreadable_file_is_explained(tmp_path: Path, text: bytes, sentence: str) -> None:

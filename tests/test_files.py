@@ -55,7 +55,7 @@ def test_json_is_read(folder: Path, text: str, value: object) -> None:
         ('{"a": NaN}', "holds NaN, which is not JSON"),
         ('{"a": -Infinity}', "holds -Infinity, which is not JSON"),
         (b'{"a": "\xff"}', "is not UTF-8 text"),
-        ("[" * 100_000, "is not JSON that can be read"),
+        ("[" * 100_000, "is not valid JSON, or is nested too deeply"),
     ],
 )
 def test_a_wrong_file_is_named_in_a_sentence(folder: Path, text: str | bytes, words: str) -> None:

@@ -110,7 +110,9 @@ def test_few_threads_may_run(sandbox: Sandbox, command: list[str], limit: int) -
 def test_a_system_that_allows_no_threads_is_named(command: list[str]) -> None:
     ended = shell('ulimit -u 1; exec "$@"', command, before=AS_OTHER_USER)
     assert ended.returncode == 1
-    assert last_line(ended.stderr.decode()).startswith("CRITICAL The system lets this process start no threads")
+    assert last_line(ended.stderr.decode()).startswith(
+        "CRITICAL The system does not allow this process to start threads"
+    )
 
 
 def test_a_stdout_that_does_not_block_gets_every_line(sandbox: Sandbox, command: list[str]) -> None:
@@ -252,7 +254,7 @@ def test_a_process_that_may_have_no_more_threads_says_so(sandbox: Sandbox, comma
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False, preexec_fn=limit_memory)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr.decode()
-    assert "lets this process start no threads" in last_line(ended.stderr.decode())
+    assert "does not allow this process to start threads" in last_line(ended.stderr.decode())
 
 
 def test_ctrl_c_at_both_ends_of_a_pipe_is_quiet(sandbox: Sandbox, command: list[str]) -> None:

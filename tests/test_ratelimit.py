@@ -211,7 +211,7 @@ def test_a_long_wait_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == []
     pacer.pause(30)
     pacer.wait()
-    assert caplog.messages == ["Waits 30 s for Klaviyo's rate limit of /api/lists."]
+    assert caplog.messages == ["Waiting 30 s for Klaviyo's rate limit of /api/lists."]
 
 
 def test_requests_of_earlier_runs_count_towards_the_limit_of_a_day() -> None:

@@ -245,7 +245,7 @@ def test_pages_that_never_end_are_an_error() -> None:
     with client_of(again, again) as client:
         window = days_of("2026-10-01", 1)
         (rest,) = report_fetch(flow_requests(client, window), [window])().then
-        with pytest.raises(UnavailableError, match="one that came before"):
+        with pytest.raises(UnavailableError, match="leads back to an earlier one"):
             rest()
 
 

@@ -184,7 +184,7 @@ def test_streams_that_are_not_ours_are_named_and_passed_over(sandbox: Sandbox, s
     assert list(run.keys()) == ["received_sms"]
     warnings = [record.getMessage() for record in said.records if record.levelno == logging.WARNING]
     assert [name for name in NOT_OURS if any(f'"{name}"' in each for each in warnings)] == list(NOT_OURS)
-    assert "What the catalog calls received_text_message is read and written as received_sms." in said.messages
+    assert "The stream received_text_message of the catalog is read and written as received_sms." in said.messages
 
 
 @pytest.mark.parametrize("place", ["entry", "schema"])
@@ -290,7 +290,7 @@ def test_meltanolabs_streams_are_read_as_ours_of_the_same_name(
     assert sorted(run.keys()) == ["events", "list_members", "lists", "profiles"]
     assert {"id", "timestamp", "event_properties", "profile", "metric"} <= run.records("events")[0].keys()
     assert run.state["bookmarks"]["events"].keys() == {"timestamp"}
-    assert "What the catalog calls listmembers is read and written as list_members." in said.messages
+    assert "The stream listmembers of the catalog is read and written as list_members." in said.messages
 
 
 def test_meltanolabs_events_can_be_left_out(sandbox: Sandbox) -> None:

@@ -261,7 +261,7 @@ def test_days_without_counts_or_events_cannot_be_compared(sandbox: Sandbox) -> N
 
 
 def test_nothing_to_compare_is_an_error(sandbox: Sandbox) -> None:
-    with pytest.raises(ConfigError, match=r"only, and none is selected, only lists, campaigns\.$"):
+    with pytest.raises(ConfigError, match=r"only, but the selection has only lists, campaigns\.$"):
         verify(sandbox, "lists", "campaigns")
     with pytest.raises(ConfigError, match=r"Days count from start_date \(20..-..-..\) to the bookmark, or to now \(20"):
         verify(sandbox, "receive", days=(BEGIN - 4000 * DAY, BEGIN - 3999 * DAY))

@@ -319,9 +319,9 @@ class Client:
             return page
         following = at_origin(page.next, self._base_url)
         if following is None:
-            raise TryAgainError("an answer whose next page is not at a proper address", 200)
+            raise TryAgainError("an answer whose link to the next page is invalid", 200)
         if following == url or following in request.visited:
-            raise TryAgainError("an answer whose next page is one that came before", 200)
+            raise TryAgainError("an answer whose link to the next page leads back to an earlier one", 200)
         return replace(page, next=following)
 
 
@@ -332,7 +332,7 @@ def _check_complete(request: _Request, page: Page) -> None:
         if not page.has_links:
             raise IncompletePageError("an answer without links, so that more pages may follow", 200)
         if is_empty:
-            raise IncompletePageError("an empty answer, although earlier ones show that there is more", 200)
+            raise IncompletePageError("an empty answer, although earlier pages announced more", 200)
     elif is_empty:
         path = request.endpoint.path
-        logger.warning("GET %s: a page stays empty although more was announced; it counts as the last.", path)
+        logger.warning("GET %s: a page is still empty although more was announced; treating it as the last.", path)

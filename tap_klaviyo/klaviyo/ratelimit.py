@@ -82,7 +82,7 @@ class Pacer:
         waited = 0.0
         while (delay := self._until_open()) > 0:
             if delay > _LONG_WAIT:
-                logger.info("Waits %.0f s for Klaviyo's rate limit of %s.", delay, self._name)
+                logger.info("Waiting %.0f s for Klaviyo's rate limit of %s.", delay, self._name)
             self._clock.sleep(delay)
             waited += delay
         return waited

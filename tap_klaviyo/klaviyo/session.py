@@ -51,7 +51,7 @@ class _OriginAuth(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if origin_of(request.url or "") != self._origin:
-            raise ApiError("The tap was about to send the key to another origin than base_url.")
+            raise ApiError("The tap refused to send the key to an origin other than base_url.")
         request.headers["Authorization"] = self._header()
         return request
 

@@ -44,7 +44,7 @@ class ParkedLines:
             raise ParkingError(f"A page in {tempfile.gettempdir()} cannot be read back: {problem.strerror}.") from None
         if len(lines) != self.size:
             raise ParkingError(
-                f"A page in {tempfile.gettempdir()} came back with {len(lines):,} of its {self.size:,} bytes. "
+                f"Only {len(lines):,} of the {self.size:,} bytes of a page in {tempfile.gettempdir()} are still there. "
                 "Set TMPDIR to a directory on another disk and run the tap again; it resumes from the last STATE."
             )
         return lines

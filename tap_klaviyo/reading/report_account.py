@@ -114,7 +114,7 @@ def _metric_of(account: Account, wanted: str, reason: str) -> str:
         )
     raise RequestError(
         f"{reason} the account has no metric with the name or id {wanted}. Set conversion_metric to the name or id of "
-        "one; the stream metrics has them all."
+        "one; --metrics lists them all."
     )
 
 

@@ -186,7 +186,8 @@ def _left_over(requests: ReportRequests, windows: Sequence[Window]) -> Fetched[B
     if requests.version is not None:
         return _no_fetch(
             problem=f"Klaviyo allows {limit.requests:,} requests a day, too few for all of the report: the figures "
-            f"from {first} on are missing. Use the replication-method INCREMENTAL, which goes on where a run ended."
+            f"from {first} on are missing. Use the replication-method INCREMENTAL, which continues where the last run "
+            "ended."
         )
     return _no_fetch(
         left_over=f"Klaviyo's limit of {limit.requests:,} requests a day leaves the figures from {first} on to the "

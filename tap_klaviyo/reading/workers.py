@@ -83,7 +83,7 @@ class Threads(Generic[Key, Result]):
             if self._try_to_start():
                 return
         raise ThreadLimitError(
-            "The system lets this process start no threads; raise its limit, such as with ulimit -u."
+            "The system does not allow this process to start threads; raise its limit, for example with ulimit -u."
         )
 
     def _try_to_start(self) -> bool:

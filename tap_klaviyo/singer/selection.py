@@ -92,7 +92,7 @@ def read_catalog(catalog: Any, streams: Sequence[Stream] = STREAMS) -> list[Sele
             continue
         absent.discard(stream.name)
         if entry.name != stream.name:
-            logger.info("What the catalog calls %s is read and written as %s.", entry.name, stream.name)
+            logger.info("The stream %s of the catalog is read and written as %s.", entry.name, stream.name)
         selection = _select_stream(stream, entry, ignored)
         given[stream.name] += 1
         if selection and stream.name not in selections:

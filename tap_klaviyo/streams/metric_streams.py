@@ -43,7 +43,7 @@ def read_metric_streams(value: Any) -> tuple[MetricStream, ...]:
     taken = {*BY_NAME, *GROUPS, METRIC_STREAMS, "all"}
     doubled = [name for name, count in Counter(each.stream for each in chosen).items() if count > 1 or name in taken]
     if doubled:
-        raise ValueError(f'streams with names of their own ("{doubled[0]}" is taken: give it another with "stream")')
+        raise ValueError(f'streams with different names ("{doubled[0]}" is taken; set another with "stream")')
     return chosen
 
 
@@ -66,6 +66,6 @@ def _read_one(value: Any) -> MetricStream:
     name = given.get("stream") or re.sub(r"[^a-z0-9]+", "_", metric.casefold()).strip("_")
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f'names that become streams of a-z, 0-9 and _ ("{metric}" does not: give it a name with "stream")'
+            f'names that make stream names of a-z, 0-9 and _ ("{metric}" does not; set a name with "stream")'
         )
     return MetricStream(metric, given.get("integration", "").strip() or None, name)
