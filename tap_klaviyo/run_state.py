@@ -69,7 +69,10 @@ class RunState:
         if plan.stream.parent and not plan.is_ordered:
             # A parent that answers 404 or an error now may answer again: its rows are read in full then.
             unread = tally.parents_gone | tally.parents_refused
-            found = {id: digest for id, digest in parents.items() if id not in unread}
+            # To read an empty one in full again costs no more, and an empty answer can be wrong.
+            before = state.covered_parents(self.value, plan.stream)
+            read = tally.parents_found | {id for id, digest in before.items() if parents.get(id) == digest}
+            found = {id: digest for id, digest in parents.items() if id in read - unread}
             self.value = state.cover_parents(self.value, plan.stream, found)
 
     def keep_counts(self, plan: Plan, tally: Tally) -> None:

@@ -31,11 +31,15 @@ def test_all_that_batches_show_comes_together() -> None:
         b"", 0, 4, 100, findings_of("b"), "1", frozenset("B"), frozenset({("A", "t2")}), {"B": "y"},
         2, frozenset("GH"), frozenset("N"), "Two.", "More.",
     )  # fmt: skip
-    tally = tally_of(first, second, Batch(b"", 0, 1, query="1", silent_rows=20, parents_refused=frozenset("R")))
+    tally = tally_of(
+        first,
+        second,
+        Batch(b"", 0, 1, query="1", silent_rows=20, parents_refused=frozenset("R"), parents_found=frozenset("F")),
+    )
     assert (tally.rows, tally.newest, tally.rows_by_query) == (8, 200, {"0": 3, "1": 25})
     assert (tally.ids, tally.changes) == ({"A", "B"}, {"A": "t2", "B": "t1"})
     assert (tally.definitions, tally.parents, tally.parents_gone) == ({"A": "x", "B": "y"}, 3, {"G", "H"})
-    assert tally.parents_refused == {"R"}
+    assert (tally.parents_refused, tally.parents_found) == ({"R"}, {"F"})
     assert (tally.denied, tally.problems, tally.left_over) == ({"M", "N"}, ["One.", "Two."], ["Left.", "More."])
     assert tally.findings.set_aside == {"a": 1, "b": 1}
 

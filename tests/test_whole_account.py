@@ -206,7 +206,8 @@ def test_members_of_a_segment_that_klaviyo_still_works_out_are_read_in_full_each
     run = sync(sandbox, catalog=catalog_of("segments", "segment_members"))
     settled = {each["id"] for each in run.records("segments") if not each["is_processing"]}
     assert len(settled) < len(run.records("segments"))
-    assert run.state["bookmarks"]["segment_members"]["parents"].keys() == settled
+    found = {each["segment_id"] for each in run.records("segment_members")}
+    assert run.state["bookmarks"]["segment_members"]["parents"].keys() == settled & found
     again = sync(sandbox, run.state, catalog_of("segment_members"), lookback_days=0)
     unsettled = [key for key in keys_of(run, BY_NAME["segment_members"]) if key[0] not in settled]
     assert unsettled
@@ -537,6 +538,22 @@ def test_a_parent_whose_rows_klaviyo_refuses_costs_no_other(
     read_again = Counter(each[key] for each in then.records(stream))
     assert read_again[odd] == rows[odd]
     assert (read_again == rows) is (method == "FULL_TABLE")
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_members_of_a_group_that_seemed_empty_are_read_in_full_by_the_next_run(sandbox: Sandbox, name: str) -> None:
+    key = BY_NAME[name].key[0]
+    rows = Counter(each[key] for each in sync(sandbox, catalog=catalog_of(name)).records(name))
+    odd = rows.most_common(1)[0][0]
+    sandbox.faults = lambda request: Fault("empty_page") if odd in request.path else None
+    first = sync(sandbox, catalog=catalog_of(name))
+    assert first.error is None
+    sandbox.faults = None
+    second = sync(sandbox, first.state, catalog_of(name))
+    assert Counter(each[key] for each in second.records(name))[odd] == rows[odd]
+    sandbox.faults = lambda request: Fault("empty_page") if odd in request.path else None
+    third = sync(sandbox, second.state, catalog_of(name))
+    assert third.state["bookmarks"][name]["parents"].get(odd) == second.state["bookmarks"][name]["parents"].get(odd)
 
 
 def test_a_list_whose_size_klaviyo_refuses_costs_no_other(sandbox: Sandbox) -> None:

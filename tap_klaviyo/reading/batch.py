@@ -77,6 +77,7 @@ class Batch:
         expected: how many rows Klaviyo counts in a range of which the reading has begun.
         silent_rows: how many rows it has that are read for other streams only, and are not written.
         parents_refused: the ids of parents whose rows cannot be read; `problem` says why.
+        parents_found: the ids of parents that it has rows of, in a stream that is read by time.
     """
 
     lines: bytes | ParkedLines
@@ -101,6 +102,7 @@ class Batch:
     expected: int = 0
     silent_rows: int = 0
     parents_refused: frozenset[str] = frozenset()
+    parents_found: frozenset[str] = frozenset()
 
     def read_lines(self) -> bytes:
         """Return the RECORD lines; parked ones can be read once.

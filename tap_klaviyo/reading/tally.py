@@ -26,6 +26,7 @@ class Tally:
     parents: int = 0
     parents_gone: set[str] = field(default_factory=set)
     parents_refused: set[str] = field(default_factory=set)
+    parents_found: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Tally:
         self.parents += batch.parents
         self.parents_gone |= batch.parents_gone
         self.parents_refused |= batch.parents_refused
+        self.parents_found |= batch.parents_found
         self.ids |= batch.ids
         self.denied |= batch.denied
         self.findings.add(batch.findings)

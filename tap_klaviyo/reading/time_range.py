@@ -333,4 +333,7 @@ def _encode_lines(timeline: Timeline, records: Sequence[Record]) -> bytes:
 
 def _slice_batch(part: Slice, lines: bytes, rows: int, newest: int, findings: Findings, hours: HourCounts) -> Batch:
     parents = int(part.is_first and bool(part.queries[0].parent))
-    return Batch(lines, len(lines), rows, newest or None, findings=findings, parents=parents, read=hours)
+    found = part.queries[0].parent_ids if rows else frozenset[str]()
+    return Batch(
+        lines, len(lines), rows, newest or None, findings=findings, parents=parents, read=hours, parents_found=found
+    )
