@@ -450,6 +450,29 @@ def test_the_rows_that_were_read_are_not_expected_any_more() -> None:
     ]
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_any_counts_make_slices_that_cover_the_range_and_expect_all_rows(seed: int) -> None:
+    chance = random.Random(seed)
+    full, most, queries = chance.choice((1, 5, 7, 1000)), chance.choice((1, 30, 5000)), chance.randint(1, 3)
+    hours = sorted(chance.sample(range(400), chance.choice((3, 100, 400))))
+    counts = [{BEGIN + 3600 * hour: chance.randrange(most + 1) for hour in hours} for _ in range(queries)]
+    found = plan_slices(Slice((), BEGIN, BEGIN + 400 * 3600), counts, full, 3600, chance.choice((3, 3.7, 10.1)))
+    assert (found[0].start, found[-1].end) == (BEGIN, BEGIN + 400 * 3600)
+    assert all(one.start < one.end == other.start for one, other in pairwise(found))
+    expected, totals = sum(each.expected or 0 for each in found), [sum(each.values()) for each in counts]
+    # The densest query of each slice counts.
+    assert max(totals) - 0.01 <= expected <= sum(totals) + 0.01
+    assert queries > 1 or expected == pytest.approx(totals[0])
+
+
+def test_a_planned_slice_never_wants_less_than_it_has() -> None:
+    """With these counts, the rows of the whole pages that a slice fills are rounded to a little less."""
+    rows = [3, 10, 10, 5, 8, 10, 1, 9, 10, 10, 1, 9, 3, 9, 8, 6, 1, 8, 2, 9], [3, 9, 10, 8, 2, 9, 6, 0, 7, 9]
+    counts = [{BEGIN + 3600 * hour: count for hour, count in enumerate(each)} for each in rows]
+    found = plan_slices(Slice((), BEGIN, BEGIN + YEAR), counts, 5, 3600, 4)
+    assert (found[0].start, found[-1].end) == (BEGIN, BEGIN + YEAR)
+
+
 def test_the_densest_query_decides_where_a_planned_slice_ends() -> None:
     """It may be one query first and another one later."""
     first = {BEGIN + 3600 * hour: 50 for hour in range(200)} | {BEGIN + 3600 * hour: 5 for hour in range(200, 400)}

@@ -76,11 +76,13 @@ def _cut_within(span: _CountedSpan, rows: Sequence[float], page: float, least_pa
 
     A slice ends where its last page is nearly full. If it is uncertain where that is, the slice may be twice as long.
     """
-    wanted = page * max(least_pages, math.ceil(max(rows) / page))
+    had = max(rows)
+    # Not below what it has, where a product is rounded down.
+    wanted = max(had, page * max(least_pages, math.ceil(had / page)))
     sums = list(map(add, rows, span.rows))
-    if max(sums) <= (wanted if span.is_even else 2 * page * least_pages):
+    if max(sums) <= (wanted if span.is_even else max(wanted, 2 * page * least_pages)):
         return None
-    share = min((wanted - had) / (most - had) for had, most in zip(rows, sums, strict=True) if most > wanted)
+    share = min((wanted - less) / (most - less) for less, most in zip(rows, sums, strict=True) if most > wanted)
     cut = span.start + max(1, round((span.end - span.start) * share))
     return cut if cut < span.end else None
 
