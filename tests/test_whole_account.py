@@ -381,7 +381,8 @@ def test_a_campaign_archived_while_the_newer_revision_is_read_is_not_lost(sandbo
 
     sandbox.faults = move
     run = sync(sandbox, catalog=catalog_of("campaigns"), api_revision="2026-10-15", max_concurrency=1)
-    assert sorted(run.keys()["campaigns"]) == sorted(sandbox.account.ledger(sandbox.now)["campaigns"])
+    # If the query for archived ones is sent first, the other one finds it, and it comes again as a change.
+    assert set(run.keys()["campaigns"]) == set(sandbox.account.ledger(sandbox.now)["campaigns"])
     assert run.of("ACTIVATE_VERSION", "campaigns")
 
 
