@@ -186,7 +186,8 @@ def fitted_table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int)
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style=None)
+    # Two blanks between columns; the default padding makes them three with older versions of rich.
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=None)
     # Names of the first column are for copying, so they are not cut.
     least = max((len(word) for row in rows for word in row[0].split()), default=0)
     for place, name in enumerate(head):
