@@ -1,4 +1,4 @@
-"""Why no answer came, in words: the cause as the system, the proxy or the TLS library gave it."""
+"""Explains failed requests with the reason from the operating system, the proxy or the TLS library."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from tap_klaviyo.log import mask_secrets
 
-# Characters of an answer that is not HTTP which a message shows.
+# Maximum characters of an answer that a message shows if the answer is not HTTP.
 _LONGEST_ODDITY = 60
 
 
 class Outlook(Enum):
-    """Whether another try can help."""
+    """Whether a retry can help."""
 
-    PASSING = "the network or Klaviyo may recover in minutes"
-    LOCAL = "a name, a port or a proxy on this side; it recovers in seconds or not at all"
-    LASTING = "the same would happen again"
+    PASSING = "the network or Klaviyo may recover within minutes"
+    LOCAL = "a local problem with a name, a port or a proxy, which recovers within seconds or never"
+    LASTING = "a retry fails in the same way"
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why no answer came, and whether another try can help."""
+    """The reason of a failed request, and whether a retry can help."""
 
     words: str
     outlook: Outlook
@@ -100,13 +100,13 @@ def _connection_cause(chain: list[BaseException], texts: str, host: str, url: st
 
 
 def _is_not_http(problem: BaseException) -> bool:
-    """Return whether an answer cannot be understood, other than one that was cut or did not come at all."""
+    """Return whether a complete answer is not HTTP."""
     is_cut = isinstance(problem, http.client.IncompleteRead | ConnectionError)
     return isinstance(problem, http.client.HTTPException) and not is_cut
 
 
 def _tls_reason(chain: Sequence[BaseException]) -> str:
-    """Return why TLS failed; empty if it did not, or if only the connection ended."""
+    """Return the reason of a TLS failure. Empty if TLS did not fail, or if the connection was closed."""
     ended = ssl.SSLEOFError | ssl.SSLZeroReturnError
     reasons = (getattr(each, "reason", None) for each in chain if isinstance(each, ssl.SSLError))
     is_ended = any(isinstance(each, ended) for each in chain)
@@ -114,13 +114,13 @@ def _tls_reason(chain: Sequence[BaseException]) -> str:
 
 
 def _ca_variable() -> str:
-    """Return which variable names the file of CA certificates, and the file; empty if none does."""
+    """Return the source of the CA certificates: an environment variable with its file, or the package certifi."""
     name = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), "")
     return f" that {name} names ({os.environ[name]})" if name else " of the package certifi"
 
 
 def _exception_chain(problem: BaseException | None, depth: int = 12) -> Iterator[BaseException]:
-    """Yield an exception and the ones it wraps: libraries keep them in `reason`, in the arguments or as the cause."""
+    """Yield an exception and the exceptions within: in `reason`, in the arguments, and in the cause and context."""
     if problem is None or depth == 0:
         return
     yield problem
@@ -135,7 +135,7 @@ def _host_of(url: str) -> str:
 
 
 def _proxy_for(url: str) -> str:
-    """Return the proxy of the environment for a URL, its password masked; empty if there is none."""
+    """Return the proxy for a URL from the environment, with a masked password. Empty without a proxy."""
     if not url.startswith("https:"):
         return ""
     return mask_secrets(select_proxy(url, get_environ_proxies(url)) or "")

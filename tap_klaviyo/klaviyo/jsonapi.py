@@ -1,4 +1,4 @@
-"""JSON:API pages: a response body to resources. One odd item never costs its page."""
+"""Decodes a response body into JSON:API resources. An invalid item does not affect the other items of a page."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tap_klaviyo.klaviyo.lenient import Envelope, LinkError, next_page, read_res
 from tap_klaviyo.klaviyo.mending import clean_body, mend_body
 from tap_klaviyo.klaviyo.resources import Resource, plain_resource
 
-# What a page's own resources are decoded as, and the included ones.
+# The types of the primary and of the included resources of a page.
 Own = TypeVar("Own")
 Included = TypeVar("Included")
 
 _LONGEST_DETAIL = 1000
 _LONGEST_ID = 80
-# Bytes of a web page in which its title is looked for.
+# The title of a web page is searched within this number of bytes.
 _LONGEST_HEAD = 20_000
 _TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 
 class MalformedError(TapError):
-    """A body is not the JSON:API document that it should be."""
+    """A response body is not a valid JSON:API document."""
 
 
 @dataclass
@@ -40,12 +40,12 @@ class Page:
     """One page of a collection.
 
     Args:
-        data: the page's own resources.
-        included: the resources that came with them.
-        next: the URL of the next page; None on the last.
-        has_links: whether the page says if another follows; if it does not, it may be incomplete.
-        set_aside: how many items of "data" and "included" have no id, and were left out.
-        changed: how many values were mended because the decoder refuses them, by reason.
+        data: the primary resources.
+        included: the included resources.
+        next: the URL of the next page. None for the last page.
+        has_links: whether the page has links. A page without links may be incomplete.
+        set_aside: the number of items without an id in "data" and "included". They are left out.
+        changed: the number of values that were changed for the decoder, by reason.
     """
 
     data: list[Resource]
@@ -68,7 +68,7 @@ class _Document(Struct, Generic[Own, Included]):
 
 @dataclass(frozen=True)
 class _Decoders:
-    """Decode one resource: as its type, or with any attributes."""
+    """The decoders of one resource: one for its type, and one that accepts any attributes."""
 
     typed: msgspec.json.Decoder[Resource]
     plain: msgspec.json.Decoder[Resource]
@@ -79,26 +79,26 @@ class _Decoders:
 
 
 class PageDecoder:
-    """Decodes pages, whole where all their resources have the expected types, else item by item."""
+    """Decodes a page as a whole if all resources have the expected types; otherwise item by item."""
 
     def __init__(self, own: type[Resource] = Resource, *included: type[Resource]) -> None:
-        """Expect these types; `Resource` accepts any attributes and leaves them as bytes."""
+        """Expect these types. `Resource` accepts any attributes and keeps them as bytes."""
         self.expect(own, *included)
 
     def expect(self, own: type[Resource], *included: type[Resource]) -> None:
         """Expect other types from now on."""
         related: Any = reduce(or_, included or (Resource,))
-        # An odd resource need not say of which type it is, so it is decoded with the relationships of all.
+        # An invalid resource may lack its type, so it is decoded with the relationships of all types.
         relationships = {name for kind in included for name in kind.declared.fields}
         self._whole = msgspec.json.Decoder(_Document[own, related])  # type: ignore[valid-type]
         self._own = _Decoders.of(own, own.declared.fields)
         self._included = _Decoders.of(related, relationships)
 
     def decode(self, body: bytes | bytearray) -> Page:
-        """Return a body as a page.
+        """Decode a page.
 
         Raises:
-            MalformedError: the body is JSON, but not a JSON:API collection.
+            MalformedError: the body is valid JSON but not a JSON:API collection.
             msgspec.DecodeError, RecursionError: the body cannot be decoded as JSON.
         """
         try:
@@ -134,10 +134,10 @@ def _by_item(body: bytes | bytearray, own: _Decoders, included: _Decoders) -> Pa
 
 
 def parse_page(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
-    """Return the page in the body of an answer.
+    """Decode a response body, after a repair if the decoder rejects it.
 
     Raises:
-        MalformedError: the body is cut, is not JSON, or is not a JSON:API collection.
+        MalformedError: the body is incomplete, invalid JSON, or not a JSON:API collection.
     """
     body, changed = clean_body(body), Counter[str]()
     while True:
@@ -154,7 +154,7 @@ def parse_page(body: bytes | bytearray, decoder: PageDecoder = PLAIN) -> Page:
 
 @dataclass(frozen=True)
 class ErrorWords:
-    """What Klaviyo says about a refusal: its words, on one line, and the number that its support can look up."""
+    """Klaviyo's error message in one line, and the id that Klaviyo's support can look up."""
 
     detail: str = ""
     id: str = ""
@@ -175,7 +175,7 @@ _errors = msgspec.json.Decoder(_ErrorDocument)
 
 
 def read_errors(body: bytes | bytearray) -> ErrorWords:
-    """Return Klaviyo's own words from the body of a refusal; empty if it has none."""
+    """Return the error message in a response body. Empty without a message."""
     try:
         errors = _errors.decode(body.decode("utf-8", "replace")).errors
     except (msgspec.DecodeError, RecursionError):
@@ -186,7 +186,7 @@ def read_errors(body: bytes | bytearray) -> ErrorWords:
 
 
 def describe_body(body: bytes | bytearray) -> str:
-    """Return what shows where a body came from that is no page: its errors, or a web page's title; else empty."""
+    """Describe a body that is not a page, by its errors or by the title of a web page. Empty for other bodies."""
     if detail := read_errors(body).detail:
         return f"it says: {detail}"
     if not body.lstrip().startswith(b"<"):

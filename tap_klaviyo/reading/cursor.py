@@ -1,4 +1,4 @@
-"""A collection's queries to pages to batches, each query by its cursor."""
+"""Reads the queries of a collection page by page, and converts the pages to batches."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from tap_klaviyo.singer.messages import encode_records
 from tap_klaviyo.streams.model import Filters, Stream
 from tap_klaviyo.times import format_time
 
-# A row, and the time of its last change as Klaviyo writes it.
+# The id of a row, and the time of its last change in Klaviyo's format.
 Change = tuple[str, str]
-# What the rows of a page mean for another stream: the fetches of what belongs to them.
+# Returns the fetches of a child stream for the rows of a page.
 Children = Callable[[Page], Sequence[Fetch[Batch]]]
 
 
 @dataclass(frozen=True)
 class FullTable:
-    """What the requests of one stream that is read in full have in common.
+    """The settings of all requests for a stream that is read in full.
 
     Args:
         stream: the stream.
-        client: asks Klaviyo.
-        endpoint: the stream's, with the limit that the selected fields are charged to.
-        parameters: of every first page.
-        projection: how resources become records.
-        version: marks the rows of this run; None if they have no version.
-        condition: a filter that all queries have in common.
-        since: rows changed since then (epoch seconds) are noted in `Batch.changes`, if the stream's queries say by
-            which field.
-        seen: changes that were read already; their rows are left out.
+        client: sends the requests.
+        endpoint: the endpoint, with the rate limit for the selected fields.
+        parameters: the query parameters of each first page.
+        projection: converts resources to records.
+        version: the version of the rows in this run. None for rows without a version.
+        condition: a filter for all queries.
+        since: an epoch second. `Batch.changes` has the rows that changed later, if the stream has a field with the
+            time of the last change.
+        seen: changes that were read before. Their rows are left out.
         notes_ids: whether `Batch.ids` has the ids of the rows.
-        is_silent: whether the rows are read for other streams only, and are not written.
-        children: by stream, what is read for each of the rows.
-        digests: returns digests of what decides which rows belong to a page's rows, for `Batch.definitions`.
+        is_silent: whether the rows are read only for the child streams, and are not written.
+        children: returns the fetches for the rows of a page, by child stream.
+        digests: returns digests of the definitions of rows, such as the filter of a segment, for `Batch.definitions`.
     """
 
     stream: Stream
@@ -68,20 +68,20 @@ class FullTable:
 
     @property
     def changed_by(self) -> str | None:
-        """The field that says when a row changed, if rows can move between the stream's queries."""
+        """The field with the time of the last change, if rows can move between the queries."""
         split = self.stream.split
         return split.changed_by if isinstance(split, Filters) else None
 
 
 def full_table_fetches(table: FullTable) -> Mapping[str, Fetch[Batch]]:
-    """Return the first fetch of each of the stream's queries, by the query's name, in their order."""
+    """Return the first fetch of each query, by the name and in the order of the queries."""
     return {query.name: partial(_start_query, table, query) for query in _narrowed_queries(table)}
 
 
 def changed_fetches(table: FullTable) -> list[Fetch[Batch]]:
     """Return the fetches of the rows that changed since `table.since`, without the changes in `table.seen`."""
     changed = filter_from(table.changed_by or "", table.since)
-    # A filter by a date demands the order by the same date.
+    # Klaviyo requires the same field in a date filter and in the sort order.
     table = replace(table, parameters={**table.parameters, "sort": table.changed_by or ""})
     return [
         partial(_start_query, table, replace(query, condition=filter_all(query.condition, changed)))
@@ -90,17 +90,17 @@ def changed_fetches(table: FullTable) -> list[Fetch[Batch]]:
 
 
 def child_fetch(table: FullTable, query: Query) -> Fetch[Batch]:
-    """Return the first fetch of what belongs to one parent; a parent that has gone has no rows."""
+    """Return the first fetch of the rows of one parent. A deleted parent has no rows."""
     return partial(_start_child, table, query)
 
 
 def included_fetch(table: FullTable, groups: Sequence[tuple[Query, Sequence[Resource]]]) -> Fetch[Batch]:
-    """Return a fetch of rows that came with their parents, so that it sends no request."""
+    """Return a fetch of rows that were included with their parents. It does not send a request."""
     return partial(_read_included, table, groups)
 
 
 def table_queries(stream: Stream, projection: Projection) -> list[Query]:
-    """Return the queries that a stream is divided into: one for each of its filters, or one for all rows."""
+    """Return the queries of a stream: one for each filter, or one for all rows."""
     each: Mapping[str, Mapping[str, Any]] = stream.split.each if isinstance(stream.split, Filters) else {}
     return [
         Query(str(number), projection.with_constants(constants), condition)
@@ -116,7 +116,7 @@ def _narrowed_queries(table: FullTable) -> list[Query]:
 
 
 def _start_query(table: FullTable, query: Query) -> Fetched[Batch]:
-    """Read the first page of a query; it can be started again."""
+    """Read the first page of a query."""
     condition = {"filter": query.condition} if query.condition else {}
     parameters = {**table.parameters, **condition}
     pages = Pages(table.client, table.endpoint, parameters, query.projection.decoder, ids=query.parent)
@@ -149,7 +149,7 @@ def without_parent(query: Query, problem: ApiError) -> Batch:
 
 
 def _read_next_page(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:
-    """Read the next page of a query, without the resources that the page before it contained."""
+    """Read the next page of a query, without the resources of the previous page."""
     with pages.next() as answer:
         page = answer.page
         ids = frozenset(resource.id for resource in page.data)
@@ -204,10 +204,10 @@ def _page_batch(table: FullTable, query: Query, page: Page) -> Batch:
 
 
 def changes_of(resources: list[Resource], table: FullTable) -> dict[str, str]:
-    """Return the time of each resource's last change by id, for those known to have changed since `table.since`."""
+    """Return the time of the last change by id, for the resources that changed since `table.since`."""
     if not table.changed_by:
         return {}
-    # Klaviyo writes these times in UTC, so that a later time is a greater text.
+    # These times are in UTC and in one format, so the text of a later time is greater.
     since = format_time(table.since).removesuffix("Z")
     moments = ((each.id, attribute_text(each, table.changed_by)) for each in resources)
     return {id: moment for id, moment in moments if moment is not None and moment >= since}

@@ -1,4 +1,4 @@
-"""Numbers by the hour, and ranges of time; pure."""
+"""Counts by hour, and time ranges; pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from tap_klaviyo.times import DAY, HOUR
 
-# Numbers of events by metric, and by the epoch second at which an hour begins.
+# Event counts by metric and hour. The key of an hour is the epoch second of its beginning.
 HourCounts = Mapping[str, Mapping[int, int]]
 Value = TypeVar("Value")
 
 
 def count_by_hour(moments: Sequence[int]) -> dict[int, int]:
-    """Return how many of some times (epoch seconds) lie in each hour, by the second at which the hour begins."""
+    """Count times (epoch seconds) by hour. The key of an hour is the epoch second of its beginning."""
     ordered, found, place = sorted(moments), dict[int, int](), 0
     while place < len(ordered):
         begin = ordered[place] // HOUR * HOUR
@@ -26,7 +26,7 @@ def count_by_hour(moments: Sequence[int]) -> dict[int, int]:
 
 
 def count_by_day(hours: Mapping[int, int]) -> Counter[int]:
-    """Return the counts of hours, by the epoch second at which their day begins."""
+    """Add up the counts by day (UTC). The key of a day is the epoch second of its beginning."""
     found: Counter[int] = Counter()
     for hour, count in hours.items():
         found[hour // DAY * DAY] += count
@@ -34,17 +34,17 @@ def count_by_day(hours: Mapping[int, int]) -> Counter[int]:
 
 
 def counts_within(hours: Mapping[int, Value], start: int, end: int) -> dict[int, Value]:
-    """Return those of some hours that reach into a range."""
+    """Return the hours that overlap a range (epoch seconds), with their values."""
     return {hour: value for hour, value in hours.items() if start - HOUR < hour < end}
 
 
 def counts_outside(hours: Mapping[int, Value], start: int, end: int) -> dict[int, Value]:
-    """Return those of some hours that do not reach into a range."""
+    """Return the hours that do not overlap a range (epoch seconds), with their values."""
     return {hour: value for hour, value in hours.items() if not start - HOUR < hour < end}
 
 
 def join_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return ranges with those that touch each other as one; they come in the order of their starts."""
+    """Join ranges that touch or overlap. The ranges must be sorted by start."""
     found: list[tuple[int, int]] = []
     for start, end in ranges:
         if found and start <= found[-1][1]:

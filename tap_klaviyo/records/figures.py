@@ -1,4 +1,4 @@
-"""Figures of a report to records: groupings, statistics and the period as columns; pure."""
+"""Converts the figures of a report to records, with columns for groupings, statistics and the period; pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tap_klaviyo.records.findings import Findings
 from tap_klaviyo.records.projection import Projection
 from tap_klaviyo.records.structs import Record
 
-# A row as it was answered: values by column, as JSON or as text.
+# The values of a row by column, as JSON or as text.
 Row = Mapping[str, Any]
 
 
 def build_figures(
     projection: Projection, key: Iterable[str], rows: Iterable[tuple[Row, Row]], findings: Findings
 ) -> list[Record]:
-    """Return the records of rows; one without a value of the key is set aside.
+    """Convert rows to records. Rows without a value for a key column are left out and counted.
 
     Args:
         projection: has the columns.
-        key: the columns that may not be null.
-        rows: the values that have to fit the columns, and those that stay as they are: the bounds of the period, which
-            keep the account's offset. The bounds are part of the key, so that they are always selected.
-        findings: counts what the rows have beside the records.
+        key: the columns of the key, which must not be null.
+        rows: pairs of the values to convert and of the bounds of the period. The bounds keep the UTC offset of the
+            account, so they are not converted. They are always selected, because they are part of the key.
+        findings: counts unknown columns and the rows that are left out.
     """
     kind, name = projection.record_type, projection.source.name
     records: list[Record] = []

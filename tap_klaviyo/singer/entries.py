@@ -1,6 +1,6 @@
-"""A user's catalog to entries: their shape is checked here, and flags, breadcrumbs and names are understood.
+"""Parses a catalog into entries: checks their structure, and reads flags, breadcrumbs and names.
 
-Whatever an entry holds is used, refused with a CatalogError, or named in a warning (see `Ignored`).
+Everything in an entry is used, rejected with a CatalogError, or named in a warning (see `Ignored`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tap_klaviyo.errors import CatalogError
 from tap_klaviyo.file_kinds import name_other_kind
 from tap_klaviyo.singer.ignored import Ignored
 
-# The names of a field and of the fields around it, such as ("profile", "email"); () is the stream itself.
+# The path of a field, such as ("profile", "email"). The empty path is the stream.
 FieldPath = tuple[str, ...]
 
 _YES = frozenset({"true", "yes", "on", "y", "t", "1"})
@@ -42,11 +42,11 @@ class Entry:
     """An entry of a user's catalog.
 
     Args:
-        name: what messages call it: its stream name, else its id, else its position.
-        names: the names that a stream is looked up by, the most telling first.
-        schema: of the entry; empty if it has none.
-        metadata: by field path; `FieldPath()` is the stream's own.
-        values: the entry itself.
+        name: the name in messages: the name of the stream, its id, or its position in the catalog.
+        names: the id and the name of the stream, as far as the entry has them.
+        schema: the schema. Empty if the entry lacks it.
+        metadata: the metadata by field path. `FieldPath()` is the path of the stream.
+        values: the unparsed entry.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Entry:
 
     @property
     def root(self) -> Mapping[str, Any]:
-        """The metadata of the stream itself."""
+        """The metadata of the stream."""
         return self.metadata.get((), {})
 
     @property
     def properties(self) -> Mapping[str, Any]:
-        """The definitions of the top-level fields; empty if the entry has none."""
+        """The schemas of the top-level fields. Empty if the entry lacks them."""
         return self.schema.get("properties") or {}
 
 
@@ -70,7 +70,7 @@ def read_entries(catalog: Any, ignored: Ignored) -> list[Entry]:
     """Return the entries of a catalog.
 
     Raises:
-        CatalogError: it is not a catalog, or an entry is malformed.
+        CatalogError: the file is not a catalog, or an entry is malformed.
     """
     streams = catalog.get("streams") if isinstance(catalog, dict) else None
     if not isinstance(streams, list):
@@ -131,21 +131,24 @@ def _read_metadata(listed: Any, name: str, ignored: Ignored) -> dict[FieldPath, 
 
 
 def join_metadata(before: Mapping[str, Any], after: Mapping[str, Any], name: str, ignored: Ignored) -> dict[str, Any]:
-    """Return the metadata of a field that has it twice: the later counts, but a field that is left out stays out."""
-    # To be available says nothing: discovery says it of every field.
-    telling = [{key: value for key, value in each.items() if value != "available"} for each in (before, after)]
-    differing = [key for key in telling[0].keys() & telling[1].keys() if telling[0][key] != telling[1][key]]
+    """Merge two metadata of a field. The later values win, but a deselected field stays deselected."""
+    # "available" is ignored, because discovery writes it for every field.
+    informative = [{key: value for key, value in each.items() if value != "available"} for each in (before, after)]
+    differing = [
+        key for key in informative[0].keys() & informative[1].keys() if informative[0][key] != informative[1][key]
+    ]
     ignored.add("Metadata given twice, with different values", *(f"{name}: {key}" for key in differing))
-    joined = {**before, **after, **telling[0], **telling[1]}
-    if any(read_flag(each.get("selected"), name) is False for each in telling):
+    joined = {**before, **after, **informative[0], **informative[1]}
+    if any(read_flag(each.get("selected"), name) is False for each in informative):
         joined["selected"] = False
     return joined
 
 
 def path_of(breadcrumb: Sequence[str]) -> FieldPath | None:
-    """Return the field that a breadcrumb names, with or without "items" for the objects of an array; None for none.
+    """Return the path of the field in a breadcrumb. None if the breadcrumb is invalid.
 
-    Singer's tools write ["properties", "profile", "items", "properties", "email"]; Meltano's patterns find only
+    For fields in the objects of an array, "items" is optional: Singer tools write
+    ["properties", "profile", "items", "properties", "email"], but the patterns of Meltano match only
     ["properties", "profile", "properties", "email"].
     """
     path: list[str] = []
@@ -161,15 +164,15 @@ def path_of(breadcrumb: Sequence[str]) -> FieldPath | None:
 
 
 def read_flag(value: Any, name: str, key: str = "selected") -> bool | None:
-    """Return a flag as catalogs have it: true, 1, "true", "yes", "on", and their opposites; None for null.
+    """Parse a flag, such as true, 1, "true", "yes" or "on", or the opposite. None for null.
 
     Args:
-        value: of the flag.
+        value: the value of the flag.
         name: the stream or field, for the message.
         key: the flag's name, for the message.
 
     Raises:
-        CatalogError: it is anything else.
+        CatalogError: the value is not a flag.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -184,10 +187,10 @@ def read_flag(value: Any, name: str, key: str = "selected") -> bool | None:
 
 
 def read_inclusion(metadata: Mapping[str, Any], name: str) -> str | None:
-    """Return the inclusion that metadata gives.
+    """Return the inclusion in the metadata. None if it is missing.
 
     Raises:
-        CatalogError: Singer has no such inclusion.
+        CatalogError: Singer does not define this inclusion.
     """
     inclusion = metadata.get("inclusion")
     if inclusion is None or inclusion in _INCLUSIONS:
@@ -198,6 +201,6 @@ def read_inclusion(metadata: Mapping[str, Any], name: str) -> str | None:
 
 
 def show_value(value: Any) -> str:
-    """Return a value as JSON for a message, cut if it is long."""
+    """Return a value as JSON for a message. Long text is shortened."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
