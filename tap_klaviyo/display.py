@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,8 +31,6 @@ _LEAST_NAME = 12
 
 def stderr_terminal() -> Console | None:
     """Return the terminal on stderr; None if stderr goes elsewhere."""
-    import sys
-
     if not sys.stderr.isatty():
         return None
     from rich.console import Console
@@ -41,8 +40,6 @@ def stderr_terminal() -> Console | None:
 
 def stdout_width() -> int | None:
     """Return the columns of the terminal on stdout; None if stdout goes elsewhere."""
-    import sys
-
     return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tap_klaviyo.errors import ApiError, GoneError, RequestError, UnreadablePageError
+from tap_klaviyo.errors import RequestError, UnreadablePageError
 from tap_klaviyo.klaviyo.client import Client
 from tap_klaviyo.klaviyo.endpoints import Endpoint
 from tap_klaviyo.klaviyo.filters import filter_all, filter_from
 from tap_klaviyo.klaviyo.jsonapi import Page
 from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.resources import Resource
-from tap_klaviyo.reading.batch import NO_ROWS, Batch
+from tap_klaviyo.reading.batch import Batch
+from tap_klaviyo.reading.lost_parents import without_parent
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.records.build import build_records
@@ -120,32 +121,13 @@ def _start_query(table: FullTable, query: Query) -> Fetched[Batch]:
     condition = {"filter": query.condition} if query.condition else {}
     parameters = {**table.parameters, **condition}
     pages = Pages(table.client, table.endpoint, parameters, query.projection.decoder, ids=query.parent)
-    return _read_next_page(table, query, pages, frozenset())
+    return _continue_query(table, query, pages, frozenset())
 
 
 def _start_child(table: FullTable, query: Query) -> Fetched[Batch]:
-    try:
-        started = _start_query(table, query)
-    except (RequestError, UnreadablePageError) as problem:
-        return Fetched(without_parent(query, problem), 0)
-    return replace(started, item=replace(started.item, parents=1))
-
-
-def without_parent(query: Query, problem: ApiError) -> Batch:
-    """Return what an error of one parent's page means, so that it ends no other parent.
-
-    A parent can go (404) before its first page, and between two of its pages.
-
-    Raises:
-        ApiError: the query has no parent.
-    """
-    if not query.parent:
-        raise problem
-    if isinstance(problem, GoneError):
-        return replace(NO_ROWS, parents_gone=query.parent_ids)
-    (key, id), *_ = query.parent.items()
-    sentence = f"{problem} Skipped for the {key} {id}; the others are read."
-    return replace(NO_ROWS, problem=sentence, parents_refused=query.parent_ids)
+    started = _start_query(table, query)
+    is_lost = started.item.parents_gone or started.item.parents_refused
+    return started if is_lost else replace(started, item=replace(started.item, parents=1))
 
 
 def _read_next_page(table: FullTable, query: Query, pages: Pages, seen: frozenset[str]) -> Fetched[Batch]:

@@ -62,7 +62,7 @@ def plan_slices(
             part,
             start=start,
             end=end,
-            density=size / (end - start) or part.density,
+            density=size / (end - start),
             expected=size or None,
             is_counted=True,
             is_last=part.is_last and end == part.end,

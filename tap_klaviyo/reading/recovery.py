@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tap_klaviyo.errors import ApiError, CursorError, MetricDeniedError, RequestError, UnreadablePageError
 from tap_klaviyo.log import logger
 from tap_klaviyo.reading.batch import NO_ROWS, Batch
-from tap_klaviyo.reading.cursor import without_parent
+from tap_klaviyo.reading.lost_parents import without_parent
 from tap_klaviyo.reading.query import Query
 from tap_klaviyo.reading.slices import Slice, split_by_query
 from tap_klaviyo.reading.timeline import Timeline, range_parameters

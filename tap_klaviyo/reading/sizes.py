@@ -22,6 +22,7 @@ from tap_klaviyo.klaviyo.pages import Pages
 from tap_klaviyo.klaviyo.reports import ReportQuery, ResourceDecoder, report_figures
 from tap_klaviyo.reading.batch import NO_ROWS, Batch
 from tap_klaviyo.reading.day_limit import DayLimit
+from tap_klaviyo.reading.lost_parents import skipped_sentence
 from tap_klaviyo.reading.periods import Period, format_bound, format_local
 from tap_klaviyo.reading.prefetch import Fetch, Fetched
 from tap_klaviyo.records.figures import Row, build_figures
@@ -111,7 +112,7 @@ def _read_list(requests: SizeRequests, id: str) -> Fetched[Batch]:
         return Fetched(NO_ROWS, 0)
     except RequestError as problem:
         # Without the bookmark of today, the next run asks for all of it again.
-        sentence = f"{problem} Skipped for the list {id}; the others are read."
+        sentence = skipped_sentence(problem, "list", id)
         return Fetched(replace(NO_ROWS, problem=sentence, bookmark_limit=requests.today.start - 1), 0)
     return Fetched(batch, batch.size, (), answer.attempts, answer.queued)
 

@@ -220,7 +220,7 @@ def _counted_part(part: Slice, density: float, full: int) -> Slice | None:
     if not part.is_compared or part.is_counted or part.end - part.start < LONG_RANGE:
         return None
     start = part.start + max(1, round(FINE_PAGES * full / density))
-    left = replace(part, start=start, seen=frozenset(), density=density, restarts=0, page_size=None)
+    left = replace(part, start=start, seen=frozenset(), restarts=0, page_size=None)
     return left if start < part.end else None
 
 

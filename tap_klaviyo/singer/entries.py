@@ -133,13 +133,11 @@ def _read_metadata(listed: Any, name: str, ignored: Ignored) -> dict[FieldPath, 
 def join_metadata(before: Mapping[str, Any], after: Mapping[str, Any], name: str, ignored: Ignored) -> dict[str, Any]:
     """Merge two metadata of a field. The later values win, but a deselected field stays deselected."""
     # "available" is ignored, because discovery writes it for every field.
-    informative = [{key: value for key, value in each.items() if value != "available"} for each in (before, after)]
-    differing = [
-        key for key in informative[0].keys() & informative[1].keys() if informative[0][key] != informative[1][key]
-    ]
+    chosen = [{key: value for key, value in each.items() if value != "available"} for each in (before, after)]
+    differing = [key for key in chosen[0].keys() & chosen[1].keys() if chosen[0][key] != chosen[1][key]]
     ignored.add("Metadata given twice, with different values", *(f"{name}: {key}" for key in differing))
-    joined = {**before, **after, **informative[0], **informative[1]}
-    if any(read_flag(each.get("selected"), name) is False for each in informative):
+    joined = {**before, **after, **chosen[0], **chosen[1]}
+    if any(read_flag(each.get("selected"), name) is False for each in chosen):
         joined["selected"] = False
     return joined
 

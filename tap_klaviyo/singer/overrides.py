@@ -52,8 +52,7 @@ def omitted_fields(own: Mapping[str, Any], given: Mapping[str, Any]) -> set[Fiel
         if name not in properties:
             omitted.add((name,))
         elif inner_properties(definition) and not is_text(properties[name]):
-            inner = properties[name]
-            inner = inner.get("items", inner)
+            inner = object_definition(properties[name])
             omitted.update((name, *path) for path in omitted_fields(object_definition(definition), inner))
     return omitted
 
